@@ -1,0 +1,1 @@
+"""The whole of Freehold on one machine without Docker."""

@@ -1,0 +1,1 @@
+"""Applies each tenant's ledger to its state tables."""

@@ -1,0 +1,1 @@
+"""Answers balances and events from each tenant's own database."""

@@ -1,0 +1,1 @@
+"""Provisions tenants, their databases and their API keys."""

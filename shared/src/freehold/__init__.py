@@ -1,0 +1,1 @@
+"""What Freehold's services agree on."""
