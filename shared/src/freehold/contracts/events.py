@@ -1,0 +1,142 @@
+"""Requests that add events to a ledger, and the events it answers with."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from freehold.contracts.fields import (
+    AccountId,
+    AmountMinor,
+    Currency,
+    EventType,
+    ExternalId,
+    Metadata,
+    MetadataValue,
+    TransactionTime,
+)
+
+BATCH_EVENTS_MAX = 10_000
+
+NEW_EVENT_EXAMPLE: dict[str, Any] = {
+    "account_id": "cus_42",
+    "event_type": "CHARGE",
+    "amount_minor": 2000,
+    "currency": "USD",
+    "transaction_time": "2026-03-01T12:00:00Z",
+    "external_id": "ch_1",
+    "metadata": {"plan": "pro"},
+}
+
+LEDGER_EVENT_EXAMPLE: dict[str, Any] = {
+    "event_id": "019ca9a8-5a00-7000-8000-0007c0a8d5e1",
+    "seq": 7,
+    "account_id": "cus_42",
+    "event_type": "CHARGE",
+    "amount_minor": 2000,
+    "currency": "USD",
+    "transaction_time": "2026-03-01T12:00:00.000000Z",
+    "recorded_at": "2026-03-01T12:00:00.250000Z",
+    "external_id": "ch_1",
+    "metadata": {"plan": "pro"},
+    "transaction_id": None,
+    "reverses_event_id": None,
+    "hash": "9f2c6c1d1d0f6d3a5c3cf1a3b7a7d4f1d0c7f3a49f2c6c1d1d0f6d3a5c3cf1a3",
+}
+
+
+class Request(BaseModel):
+    """A request body: JSON types as they are, no unknown fields."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class NewEvent(Request):
+    """One event to append. Positive amounts add to the balance, negative ones take from it."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [NEW_EVENT_EXAMPLE]})
+
+    account_id: AccountId
+    event_type: EventType
+    amount_minor: AmountMinor
+    currency: Currency
+    transaction_time: TransactionTime | None = None
+    external_id: ExternalId | None = None
+    metadata: Metadata | None = None
+
+
+class NewBatch(Request):
+    """Events to append together: all or none."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"events": [NEW_EVENT_EXAMPLE]}]})
+
+    events: list[NewEvent] = Field(min_length=1, max_length=BATCH_EVENTS_MAX)
+
+
+class NewReversal(Request):
+    """Why and when an event is undone; both may be left out."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"reason": "charged twice", "transaction_time": "2026-03-02T09:00:00Z"},
+                {},
+            ]
+        }
+    )
+
+    reason: MetadataValue | None = None
+    transaction_time: TransactionTime | None = None
+
+
+class LedgerEvent(BaseModel):
+    """An event as the ledger holds it. Nothing in it ever changes."""
+
+    model_config = ConfigDict(frozen=True, json_schema_extra={"examples": [LEDGER_EVENT_EXAMPLE]})
+
+    event_id: UUID = Field(description="UUIDv7; sorts as seq does.")
+    seq: int = Field(ge=1, description="The ledger's gap-free event number.")
+    account_id: str
+    event_type: str
+    amount_minor: int
+    currency: str
+    transaction_time: datetime
+    recorded_at: datetime
+    external_id: str | None
+    metadata: dict[str, str]
+    transaction_id: UUID | None
+    reverses_event_id: UUID | None
+    hash: str = Field(pattern="^[0-9a-f]{64}$")
+
+
+class AppendedBatch(BaseModel):
+    """A batch as the ledger holds it."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        json_schema_extra={
+            "examples": [
+                {"first_seq": 7, "last_seq": 7, "events": [LEDGER_EVENT_EXAMPLE]},
+                {"first_seq": 7, "last_seq": 9},
+            ]
+        },
+    )
+
+    first_seq: int
+    last_seq: int
+    events: list[LedgerEvent] | None = Field(
+        default=None, description="Left out where the request says `Prefer: return=minimal`."
+    )
+
+
+class EventPage(BaseModel):
+    """A page of events in ledger order."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        json_schema_extra={"examples": [{"data": [LEDGER_EVENT_EXAMPLE], "next_cursor": None}]},
+    )
+
+    data: list[LedgerEvent]
+    next_cursor: str | None

@@ -1,0 +1,177 @@
+-- What the query service reads. Functions, so that its role needs no right on any table.
+
+CREATE FUNCTION balances(account_ids text[])
+RETURNS TABLE (
+    account_id text,
+    currency text,
+    current_balance_minor numeric,
+    event_count bigint,
+    last_ledger_event_id uuid,
+    last_seq bigint,
+    last_updated_time timestamptz
+)
+LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path FROM CURRENT
+AS $$
+    SELECT b.account_id, b.currency::text, b.current_balance_minor, b.event_count,
+        b.last_ledger_event_id, b.last_seq, b.last_updated_time
+    FROM account_balances AS b
+    WHERE b.account_id = ANY (account_ids)
+    ORDER BY b.account_id, b.currency
+$$;
+COMMENT ON FUNCTION balances IS 'The projected balances of some accounts.';
+
+CREATE FUNCTION strong_balances(account_ids text[])
+RETURNS TABLE (
+    account_id text,
+    currency text,
+    current_balance_minor numeric,
+    event_count bigint,
+    last_ledger_event_id uuid,
+    last_seq bigint,
+    last_updated_time timestamptz
+)
+LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path FROM CURRENT
+AS $$
+    -- One statement, hence one snapshot: state and tail meet exactly at the checkpoint.
+    SELECT part.account_id, part.currency::text, sum(part.amount_minor),
+        sum(part.event_count)::bigint,
+        (array_agg(part.event_id ORDER BY part.seq DESC))[1],
+        max(part.seq),
+        max(part.changed_at)
+    FROM (
+        SELECT b.account_id, b.currency, b.current_balance_minor AS amount_minor, b.event_count,
+            b.last_ledger_event_id AS event_id, b.last_seq AS seq,
+            b.last_updated_time AS changed_at
+        FROM account_balances AS b
+        WHERE b.account_id = ANY (account_ids)
+        UNION ALL
+        SELECT e.account_id, e.currency, e.amount_minor, 1, e.event_id, e.seq, e.recorded_at
+        FROM ledger_events AS e
+        WHERE e.account_id = ANY (account_ids)
+            AND e.event_id > (SELECT c.last_ledger_event_id FROM projection_checkpoint AS c)
+    ) AS part
+    GROUP BY part.account_id, part.currency
+    ORDER BY part.account_id, part.currency
+$$;
+COMMENT ON FUNCTION strong_balances IS
+'The balances of some accounts including every event committed before the call.';
+
+CREATE FUNCTION list_balances(
+    account_prefix text,
+    only_currency text,
+    min_balance numeric,
+    max_balance numeric,
+    after_account_id text,
+    after_currency text,
+    max_rows integer
+)
+RETURNS TABLE (
+    account_id text,
+    currency text,
+    current_balance_minor numeric,
+    event_count bigint,
+    last_ledger_event_id uuid,
+    last_seq bigint,
+    last_updated_time timestamptz
+)
+LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path FROM CURRENT
+AS $$
+    SELECT b.account_id, b.currency::text, b.current_balance_minor, b.event_count,
+        b.last_ledger_event_id, b.last_seq, b.last_updated_time
+    FROM account_balances AS b
+    WHERE (b.account_id, b.currency)
+        > (coalesce(after_account_id, ''), coalesce(after_currency, ''))
+        AND b.account_id >= coalesce(account_prefix, '')
+        AND starts_with(b.account_id, coalesce(account_prefix, ''))
+        AND (only_currency IS NULL OR b.currency = only_currency)
+        AND (min_balance IS NULL OR b.current_balance_minor >= min_balance)
+        AND (max_balance IS NULL OR b.current_balance_minor <= max_balance)
+    ORDER BY b.account_id, b.currency
+    LIMIT max_rows
+$$;
+COMMENT ON FUNCTION list_balances IS
+'Balances in order of account and currency, after a given place, filtered.';
+
+CREATE FUNCTION events(
+    only_account_id text,
+    after_event_id uuid,
+    max_rows integer
+)
+RETURNS TABLE (
+    event_id uuid,
+    seq bigint,
+    account_id text,
+    transaction_time timestamptz,
+    recorded_at timestamptz,
+    event_type text,
+    amount_minor bigint,
+    currency text,
+    transaction_id uuid,
+    reverses_event_id uuid,
+    external_id text,
+    metadata_json text,
+    hash bytea
+)
+LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path FROM CURRENT
+AS $$
+    SELECT e.event_id, e.seq, e.account_id, e.transaction_time, e.recorded_at, e.event_type,
+        e.amount_minor, e.currency::text, e.transaction_id, e.reverses_event_id, e.external_id,
+        e.metadata::text, e.hash
+    FROM ledger_events AS e
+    WHERE e.event_id > coalesce(after_event_id, '00000000-0000-0000-0000-000000000000')
+        AND (only_account_id IS NULL OR e.account_id = only_account_id)
+    ORDER BY e.event_id
+    LIMIT max_rows
+$$;
+COMMENT ON FUNCTION events IS
+'Events in ledger order, after a given one, of one account or of all.';
+
+CREATE FUNCTION event(wanted_event_id uuid)
+RETURNS TABLE (
+    event_id uuid,
+    seq bigint,
+    account_id text,
+    transaction_time timestamptz,
+    recorded_at timestamptz,
+    event_type text,
+    amount_minor bigint,
+    currency text,
+    transaction_id uuid,
+    reverses_event_id uuid,
+    external_id text,
+    metadata_json text,
+    hash bytea
+)
+LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path FROM CURRENT
+AS $$
+    SELECT e.event_id, e.seq, e.account_id, e.transaction_time, e.recorded_at, e.event_type,
+        e.amount_minor, e.currency::text, e.transaction_id, e.reverses_event_id, e.external_id,
+        e.metadata::text, e.hash
+    FROM ledger_events AS e
+    WHERE e.event_id = wanted_event_id
+$$;
+COMMENT ON FUNCTION event IS 'One event by its id.';
+
+CREATE FUNCTION event_at(
+    wanted_seq bigint, OUT seq bigint, OUT event_id uuid, OUT hash bytea
+)
+LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path FROM CURRENT
+AS $$
+    SELECT e.seq, e.event_id, e.hash FROM ledger_events AS e WHERE e.seq = wanted_seq
+$$;
+COMMENT ON FUNCTION event_at IS
+'The event that has this seq: what an anchor kept outside is held against.';
+
+CREATE FUNCTION account_count() RETURNS bigint
+LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path FROM CURRENT
+AS $$
+    SELECT count(DISTINCT account_id) FROM account_balances
+$$;
+COMMENT ON FUNCTION account_count IS 'How many accounts the state table knows.';
