@@ -1,0 +1,1 @@
+"""Secrets: API keys and the sealing of database passwords."""

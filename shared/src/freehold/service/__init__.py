@@ -1,0 +1,1 @@
+"""What every service is made of: settings, logs, problems, health, metrics and the server."""

@@ -1,0 +1,152 @@
+"""The application that every service starts from: problems, health, metrics, documentation."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+import orjson
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+from starlette.exceptions import HTTPException
+
+from freehold.contracts.problems import (
+    BODY_TOO_LARGE,
+    INTERNAL,
+    MALFORMED_JSON,
+    METHOD_NOT_ALLOWED,
+    NOT_FOUND,
+    PROBLEM_MEDIA_TYPE,
+    Problem,
+    ProblemDocument,
+)
+from freehold.service.access import Access
+from freehold.service.bodies import field_errors, pointer
+
+JSON = "application/json"
+_HTTP_PROBLEMS = {
+    400: MALFORMED_JSON,
+    404: NOT_FOUND,
+    405: METHOD_NOT_ALLOWED,
+    413: BODY_TOO_LARGE,
+}
+Readiness = Callable[[], Awaitable[Mapping[str, bool]]]
+
+
+def json_response(
+    body: bytes, status: int = 200, headers: Mapping[str, str] | None = None
+) -> Response:
+    """Answer with JSON that is bytes already."""
+    return Response(body, status_code=status, headers=dict(headers or {}), media_type=JSON)
+
+
+def new_application(
+    *,
+    title: str,
+    description: str,
+    lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]],
+    readiness: Readiness,
+    request_models: Sequence[type[BaseModel]] = (),
+    body_bytes_max: int = 65_536,
+    timeout_s: float = 10.0,
+) -> FastAPI:
+    """Make an application that answers errors as problems and tells its health.
+
+    Args:
+        title: The service's name in its documentation.
+        description: What it is for.
+        lifespan: Opens what the service needs, and closes it after the last request.
+        readiness: Says which of its dependencies answer now; all must for /readyz to be 200.
+        request_models: Bodies that routes read by themselves, to be documented all the same.
+        body_bytes_max: Larger bodies are answered 413.
+        timeout_s: Requests without an answer by then are answered 503.
+    """
+    app = FastAPI(
+        title=title,
+        description=description,
+        version="1",
+        lifespan=lifespan,
+        responses={
+            "4XX": {"model": ProblemDocument, "description": "A problem (RFC 9457)"},
+            "5XX": {"model": ProblemDocument, "description": "A problem (RFC 9457)"},
+        },
+    )
+    app.add_middleware(Access, body_bytes_max=body_bytes_max, timeout_s=timeout_s)
+    _answer_problems(app)
+    _tell_health(app, readiness)
+    _document(app, request_models)
+    return app
+
+
+def _answer_problems(app: FastAPI) -> None:
+    @app.exception_handler(Problem)
+    async def problem(_: Request, error: Problem) -> Response:
+        return _problem_response(error)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_: Request, error: RequestValidationError) -> Response:
+        faults = error.errors()
+        if faults[0]["type"] == "json_invalid":
+            return _problem_response(Problem(MALFORMED_JSON, "the body is not JSON"))
+        return _problem_response(
+            field_errors(
+                # FastAPI puts the kind of parameter first: body, query, path, header.
+                (pointer(fault["loc"][1:]), fault["msg"].removeprefix("Value error, "))
+                for fault in faults
+            )
+        )
+
+    @app.exception_handler(HTTPException)
+    async def refused(request: Request, error: HTTPException) -> Response:
+        kind = _HTTP_PROBLEMS.get(error.status_code, INTERNAL)
+        detail = error.detail if kind is BODY_TOO_LARGE else f"{request.method} {request.url.path}"
+        return _problem_response(Problem(kind, detail, headers=error.headers))
+
+
+def _problem_response(problem: Problem) -> Response:
+    return Response(
+        problem.body(),
+        status_code=problem.kind.status,
+        headers=problem.headers,
+        media_type=PROBLEM_MEDIA_TYPE,
+    )
+
+
+def _tell_health(app: FastAPI, readiness: Readiness) -> None:
+    @app.get("/healthz", tags=["health"], summary="Alive? Touches nothing.")
+    async def healthz() -> Response:
+        return json_response(b'{"status":"ok"}')
+
+    @app.get("/readyz", tags=["health"], summary="Do the dependencies answer?")
+    async def readyz() -> Response:
+        checks = await readiness()
+        ready = all(checks.values())
+        body = orjson.dumps({"status": "ok" if ready else "unavailable", "checks": dict(checks)})
+        return json_response(body, 200 if ready else 503, {} if ready else {"Retry-After": "1"})
+
+    @app.get("/metrics", tags=["health"], summary="Prometheus metrics.")
+    async def metrics() -> Response:
+        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+
+def _document(app: FastAPI, request_models: Sequence[type[BaseModel]]) -> None:
+    """Add to the OpenAPI document what FastAPI cannot see: credentials, bodies read as bytes."""
+    generate = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            document = generate()
+            components = document.setdefault("components", {})
+            components["securitySchemes"] = {"bearer": {"type": "http", "scheme": "bearer"}}
+            document["security"] = [{"bearer": []}]
+            _, schemas = models_json_schema(
+                [(model, "validation") for model in request_models],
+                ref_template="#/components/schemas/{model}",
+            )
+            components.setdefault("schemas", {}).update(schemas.get("$defs", {}))
+            app.openapi_schema = document
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]

@@ -1,0 +1,55 @@
+"""Bearer credentials (RFC 6750): the tenant of a request comes from its key and nowhere else."""
+
+import hmac
+from hashlib import sha256
+
+import structlog
+
+from freehold.contracts.problems import MISSING_SCOPE, UNAUTHORIZED, Problem
+from freehold.security.api_keys import Scope, parse_api_key
+from freehold.tenancy.directory import Caller, Directory
+
+_CHALLENGE = {"WWW-Authenticate": 'Bearer realm="freehold"'}
+
+
+async def authenticate(directory: Directory, authorization: str | None, *scopes: Scope) -> Caller:
+    """Say who asks, and that they may: one of the scopes is enough.
+
+    Raises:
+        Problem: unauthorized, missing-scope, or unavailable.
+    """
+    key = parse_api_key(bearer_token(authorization))
+    caller = await directory.caller(key) if key else None
+    if caller is None:
+        raise Problem(UNAUTHORIZED, "the API key is not valid", headers=_CHALLENGE)
+    structlog.contextvars.bind_contextvars(tenant_id=caller.home.tenant_id)
+    if not caller.may(*scopes):
+        raise Problem(MISSING_SCOPE, f"the key needs the scope {' or '.join(scopes)}")
+    return caller
+
+
+def authenticate_operator(authorization: str | None, token: str) -> None:
+    """Let only the operator pass; compares digests in constant time.
+
+    Raises:
+        Problem: unauthorized.
+    """
+    given = sha256(bearer_token(authorization).encode()).digest()
+    if not hmac.compare_digest(given, sha256(token.encode()).digest()):
+        raise Problem(UNAUTHORIZED, "the operator token is not valid", headers=_CHALLENGE)
+
+
+def bearer_token(authorization: str | None) -> str:
+    """Take the token out of an Authorization header.
+
+    Raises:
+        Problem: unauthorized, where there is none.
+    """
+    scheme, _, token = (authorization or "").partition(" ")
+    if scheme.lower() != "bearer" or not token.strip():
+        raise Problem(
+            UNAUTHORIZED,
+            "send the header: Authorization: Bearer <credential>",
+            headers=_CHALLENGE,
+        )
+    return token.strip()

@@ -1,0 +1,124 @@
+"""The catalog database as a service reaches it: a small pool, deadlines, and change notices."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import asyncpg
+import structlog
+
+from freehold.contracts.problems import unavailable
+from freehold.ledger.client import Connection, Record
+
+_log = structlog.get_logger(__name__)
+
+CATALOG_SCHEMA = "catalog"
+CHANGES_CHANNEL = "freehold_catalog"
+_HEARTBEAT_S = 0.5
+_LOST = (OSError, TimeoutError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError)
+
+
+class Catalog:
+    """A service's connections to the catalog. Opens lazily, so a service can start before it."""
+
+    def __init__(self, dsn: str, *, application: str, timeout_s: float, pool_max: int = 4) -> None:
+        self._dsn = dsn
+        self._timeout_s = timeout_s
+        self._settings = {"application_name": application, "search_path": CATALOG_SCHEMA}
+        self._pool_max = pool_max
+        self._pool: asyncpg.Pool[Record] | None = None
+        self._listener: asyncio.Task[None] | None = None
+        self.reachable = False
+
+    async def open(self, on_change: Callable[[str | None], None] | None = None) -> None:
+        """Begin; `on_change` hears of each change, or None where changes may have been missed."""
+        self._pool = await asyncpg.create_pool(
+            self._dsn,
+            min_size=0,
+            max_size=self._pool_max,
+            timeout=self._timeout_s,
+            command_timeout=self._timeout_s,
+            server_settings=self._settings,
+        )
+        self._listener = asyncio.create_task(self._listen(on_change or (lambda _: None)))
+
+    async def close(self) -> None:
+        """End, within the timeout."""
+        if self._listener:
+            self._listener.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._listener
+        if self._pool:
+            try:
+                async with asyncio.timeout(self._timeout_s):
+                    await self._pool.close()
+            except TimeoutError:
+                self._pool.terminate()
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection]:
+        """Lend a connection.
+
+        Raises:
+            Problem: unavailable, where the catalog does not answer in time.
+        """
+        if self._pool is None:
+            raise RuntimeError("the catalog has not been opened")
+        try:
+            async with self._pool.acquire(timeout=self._timeout_s) as connection:
+                yield connection  # type: ignore[misc]  # the stubs' proxy is a connection
+        except (*_LOST, asyncpg.CannotConnectNowError, asyncpg.TooManyConnectionsError) as error:
+            raise unavailable("the catalog does not answer") from error
+        except (asyncpg.InvalidPasswordError, asyncpg.InvalidCatalogNameError) as error:
+            # Before tenant-manager's first start there is no such role or database yet.
+            raise unavailable("the catalog is not set up yet") from error
+
+    async def fetch(self, query: str, *arguments: Any) -> list[Record]:
+        """Run a query and give its rows."""
+        async with self.connection() as connection:
+            return await connection.fetch(query, *arguments)
+
+    async def fetchrow(self, query: str, *arguments: Any) -> Record | None:
+        """Run a query and give its first row."""
+        async with self.connection() as connection:
+            return await connection.fetchrow(query, *arguments)
+
+    async def execute(self, query: str, *arguments: Any) -> None:
+        """Run a statement."""
+        async with self.connection() as connection:
+            await connection.execute(query, *arguments)
+
+    async def executemany(self, query: str, rows: Iterable[tuple[Any, ...]]) -> None:
+        """Run a statement for many rows, all or none."""
+        async with self.connection() as connection:
+            await connection.executemany(query, rows)
+
+    async def _listen(self, on_change: Callable[[str | None], None]) -> None:
+        """Hear of changes; a connection that died silently is noticed by its heartbeat."""
+        while True:
+            connection: Connection | None = None
+            try:
+                connection = await asyncpg.connect(
+                    self._dsn,
+                    timeout=self._timeout_s,
+                    command_timeout=self._timeout_s,
+                    server_settings=self._settings,
+                )
+                await connection.add_listener(
+                    CHANGES_CHANNEL, lambda _, __, ___, payload: on_change(str(payload))
+                )
+                # What changed while nobody listened is unknown.
+                on_change(None)
+                self.reachable = True
+                while True:
+                    await connection.execute("SELECT", timeout=1)
+                    await asyncio.sleep(_HEARTBEAT_S)
+            except (*_LOST, asyncpg.PostgresError) as error:
+                if self.reachable:
+                    _log.warning("catalog lost", fault=repr(error))
+            finally:
+                self.reachable = False
+                if connection is not None:
+                    connection.terminate()
+            await asyncio.sleep(_HEARTBEAT_S)

@@ -1,0 +1,245 @@
+"""Connections to tenants' databases: a database each means a connection each, within one budget.
+
+Opened on demand, kept while used, the longest idle given up for whoever needs one. A tenant never
+holds more than its share, waiting is first come first served among those who can be served, and
+nobody waits without end.
+"""
+
+import asyncio
+import time
+from collections import Counter, OrderedDict, deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+
+import asyncpg
+import structlog
+
+from freehold.contracts.problems import overloaded, unavailable
+from freehold.ledger.client import Connection
+from freehold.service.metrics import TENANT_CONNECTION_WAITS, TENANT_CONNECTIONS_OPENED
+from freehold.tenancy.homes import Home
+
+_log = structlog.get_logger(__name__)
+
+Place = tuple[str, int, str, str]
+"""Server, port, database and role: connections to the same place are interchangeable."""
+
+
+def _place(home: Home) -> Place:
+    return (home.host, home.port, home.database, home.role)
+
+
+@dataclass(frozen=True, slots=True)
+class _Slot:
+    """A place within the budget: a connection, or leave to open one once `displaced` is closed."""
+
+    connection: Connection | None = None
+    displaced: Connection | None = None
+
+
+@dataclass(slots=True)
+class _Waiter:
+    place: Place
+    granted: asyncio.Future[_Slot]
+
+
+class TenantConnections:
+    """The connections of one process to all tenants' databases."""
+
+    def __init__(
+        self,
+        *,
+        application: str,
+        connections_max: int,
+        per_tenant_max: int,
+        idle_s: float,
+        timeout_s: float,
+    ) -> None:
+        """Set the budget.
+
+        Args:
+            application: Named to the server, for whoever looks at its sessions.
+            connections_max: Open connections, all told.
+            per_tenant_max: Open connections of one tenant.
+            idle_s: A connection unused for this long is closed.
+            timeout_s: Bounds connecting, waiting for a connection, and every statement.
+        """
+        self._application = application
+        self._connections_max = connections_max
+        self._per_tenant_max = per_tenant_max
+        self._idle_s = idle_s
+        self._timeout_s = timeout_s
+        self._open: Counter[Place] = Counter()
+        # The longest idle place stands first.
+        self._idle: OrderedDict[Place, list[tuple[float, Connection]]] = OrderedDict()
+        self._waiting: deque[_Waiter] = deque()
+        self._closing: set[asyncio.Task[None]] = set()
+        self._sweeper: asyncio.Task[None] | None = None
+        self._closed = False
+
+    @asynccontextmanager
+    async def use(self, home: Home) -> AsyncIterator[Connection]:
+        """Lend a connection to a tenant's database.
+
+        Raises:
+            Problem: overloaded where none came free in time; unavailable where the database does
+                not answer.
+        """
+        place = _place(home)
+        connection = await self._acquire(place, home)
+        try:
+            yield connection
+        finally:
+            self._release(place, connection)
+
+    async def close(self) -> None:
+        """Close every idle connection; those lent out close as they come back."""
+        self._closed = True
+        if self._sweeper:
+            self._sweeper.cancel()
+        for place in list(self._idle):
+            while self._idle.get(place):
+                self._discard(place, self._take_idle(place))
+        while self._closing:
+            await asyncio.wait(set(self._closing))
+
+    async def _acquire(self, place: Place, home: Home) -> Connection:
+        if self._sweeper is None:
+            self._sweeper = asyncio.create_task(self._sweep())
+        slot = self._slot(place) if self._grantable(place) else await self._wait(place)
+        if slot.connection is not None:
+            return slot.connection
+        return await self._connect(place, home, slot.displaced)
+
+    def _grantable(self, place: Place) -> bool:
+        if self._idle.get(place):
+            return True
+        room = self._open.total() < self._connections_max or bool(self._idle)
+        return room and self._open[place] < self._per_tenant_max
+
+    def _slot(self, place: Place) -> _Slot:
+        """Take an idle connection, or a place for a new one, at another's cost where need be."""
+        if self._idle.get(place):
+            return _Slot(connection=self._take_idle(place))
+        displaced = None
+        if self._open.total() >= self._connections_max:
+            longest_idle = next(iter(self._idle))
+            displaced = self._take_idle(longest_idle, oldest=True)
+            self._open[longest_idle] -= 1
+        self._open[place] += 1
+        return _Slot(displaced=displaced)
+
+    async def _wait(self, place: Place) -> _Slot:
+        TENANT_CONNECTION_WAITS.inc()
+        waiter = _Waiter(place, asyncio.get_running_loop().create_future())
+        self._waiting.append(waiter)
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                return await waiter.granted
+        except BaseException as error:
+            self._abandon(waiter)
+            if isinstance(error, TimeoutError):
+                raise overloaded("no connection to the tenant's database came free") from None
+            raise
+
+    def _abandon(self, waiter: _Waiter) -> None:
+        if waiter in self._waiting:
+            self._waiting.remove(waiter)
+        elif waiter.granted.done() and not waiter.granted.cancelled():
+            # Granted in the very moment of giving up: pass it on.
+            slot = waiter.granted.result()
+            if slot.connection is not None:
+                self._release(waiter.place, slot.connection)
+            elif slot.displaced is not None:
+                self._discard(waiter.place, slot.displaced)
+            else:
+                self._forget(waiter.place)
+
+    async def _connect(self, place: Place, home: Home, displaced: Connection | None) -> Connection:
+        try:
+            if displaced is not None:
+                # Closed first, so that the server never sees more than the budget.
+                await _close(displaced)
+            connection = await asyncpg.connect(
+                host=home.host,
+                port=home.port,
+                database=home.database,
+                user=home.role,
+                password=home.password,
+                timeout=self._timeout_s,
+                command_timeout=self._timeout_s,
+                server_settings={
+                    "application_name": self._application,
+                    "search_path": home.schema,
+                    "statement_timeout": str(round(self._timeout_s * 1000)),
+                    "timezone": "UTC",
+                    "jit": "off",
+                },
+            )
+        except BaseException as error:
+            self._forget(place)
+            if isinstance(error, OSError | TimeoutError | asyncpg.PostgresError):
+                _log.warning(
+                    "tenant database unreachable", database=home.database, fault=str(error)
+                )
+                raise unavailable("the tenant's database does not answer") from error
+            raise
+        TENANT_CONNECTIONS_OPENED.inc()
+        return connection
+
+    def _release(self, place: Place, connection: Connection) -> None:
+        if self._closed or connection.is_closed() or connection.is_in_transaction():
+            self._discard(place, connection)
+            return
+        self._idle.setdefault(place, []).append((time.monotonic(), connection))
+        self._idle.move_to_end(place)
+        self._grant()
+
+    def _take_idle(self, place: Place, *, oldest: bool = False) -> Connection:
+        idle = self._idle[place]
+        _, connection = idle.pop(0 if oldest else -1)
+        if not idle:
+            del self._idle[place]
+        return connection
+
+    def _discard(self, place: Place, connection: Connection) -> None:
+        async def close() -> None:
+            await _close(connection)
+            self._forget(place)
+
+        task = asyncio.create_task(close())
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+    def _forget(self, place: Place) -> None:
+        self._open[place] -= 1
+        self._open += Counter()  # drops places that have none left
+        self._grant()
+
+    def _grant(self) -> None:
+        """Serve whoever waited longest and can be served; a full tenant does not block others."""
+        for waiter in list(self._waiting):
+            if waiter.granted.done() or not self._grantable(waiter.place):
+                continue
+            self._waiting.remove(waiter)
+            waiter.granted.set_result(self._slot(waiter.place))
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(self._idle_s / 4)
+            stale = time.monotonic() - self._idle_s
+            for place, idle in list(self._idle.items()):
+                kept = [entry for entry in idle if entry[0] > stale and not entry[1].is_closed()]
+                dropped = [entry[1] for entry in idle if entry not in kept]
+                if kept:
+                    self._idle[place] = kept
+                else:
+                    del self._idle[place]
+                for connection in dropped:
+                    self._discard(place, connection)
+
+
+async def _close(connection: Connection) -> None:
+    with suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        await connection.close(timeout=2)

@@ -1,0 +1,151 @@
+"""The directory: who a key belongs to and where a tenant lives, cached from the catalog.
+
+Entries are dropped by the catalog's change notices, so a revoked key stops working at once. With
+the catalog down, what is known goes on working.
+"""
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Generic, TypeVar
+
+from freehold.ledger.client import Record
+from freehold.security.api_keys import ApiKey, Scope, same_secret
+from freehold.security.sealing import KeyRing, Sealed
+from freehold.tenancy.catalog import Catalog
+from freehold.tenancy.homes import Home
+
+_CACHED_MAX = 50_000
+
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What a key allows: its tenant and scopes."""
+
+    tenant_id: str
+    secret_hash: bytes
+    scopes: frozenset[str]
+    expires_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """An authenticated request's tenant and what it may do."""
+
+    home: Home
+    key_id: str
+    scopes: frozenset[str]
+
+    def may(self, *scopes: Scope) -> bool:
+        """Say whether the key has any of these scopes."""
+        return not self.scopes.isdisjoint(scopes)
+
+
+class _Cache(Generic[Value]):
+    """A bounded cache that never keeps what changed while it was being read."""
+
+    def __init__(self) -> None:
+        self._values: OrderedDict[str, Value] = OrderedDict()
+        self._generation = 0
+
+    def get(self, key: str) -> Value | None:
+        return self._values.get(key)
+
+    def reading(self) -> int:
+        return self._generation
+
+    def keep(self, key: str, value: Value, begun: int) -> None:
+        if begun != self._generation:
+            return
+        self._values[key] = value
+        if len(self._values) > _CACHED_MAX:
+            self._values.popitem(last=False)
+
+    def drop(self, key: str | None) -> None:
+        self._generation += 1
+        if key is None:
+            self._values.clear()
+        else:
+            self._values.pop(key, None)
+
+
+class Directory:
+    """Looks keys and tenants up."""
+
+    def __init__(self, catalog: Catalog, key_ring: KeyRing) -> None:
+        self._catalog = catalog
+        self._key_ring = key_ring
+        self._grants: _Cache[Grant] = _Cache()
+        self._homes: _Cache[Home] = _Cache()
+
+    def changed(self, notice: str | None) -> None:
+        """Drop what a change notice speaks of; everything where notices were missed."""
+        kind, _, name = (notice or "").partition(":")
+        if kind != "key":
+            self._homes.drop(name or None)
+        if kind != "tenant":
+            self._grants.drop(name or None)
+
+    async def caller(self, key: ApiKey) -> Caller | None:
+        """Say who bears this key; None where it is unknown, wrong, revoked or expired.
+
+        Raises:
+            Problem: unavailable, where the key is not known yet and the catalog does not answer.
+        """
+        grant = self._grants.get(key.key_id) or await self._read_grant(key.key_id)
+        if grant is None or not same_secret(key, grant.secret_hash):
+            return None
+        if grant.expires_at is not None and grant.expires_at <= datetime.now(UTC):
+            return None
+        home = await self.home(grant.tenant_id)
+        return None if home is None else Caller(home, key.key_id, grant.scopes)
+
+    async def home(self, tenant_id: str) -> Home | None:
+        """Say where a tenant lives; None where there is no such active tenant.
+
+        Raises:
+            Problem: unavailable, where the tenant is not known yet and the catalog does not answer.
+            SealingError: The stored credential does not open.
+        """
+        home = self._homes.get(tenant_id)
+        if home is None:
+            begun = self._homes.reading()
+            row = await self._catalog.fetchrow(
+                "SELECT * FROM service_homes WHERE tenant_id = $1", tenant_id
+            )
+            if row is not None:
+                home = self._home_of(row)
+                self._homes.keep(tenant_id, home, begun)
+        return home
+
+    async def _read_grant(self, key_id: str) -> Grant | None:
+        begun = self._grants.reading()
+        row = await self._catalog.fetchrow(
+            "SELECT * FROM service_api_keys WHERE key_id = $1", key_id
+        )
+        if row is None:
+            return None
+        grant = Grant(
+            tenant_id=row["tenant_id"],
+            secret_hash=row["secret_hash"],
+            scopes=frozenset(row["scopes"]),
+            expires_at=row["expires_at"],
+        )
+        self._grants.keep(key_id, grant, begun)
+        return grant
+
+    def _home_of(self, row: Record) -> Home:
+        sealed = Sealed(row["sealing_key_id"], row["sealed_password"])
+        return Home(
+            tenant_id=row["tenant_id"],
+            epoch=row["epoch"],
+            host=row["host"],
+            port=row["port"],
+            database=row["database_name"],
+            schema=row["schema_name"],
+            schema_version=row["schema_version"],
+            role=row["role_name"],
+            password=self._key_ring.open(sealed, row["role_name"]),
+        )
