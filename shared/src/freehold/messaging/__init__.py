@@ -1,0 +1,1 @@
+"""RabbitMQ: names, connections that come back, publishing with confirms."""

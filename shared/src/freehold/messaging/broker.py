@@ -1,0 +1,213 @@
+"""A service's link to RabbitMQ: connects, declares, and starts over whenever the link is lost.
+
+Each link is used until it breaks and is then thrown away whole: what was delivered on it and not
+acknowledged comes again on the next, and what was published without a confirm is unknown, for the
+publisher to repeat.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+import aio_pika
+import structlog
+from aio_pika.abc import (
+    AbstractChannel,
+    AbstractConnection,
+    AbstractExchange,
+    AbstractIncomingMessage,
+)
+from aio_pika.exceptions import CONNECTION_EXCEPTIONS
+
+from freehold.contracts.messages import Appended, Projected
+from freehold.messaging.topology import (
+    PROJECTOR_QUEUE,
+    appended_key,
+    declare,
+    projected_key,
+)
+
+_log = structlog.get_logger(__name__)
+
+Delivery = AbstractIncomingMessage
+OnDelivery = Callable[[Delivery], Awaitable[None]]
+
+_RETRY_S = 0.5
+_HEARTBEAT_S = 10
+LOST = (*CONNECTION_EXCEPTIONS, TimeoutError)
+"""What a broken link or a refusing broker raises."""
+
+
+class PublishError(Exception):
+    """The broker did not confirm; the message may or may not have got there."""
+
+
+class Broker:
+    """One link at a time, for publishing and, where asked for, consuming doorbells."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        name: str,
+        timeout_s: float,
+        on_delivery: OnDelivery | None = None,
+        prefetch: int = 100,
+    ) -> None:
+        """Describe the link.
+
+        Args:
+            url: The broker's AMQP URL.
+            name: Shown among the broker's connections.
+            timeout_s: Bounds connecting, declaring and each confirm.
+            on_delivery: Called with each doorbell in the projector's queue.
+            prefetch: How many deliveries may be unacknowledged.
+        """
+        self._url = url
+        self._name = name
+        self._timeout_s = timeout_s
+        self._on_delivery = on_delivery
+        self._prefetch = prefetch
+        self._publishing: AbstractChannel | None = None
+        self._exchange: AbstractExchange | None = None
+        self._consumer: tuple[aio_pika.abc.AbstractQueue, str] | None = None
+        self._keeper: asyncio.Task[None] | None = None
+        self._broken = asyncio.Event()
+
+    @property
+    def connected(self) -> bool:
+        """Whether the link stands now."""
+        return self._exchange is not None
+
+    async def open(self) -> None:
+        """Begin linking; returns at once, whether the broker answers or not."""
+        self._keeper = asyncio.create_task(self._keep())
+
+    async def stop_consuming(self) -> None:
+        """Take no more deliveries; those taken may still be acknowledged."""
+        if self._consumer:
+            queue, tag = self._consumer
+            self._consumer = None
+            with suppress(*LOST):
+                await queue.cancel(tag, timeout=self._timeout_s)
+
+    async def close(self) -> None:
+        """End the link."""
+        if self._keeper:
+            self._keeper.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._keeper
+
+    async def ring(self, doorbell: Appended | Projected) -> None:
+        """Publish a doorbell and wait for the broker's confirm.
+
+        Raises:
+            PublishError: There was no confirm in time.
+        """
+        appended = isinstance(doorbell, Appended)
+        key = appended_key if appended else projected_key
+        if self._exchange is None:
+            raise PublishError("the broker is not connected")
+        await self._publish(
+            self._exchange,
+            key(doorbell.subject),
+            _message(doorbell.model_dump_json().encode(), str(doorbell.id)),
+            # Nobody need listen for projections; somebody must for appends.
+            mandatory=appended,
+        )
+
+    async def put(self, queue: str, message: aio_pika.Message) -> None:
+        """Publish straight into a queue and wait for the confirm.
+
+        Raises:
+            PublishError: There was no confirm in time.
+        """
+        if self._publishing is None:
+            raise PublishError("the broker is not connected")
+        await self._publish(self._publishing.default_exchange, queue, message, mandatory=True)
+
+    async def _publish(
+        self,
+        exchange: AbstractExchange,
+        key: str,
+        message: aio_pika.Message,
+        *,
+        mandatory: bool,
+    ) -> None:
+        try:
+            await exchange.publish(message, key, mandatory=mandatory, timeout=self._timeout_s)
+        except LOST as error:
+            raise PublishError(repr(error)) from error
+
+    async def _keep(self) -> None:
+        complained = False
+        while True:
+            connection: AbstractConnection | None = None
+            try:
+                connection = await self._link()
+                _log.info("broker connected")
+                complained = False
+                await self._broken.wait()
+                _log.warning("broker lost")
+            except LOST as error:
+                if not complained:
+                    _log.warning("broker unreachable", fault=repr(error))
+                complained = True
+            finally:
+                self._exchange = self._publishing = self._consumer = None
+                if connection is not None:
+                    with suppress(*LOST):
+                        async with asyncio.timeout(self._timeout_s):
+                            await connection.close()
+            await asyncio.sleep(_RETRY_S)
+
+    async def _link(self) -> AbstractConnection:
+        async with asyncio.timeout(self._timeout_s):
+            connection = await aio_pika.connect(
+                self._url,
+                timeout=self._timeout_s,
+                heartbeat=_HEARTBEAT_S,
+                client_properties={"connection_name": self._name},
+            )
+        broken = self._broken = asyncio.Event()
+        connection.close_callbacks.add(lambda *_: broken.set())
+        try:
+            publishing = await connection.channel(publisher_confirms=True, on_return_raises=True)
+            publishing.close_callbacks.add(lambda *_: broken.set())
+            exchange = await declare(publishing, self._timeout_s)
+            if self._on_delivery is not None:
+                consuming = await connection.channel()
+                await consuming.set_qos(prefetch_count=self._prefetch, timeout=self._timeout_s)
+                consuming.close_callbacks.add(lambda *_: broken.set())
+                # The broker cancels the consumer of a queue that was deleted.
+                underlay = await consuming.get_underlay_channel()
+                underlay.on_consumer_cancel_callbacks.add(lambda _: broken.set())
+                queue = await consuming.get_queue(PROJECTOR_QUEUE, ensure=False)
+                tag = await queue.consume(self._on_delivery, timeout=self._timeout_s)
+                self._consumer = (queue, tag)
+        except BaseException:
+            with suppress(*LOST):
+                await connection.close()
+            raise
+        self._publishing, self._exchange = publishing, exchange
+        return connection
+
+
+def _message(body: bytes, message_id: str) -> aio_pika.Message:
+    return aio_pika.Message(
+        body,
+        message_id=message_id,
+        content_type="application/cloudevents+json",
+        delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
+    )
+
+
+def copy_of(delivery: Delivery, headers: dict[str, str]) -> aio_pika.Message:
+    """Make a message with a delivery's body and id, to be put into another queue."""
+    return aio_pika.Message(
+        delivery.body,
+        message_id=delivery.message_id,
+        content_type=delivery.content_type,
+        headers={**headers},
+        delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
+    )
