@@ -1,0 +1,97 @@
+"""The appender: what waits for one tenant goes into one append, and each request gets its answer.
+
+An append that fails as a whole has written nothing, so one request that the database itself chokes
+on is found by asking again one by one: its neighbours never fail with it.
+"""
+
+import asyncio
+from collections.abc import Sequence
+
+import asyncpg
+
+from freehold.ledger import client as ledger
+from freehold.ledger.client import Answer, AppendRequest, Outcome
+from freehold.service.metrics import LEDGER_CALL_SECONDS
+from freehold.tenancy.connections import TenantConnections
+from freehold.tenancy.failures import database_failures
+from freehold.tenancy.homes import Home
+from freehold.tenancy.lanes import Lanes
+from freehold_ingest.announcer import Announcer, Growth
+from freehold_ingest.marks import Marks
+from freehold_ingest.metrics import APPEND_REQUESTS, EVENTS_APPENDED, REQUEST_OUTCOMES
+from freehold_ingest.settings import Settings
+
+_APPEND_SECONDS = LEDGER_CALL_SECONDS.labels("append")
+_OUTCOMES = {outcome: REQUEST_OUTCOMES.labels(outcome) for outcome in Outcome}
+
+
+class Appender:
+    """Appends for all tenants, each in its own lane."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        connections: TenantConnections,
+        marks: Marks,
+        announcer: Announcer,
+    ) -> None:
+        self._connections = connections
+        self._marks = marks
+        self._announcer = announcer
+        self._lanes: Lanes[AppendRequest, Answer] = Lanes(
+            self._work,
+            in_flight=asyncio.Semaphore(settings.transactions_in_flight_max),
+            call_weight_max=settings.append_events_max,
+            waiting_weight_max=settings.waiting_events_max,
+        )
+
+    async def append(self, home: Home, request: AppendRequest) -> Answer:
+        """Append one request's events; returns once they are committed, or refused.
+
+        Raises:
+            Problem: overloaded or unavailable. Whether it was written is then unknown; the same
+                request may be sent again.
+        """
+        return await self._lanes.submit(home, request, len(request.additions))
+
+    async def drain(self) -> None:
+        """Finish everything accepted."""
+        await self._lanes.drain()
+
+    async def _work(
+        self, home: Home, requests: Sequence[AppendRequest]
+    ) -> Sequence[Answer | BaseException]:
+        await self._marks.ensure(home.tenant_id)
+        APPEND_REQUESTS.observe(len(requests))
+        try:
+            return await self._call(home, requests)
+        except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError) as error:
+            if len(requests) == 1:
+                return [error]
+            return [(await self._work(home, [request]))[0] for request in requests]
+
+    async def _call(self, home: Home, requests: Sequence[AppendRequest]) -> list[Answer]:
+        with _APPEND_SECONDS.time(), database_failures():
+            async with self._connections.use(home) as connection:
+                answers = await ledger.append(connection, requests)
+        self._announce(home, answers)
+        return answers
+
+    def _announce(self, home: Home, answers: Sequence[Answer]) -> None:
+        created = 0
+        last = first = None
+        for answer in answers:
+            _OUTCOMES[answer.outcome].inc()
+            if answer.outcome is Outcome.CREATED:
+                created += len(answer.events)
+                if first is None or answer.events[0]["seq"] < first["seq"]:
+                    first = answer.events[0]
+                if last is None or answer.events[-1]["seq"] > last["seq"]:
+                    last = answer.events[-1]
+        if first is None or last is None:
+            return
+        EVENTS_APPENDED.inc(created)
+        self._announcer.announce(
+            home.tenant_id,
+            Growth(home.epoch, first["seq"], last["seq"], last["event_id"], last["hash"]),
+        )

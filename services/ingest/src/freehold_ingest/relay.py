@@ -1,0 +1,94 @@
+"""The relay: announces what a dead ingest process committed and did not announce.
+
+The ledger is its own outbox. A dead process's marks name the few tenants worth a look; each
+ledger's head is read and announced, which is harmless where nothing was missing.
+"""
+
+import asyncio
+
+import structlog
+
+from freehold.contracts.problems import Problem
+from freehold.ledger import client as ledger
+from freehold.tenancy.connections import TenantConnections
+from freehold.tenancy.directory import Directory
+from freehold.tenancy.failures import database_failures
+from freehold_ingest.announcer import Announcer, Growth
+from freehold_ingest.marks import Marks
+from freehold_ingest.metrics import RELAYED
+
+_log = structlog.get_logger(__name__)
+_LOOKS_PER_BEAT_MAX = 100
+
+
+class Relay:
+    """Beats, adopts, announces; a bounded amount of work a beat."""
+
+    def __init__(
+        self,
+        marks: Marks,
+        announcer: Announcer,
+        directory: Directory,
+        connections: TenantConnections,
+        *,
+        heartbeat_s: float,
+    ) -> None:
+        self._marks = marks
+        self._announcer = announcer
+        self._directory = directory
+        self._connections = connections
+        self._heartbeat_s = heartbeat_s
+        self._to_look_at: dict[str, None] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        """Begin."""
+        self._task = asyncio.create_task(self._run())
+
+    async def close(self) -> None:
+        """End."""
+        if self._task:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                await self._beat()
+            except Problem as error:
+                _log.debug("relay waits for the catalog", fault=error.detail)
+            except Exception:  # noqa: BLE001 (the relay must outlive any one fault)
+                _log.exception("relay failed; it goes on with the next beat")
+            await asyncio.sleep(self._heartbeat_s)
+
+    async def _beat(self) -> None:
+        await self._marks.beat()
+        adopted = await self._marks.adopt()
+        if adopted:
+            _log.info("took over from a dead ingest process", tenants=len(adopted))
+            self._to_look_at.update(dict.fromkeys(adopted))
+        for tenant_id in list(self._to_look_at)[:_LOOKS_PER_BEAT_MAX]:
+            if await self._look(tenant_id):
+                del self._to_look_at[tenant_id]
+        await self._marks.remove_idle(self._busy)
+
+    def _busy(self, tenant_id: str) -> bool:
+        return tenant_id in self._to_look_at or self._announcer.busy(tenant_id)
+
+    async def _look(self, tenant_id: str) -> bool:
+        """Announce a ledger's head; say whether that is settled."""
+        home = await self._directory.home(tenant_id)
+        if home is None:
+            return True
+        try:
+            with database_failures():
+                async with self._connections.use(home) as connection:
+                    head = await ledger.head(connection)
+        except Problem:
+            _log.warning("relay could not read a ledger; it will try again", tenant_id=tenant_id)
+            return False
+        if head.seq:
+            RELAYED.inc()
+            growth = Growth(home.epoch, head.seq, head.seq, head.event_id, head.hash)
+            self._announcer.announce(tenant_id, growth)
+        return True

@@ -1,0 +1,137 @@
+"""Ingest's routes: bytes in, bytes out, under the documentation that FastAPI makes of them."""
+
+import re
+from collections import Counter
+from uuid import UUID
+
+from fastapi import APIRouter, Request, Response
+
+from freehold.contracts.events import AppendedBatch, LedgerEvent, NewBatch, NewEvent, NewReversal
+from freehold.contracts.problems import (
+    IDEMPOTENCY_KEY_INVALID,
+    IDEMPOTENCY_KEY_MISSING,
+    NOT_FOUND,
+    Problem,
+)
+from freehold.ledger.client import AppendRequest, Reversal, fingerprint
+from freehold.security.api_keys import Scope
+from freehold.service.authentication import authenticate
+from freehold.service.bodies import field_errors, json_body, parse
+from freehold.tenancy.directory import Directory
+from freehold.tenancy.homes import Home
+from freehold_ingest.answers import answer_response, minimal_batch, one_event, whole_batch
+from freehold_ingest.appender import Appender
+
+REQUEST_MODELS = (NewEvent, NewBatch, NewReversal)
+
+_KEY = re.compile(r"[\x20-\x7e]{1,255}", re.ASCII)
+_KEY_HEADER = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": True,
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+    "description": "Send the same key again to repeat a request safely.",
+}
+_PREFER_HEADER = {
+    "name": "Prefer",
+    "in": "header",
+    "schema": {"type": "string"},
+    "description": "`return=minimal` leaves the events out of the answer.",
+}
+
+
+def routes(directory: Directory, appender: Appender) -> APIRouter:
+    """Make ingest's routes."""
+    router = APIRouter(prefix="/v1", tags=["events"])
+
+    async def caller(request: Request) -> Home:
+        authorization = request.headers.get("authorization")
+        return (await authenticate(directory, authorization, Scope.INGEST)).home
+
+    @router.post(
+        "/events",
+        status_code=201,
+        response_model=LedgerEvent,
+        summary="Append one event.",
+        openapi_extra={"parameters": [_KEY_HEADER], **json_body(NewEvent)},
+    )
+    async def post_event(request: Request) -> Response:
+        home = await caller(request)
+        key = idempotency_key(request)
+        additions = [parse(NewEvent, await request.body())]
+        wanted = AppendRequest(key, fingerprint("event", additions), additions)
+        return answer_response(await appender.append(home, wanted), one_event)
+
+    @router.post(
+        "/events/batch",
+        status_code=201,
+        response_model=AppendedBatch,
+        summary="Append events together: all or none.",
+        openapi_extra={"parameters": [_KEY_HEADER, _PREFER_HEADER], **json_body(NewBatch)},
+    )
+    async def post_batch(request: Request) -> Response:
+        home = await caller(request)
+        key = idempotency_key(request)
+        additions = parse(NewBatch, await request.body()).events
+        _refuse_repeated_external_ids(additions)
+        wanted = AppendRequest(key, fingerprint("batch", additions), additions)
+        answer = await appender.append(home, wanted)
+        if not _prefers_minimal(request):
+            return answer_response(answer, whole_batch)
+        response = answer_response(answer, minimal_batch)
+        response.headers["Preference-Applied"] = "return=minimal"
+        return response
+
+    @router.post(
+        "/events/{event_id}/reversal",
+        status_code=201,
+        response_model=LedgerEvent,
+        summary="Append the event that undoes another.",
+        openapi_extra={"parameters": [_KEY_HEADER], **json_body(NewReversal, required=False)},
+    )
+    async def post_reversal(request: Request, event_id: str) -> Response:
+        home = await caller(request)
+        key = idempotency_key(request)
+        details = parse(NewReversal, await request.body() or b"{}")
+        additions = [Reversal(_event_id(event_id), details)]
+        wanted = AppendRequest(key, fingerprint("reversal", additions), additions)
+        return answer_response(await appender.append(home, wanted), one_event)
+
+    return router
+
+
+def idempotency_key(request: Request) -> str:
+    """Take a request's idempotency key.
+
+    Raises:
+        Problem: idempotency-key-missing, idempotency-key-invalid.
+    """
+    key = request.headers.get("idempotency-key", "").strip()
+    if not key:
+        raise Problem(IDEMPOTENCY_KEY_MISSING, "send an Idempotency-Key header")
+    if not _KEY.fullmatch(key):
+        raise Problem(IDEMPOTENCY_KEY_INVALID, "a key has 1 to 255 printable ASCII characters")
+    return key
+
+
+def _event_id(text: str) -> UUID:
+    try:
+        return UUID(text)
+    except ValueError:
+        raise Problem(NOT_FOUND, "there is no such event") from None
+
+
+def _prefers_minimal(request: Request) -> bool:
+    preferences = ",".join(request.headers.getlist("prefer")).split(",")
+    return any(preference.strip().lower() == "return=minimal" for preference in preferences)
+
+
+def _refuse_repeated_external_ids(events: list[NewEvent]) -> None:
+    counts = Counter(event.external_id for event in events if event.external_id is not None)
+    if len(counts) == counts.total():
+        return
+    raise field_errors(
+        (f"/events/{place}/external_id", "an external_id may stand only once in a batch")
+        for place, event in enumerate(events)
+        if event.external_id is not None and counts[event.external_id] > 1
+    )
