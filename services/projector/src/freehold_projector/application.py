@@ -1,0 +1,81 @@
+"""What projector is made of. Its HTTP side is health and metrics only."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from freehold.messaging.broker import Broker
+from freehold.security.sealing import KeyRing
+from freehold.service.application import new_application
+from freehold.tenancy.catalog import Catalog
+from freehold.tenancy.connections import TenantConnections
+from freehold.tenancy.directory import Directory
+from freehold_projector.catching_up import CatchingUp
+from freehold_projector.doorbells import Doorbells
+from freehold_projector.reconciliation import Reconciliation
+from freehold_projector.settings import Settings
+
+_NAME = "freehold-projector"
+
+
+def make_application(settings: Settings) -> FastAPI:
+    """Compose the service."""
+    catalog = Catalog(settings.catalog_dsn.get_secret_value(), application=_NAME, timeout_s=5.0)
+    directory = Directory(catalog, KeyRing(settings.credential_keys.get_secret_value()))
+    connections = TenantConnections(
+        application=_NAME,
+        connections_max=settings.connections_max,
+        per_tenant_max=settings.connections_per_tenant_max,
+        idle_s=settings.connection_idle_s,
+        timeout_s=settings.work_timeout_s,
+    )
+    doorbells = Doorbells(settings)
+    broker = Broker(
+        settings.amqp_url.get_secret_value(),
+        name=_NAME,
+        timeout_s=5.0,
+        on_delivery=doorbells.on_delivery,
+        prefetch=settings.prefetch,
+    )
+    catching_up = CatchingUp(
+        directory,
+        connections,
+        broker,
+        in_flight_max=settings.transactions_in_flight_max,
+        events_max=settings.project_events_max,
+    )
+    reconciliation = Reconciliation(
+        catalog,
+        directory,
+        connections,
+        catching_up,
+        every_s=settings.reconcile_every_s,
+        poll_s=settings.reconcile_poll_s,
+    )
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        doorbells.attach(broker, catching_up)
+        await catalog.open(directory.changed)
+        await broker.open()
+        await reconciliation.open()
+        yield
+        # No new doorbells; those taken are served and acknowledged; then the link may go.
+        await broker.stop_consuming()
+        await doorbells.drain(settings.shutdown_timeout_s / 2)
+        await reconciliation.close()
+        await catching_up.close()
+        await broker.close()
+        await connections.close()
+        await catalog.close()
+
+    async def readiness() -> Mapping[str, bool]:
+        return {"catalog": catalog.reachable, "broker": broker.connected}
+
+    return new_application(
+        title="Freehold projector",
+        description="Applies ledgers to state tables; health and metrics only.",
+        lifespan=lifespan,
+        readiness=readiness,
+    )

@@ -1,0 +1,96 @@
+"""Catching up: one tenant's state tables brought to the end of its ledger.
+
+The ledger is read from the tenant's own checkpoint, so whoever asks, and however often, the result
+is the same.
+"""
+
+import asyncio
+
+from freehold.contracts.messages import LedgerRange, Projected
+from freehold.ledger import client as ledger
+from freehold.ledger.client import Projection
+from freehold.messaging.broker import Broker, PublishError
+from freehold.service.metrics import LEDGER_CALL_SECONDS
+from freehold.tenancy.connections import TenantConnections
+from freehold.tenancy.directory import Directory
+from freehold.tenancy.failures import database_failures
+from freehold.tenancy.homes import Home
+from freehold_projector.metrics import CALL_EVENTS, EVENTS_PROJECTED
+
+_PROJECT_SECONDS = LEDGER_CALL_SECONDS.labels("project")
+
+
+class UnknownTenantError(Exception):
+    """There is no such active tenant."""
+
+
+class CatchingUp:
+    """Projects tenants, with a cap on how many at once."""
+
+    def __init__(
+        self,
+        directory: Directory,
+        connections: TenantConnections,
+        broker: Broker,
+        *,
+        in_flight_max: int,
+        events_max: int,
+    ) -> None:
+        self._directory = directory
+        self._connections = connections
+        self._broker = broker
+        self._in_flight = asyncio.Semaphore(in_flight_max)
+        self._events_max = events_max
+        self._rings: set[asyncio.Task[None]] = set()
+
+    async def catch_up(self, tenant_id: str) -> Projection:
+        """Project until the ledger's end.
+
+        Raises:
+            UnknownTenantError: No such tenant is active.
+            Problem: A database does not answer; trying again later may help.
+            asyncpg.PostgresError: The projection itself failed.
+        """
+        home = await self._directory.home(tenant_id)
+        if home is None:
+            raise UnknownTenantError(tenant_id)
+        while True:
+            # Let go between calls, so that a long tail does not keep other tenants waiting.
+            async with self._in_flight:
+                projection = await self._project(home)
+            if projection.last_seq >= projection.head_seq:
+                return projection
+
+    async def close(self) -> None:
+        """Finish ringing."""
+        if self._rings:
+            await asyncio.wait(self._rings, timeout=2)
+
+    async def _project(self, home: Home) -> Projection:
+        with _PROJECT_SECONDS.time(), database_failures():
+            async with self._connections.use(home) as connection:
+                projection = await ledger.project(connection, self._events_max)
+        applied = projection.last_seq - projection.from_seq + 1
+        CALL_EVENTS.observe(applied)
+        if applied:
+            EVENTS_PROJECTED.inc(applied)
+            task = asyncio.create_task(self._ring(home.tenant_id, projection))
+            self._rings.add(task)
+            task.add_done_callback(self._rings.discard)
+        return projection
+
+    async def _ring(self, tenant_id: str, projection: Projection) -> None:
+        """Tell whoever watches; a listener that misses it sees the next one."""
+        doorbell = Projected(
+            subject=tenant_id,
+            data=LedgerRange(
+                epoch=projection.epoch,
+                first_seq=projection.from_seq,
+                last_seq=projection.last_seq,
+                last_event_id=projection.last_event_id,
+            ),
+        )
+        try:
+            await self._broker.ring(doorbell)
+        except PublishError:
+            return

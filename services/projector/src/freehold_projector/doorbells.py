@@ -1,0 +1,137 @@
+"""Doorbells: taken from the queue, coalesced per tenant, acknowledged once the tenant caught up.
+
+One tenant never blocks another: each has a task of its own while doorbells wait, and a tenant in
+trouble holds a single unacknowledged doorbell, since one is as good as a hundred.
+"""
+
+import asyncio
+import random
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+import structlog
+from pydantic import ValidationError
+
+from freehold.contracts.messages import Appended
+from freehold.contracts.problems import Problem
+from freehold.messaging.broker import LOST, Broker, Delivery, PublishError
+from freehold_projector.catching_up import CatchingUp, UnknownTenantError
+from freehold_projector.metrics import DOORBELLS, RETRIES
+from freehold_projector.parking import park
+from freehold_projector.settings import Settings
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class _Tenant:
+    tenant_id: str
+    waiting: list[Delivery] = field(default_factory=list)
+    last_seq: int = 0
+    attempts: int = 0
+
+
+class Doorbells:
+    """What the projector does with each delivery."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._broker: Broker
+        self._catching_up: CatchingUp
+        self._tenants: dict[str, _Tenant] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._stopping = asyncio.Event()
+
+    def attach(self, broker: Broker, catching_up: CatchingUp) -> None:
+        """Say where doorbells are parked and who serves them, before the first delivery."""
+        self._broker = broker
+        self._catching_up = catching_up
+
+    async def on_delivery(self, delivery: Delivery) -> None:
+        """Take a delivery; returns at once."""
+        try:
+            doorbell = Appended.model_validate_json(delivery.body)
+        except ValidationError as error:
+            await self._park(delivery, f"not a doorbell: {error.errors()[0]['msg']}")
+            return
+        tenant = self._tenants.get(doorbell.subject)
+        fresh = tenant is None
+        if tenant is None:
+            tenant = self._tenants[doorbell.subject] = _Tenant(doorbell.subject)
+        tenant.waiting.append(delivery)
+        tenant.last_seq = max(tenant.last_seq, doorbell.data.last_seq)
+        if fresh:
+            task = asyncio.create_task(self._serve(tenant))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        elif tenant.attempts:
+            await self._keep_newest(tenant)
+
+    async def drain(self, timeout_s: float) -> None:
+        """Finish what was taken; whatever is in trouble goes back to the queue."""
+        self._stopping.set()
+        if self._tasks:
+            await asyncio.wait(set(self._tasks), timeout=timeout_s)
+
+    async def _serve(self, tenant: _Tenant) -> None:
+        with structlog.contextvars.bound_contextvars(tenant_id=tenant.tenant_id):
+            while tenant.waiting:
+                taken, tenant.waiting = tenant.waiting, []
+                rung_seq = tenant.last_seq
+                try:
+                    projection = await self._catching_up.catch_up(tenant.tenant_id)
+                except Exception as error:  # noqa: BLE001 (retried or parked, whatever it is)
+                    tenant.waiting[:0] = taken
+                    await self._keep_newest(tenant)
+                    await self._after_failure(tenant, error)
+                    if self._stopping.is_set():
+                        break
+                    continue
+                if rung_seq > projection.head_seq:
+                    _log.warning(
+                        "doorbell ahead of the ledger", seq=rung_seq, head_seq=projection.head_seq
+                    )
+                tenant.attempts = 0
+                tenant.last_seq = 0
+                DOORBELLS.labels("served").inc(len(taken))
+                await _acknowledge(taken)
+            # No await between seeing nothing waiting and leaving: no doorbell is overlooked.
+            del self._tenants[tenant.tenant_id]
+
+    async def _after_failure(self, tenant: _Tenant, error: Exception) -> None:
+        """Wait before the next try, or park where there is no point in one."""
+        settings = self._settings
+        tenant.attempts += 1
+        RETRIES.inc()
+        outage = isinstance(error, Problem)
+        attempts_max = settings.outage_attempts_max if outage else settings.fault_attempts_max
+        reason = error.detail if isinstance(error, Problem) else repr(error)
+        if isinstance(error, UnknownTenantError) or tenant.attempts >= attempts_max:
+            newest = tenant.waiting.pop()
+            await self._park(newest, f"after {tenant.attempts} tries: {reason}")
+            tenant.attempts = 0
+            return
+        pause = min(settings.retry_first_s * 2 ** (tenant.attempts - 1), settings.retry_most_s)
+        _log.warning("projection failed", fault=reason, tries=tenant.attempts, pause_s=pause)
+        # Spread out, so that an outage's end is not met by every tenant at once.
+        pause *= random.uniform(0.5, 1.0)  # noqa: S311 (no secret)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), pause)
+
+    async def _keep_newest(self, tenant: _Tenant) -> None:
+        older, tenant.waiting = tenant.waiting[:-1], tenant.waiting[-1:]
+        await _acknowledge(older)
+
+    async def _park(self, delivery: Delivery, reason: str) -> None:
+        try:
+            await park(self._broker, delivery, reason)
+        except (PublishError, *LOST) as error:
+            # Still unacknowledged: it comes again when the link is back.
+            _log.warning("could not park", reason=reason, fault=repr(error))
+
+
+async def _acknowledge(deliveries: list[Delivery]) -> None:
+    """Acknowledge; on a broken link they come again, and find nothing left to do."""
+    for delivery in deliveries:
+        with suppress(*LOST):
+            await delivery.ack()

@@ -1,0 +1,139 @@
+"""Reconciliation: on a schedule, each tenant's state is compared with a replay of its ledger.
+
+Beside it, the ledger is held against the head that was noted outside it last time: a ledger that
+was rewritten or cut short since no longer fits. What is found is reported, never repaired in
+silence. It also heals what a lost doorbell left behind, and makes next year's partitions.
+"""
+
+import asyncio
+from dataclasses import asdict, dataclass
+
+import asyncpg
+import orjson
+import structlog
+
+from freehold.contracts.problems import Problem
+from freehold.ledger import client as ledger
+from freehold.ledger.client import Connection, Head, Record
+from freehold.tenancy.catalog import Catalog
+from freehold.tenancy.connections import TenantConnections
+from freehold.tenancy.directory import Directory
+from freehold.tenancy.failures import database_failures
+from freehold.tenancy.queries import load_queries
+from freehold_projector.catching_up import CatchingUp
+from freehold_projector.metrics import RECONCILED
+
+_log = structlog.get_logger(__name__)
+_QUERIES = load_queries("freehold_projector", "reconciliation.sql")
+_CLAIMED_MAX = 5
+_CLAIM_S = 600.0
+_FINDINGS_MAX = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that does not fit. Names accounts and numbers of events, never amounts."""
+
+    kind: str
+    account_id: str | None = None
+    currency: str | None = None
+    seq: int | None = None
+
+
+class Reconciliation:
+    """Reconciles whoever is due, a few at a time; any number of processes share the work."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        directory: Directory,
+        connections: TenantConnections,
+        catching_up: CatchingUp,
+        *,
+        every_s: float,
+        poll_s: float,
+    ) -> None:
+        self._catalog = catalog
+        self._directory = directory
+        self._connections = connections
+        self._catching_up = catching_up
+        self._every_s = every_s
+        self._poll_s = poll_s
+        self._task: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        """Begin."""
+        self._task = asyncio.create_task(self._run())
+
+    async def close(self) -> None:
+        """End; a reconciliation under way is left for its claim to run out."""
+        if self._task:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _run(self) -> None:
+        while True:
+            claimed = 0
+            try:
+                rows = await self._catalog.fetch(_QUERIES["claim"], _CLAIMED_MAX, _CLAIM_S)
+                claimed = len(rows)
+                for row in rows:
+                    await self._reconcile(row)
+            except Problem as error:
+                _log.debug("reconciliation waits", fault=error.detail)
+            except Exception:  # noqa: BLE001 (the schedule must outlive any one fault)
+                _log.exception("reconciliation failed; it goes on")
+            if claimed < _CLAIMED_MAX:
+                await asyncio.sleep(self._poll_s)
+
+    async def _reconcile(self, claim: Record) -> None:
+        tenant_id = claim["tenant_id"]
+        home = await self._directory.home(tenant_id)
+        if home is None:
+            return
+        try:
+            await self._catching_up.catch_up(tenant_id)
+            with database_failures():
+                async with self._connections.use(home) as connection:
+                    findings, head = await examine(
+                        connection, claim["anchor_seq"], claim["anchor_hash"]
+                    )
+        except (Problem, asyncpg.PostgresError) as error:
+            _log.warning("could not reconcile", tenant_id=tenant_id, fault=repr(error))
+            return
+        await self._record(tenant_id, findings, head)
+
+    async def _record(self, tenant_id: str, findings: list[Finding], head: Head) -> None:
+        # A ledger that does not fit keeps its old anchor, as evidence.
+        anchored = not findings and head.seq > 0
+        await self._catalog.execute(
+            _QUERIES["record"],
+            tenant_id,
+            self._every_s,
+            orjson.dumps([asdict(finding) for finding in findings[:_FINDINGS_MAX]]).decode(),
+            head.seq if anchored else None,
+            head.hash if anchored else None,
+        )
+        RECONCILED.labels("differs" if findings else "ok").inc()
+        if findings:
+            _log.error(
+                "state or ledger does not fit",
+                tenant_id=tenant_id,
+                findings=len(findings),
+                first=asdict(findings[0]),
+            )
+
+
+async def examine(
+    connection: Connection, anchor_seq: int, anchor_hash: bytes | None
+) -> tuple[list[Finding], Head]:
+    """Compare a tenant's state and ledger with each other and with an anchor kept outside."""
+    await ledger.make_partitions(connection)
+    findings = [
+        Finding("balance-differs", row["account_id"], row["currency"])
+        for row in await ledger.reconcile(connection)
+    ]
+    head = await ledger.head(connection)
+    if anchor_hash is not None and await ledger.hash_at(connection, anchor_seq) != anchor_hash:
+        findings.insert(0, Finding("ledger-rewritten", seq=anchor_seq))
+    return findings, head
