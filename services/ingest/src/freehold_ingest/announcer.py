@@ -12,7 +12,7 @@ from uuid import UUID
 import structlog
 
 from freehold.contracts.messages import Appended, LedgerRange
-from freehold.messaging.broker import Broker, PublishError
+from freehold.messaging.broker import Broker, LinkError
 from freehold_ingest.metrics import DOORBELLS, UNANNOUNCED
 
 _log = structlog.get_logger(__name__)
@@ -114,7 +114,7 @@ class Announcer:
         )
         try:
             await self._broker.ring(doorbell)
-        except PublishError as error:
+        except LinkError as error:
             DOORBELLS.labels("unconfirmed").inc()
             _log.debug("doorbell not confirmed", tenant_id=tenant_id, fault=str(error))
             # Unknown, not failed: rung again, which costs nothing.

@@ -9,7 +9,7 @@ import asyncio
 from freehold.contracts.messages import LedgerRange, Projected
 from freehold.ledger import client as ledger
 from freehold.ledger.client import Projection
-from freehold.messaging.broker import Broker, PublishError
+from freehold.messaging.broker import Broker, LinkError
 from freehold.service.metrics import LEDGER_CALL_SECONDS
 from freehold.tenancy.connections import TenantConnections
 from freehold.tenancy.directory import Directory
@@ -92,5 +92,5 @@ class CatchingUp:
         )
         try:
             await self._broker.ring(doorbell)
-        except PublishError:
+        except LinkError:
             return

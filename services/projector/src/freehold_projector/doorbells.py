@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from freehold.contracts.messages import Appended
 from freehold.contracts.problems import Problem
-from freehold.messaging.broker import LOST, Broker, Delivery, PublishError
+from freehold.messaging.broker import Broker, Delivery, LinkError, acknowledge
 from freehold_projector.catching_up import CatchingUp, UnknownTenantError
 from freehold_projector.metrics import DOORBELLS, RETRIES
 from freehold_projector.parking import park
@@ -94,7 +94,7 @@ class Doorbells:
                 tenant.attempts = 0
                 tenant.last_seq = 0
                 DOORBELLS.labels("served").inc(len(taken))
-                await _acknowledge(taken)
+                await acknowledge(taken)
             # No await between seeing nothing waiting and leaving: no doorbell is overlooked.
             del self._tenants[tenant.tenant_id]
 
@@ -120,18 +120,11 @@ class Doorbells:
 
     async def _keep_newest(self, tenant: _Tenant) -> None:
         older, tenant.waiting = tenant.waiting[:-1], tenant.waiting[-1:]
-        await _acknowledge(older)
+        await acknowledge(older)
 
     async def _park(self, delivery: Delivery, reason: str) -> None:
         try:
             await park(self._broker, delivery, reason)
-        except (PublishError, *LOST) as error:
+        except LinkError as error:
             # Still unacknowledged: it comes again when the link is back.
             _log.warning("could not park", reason=reason, fault=repr(error))
-
-
-async def _acknowledge(deliveries: list[Delivery]) -> None:
-    """Acknowledge; on a broken link they come again, and find nothing left to do."""
-    for delivery in deliveries:
-        with suppress(*LOST):
-            await delivery.ack()

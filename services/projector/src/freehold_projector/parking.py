@@ -10,7 +10,7 @@ from uuid import uuid4
 import aio_pika
 import structlog
 
-from freehold.messaging.broker import Broker, Delivery, copy_of
+from freehold.messaging.broker import Broker, Delivery, acknowledge, copy_of
 from freehold.messaging.topology import PARKED_QUEUE, PROJECTOR_QUEUE, declare
 from freehold_projector.metrics import DOORBELLS
 
@@ -26,7 +26,7 @@ async def park(broker: Broker, delivery: Delivery, reason: str) -> None:
     """Move a doorbell to the parked queue; acknowledged only once it is there.
 
     Raises:
-        PublishError: The broker did not confirm; the delivery is still unacknowledged.
+        LinkError: The broker did not confirm; the delivery is still unacknowledged.
     """
     headers = {
         REASON_HEADER: reason[:_REASON_CHARACTERS_MAX],
@@ -36,7 +36,7 @@ async def park(broker: Broker, delivery: Delivery, reason: str) -> None:
     if redriven is not None:
         headers[_REDRIVE_HEADER] = str(redriven)
     await broker.put(PARKED_QUEUE, copy_of(delivery, headers))
-    await delivery.ack()
+    await acknowledge([delivery])
     DOORBELLS.labels("parked").inc()
     _log.error("doorbell parked", reason=reason, message_id=delivery.message_id)
 

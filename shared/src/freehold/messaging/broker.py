@@ -6,8 +6,8 @@ publisher to repeat.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 
 import aio_pika
 import structlog
@@ -38,8 +38,29 @@ LOST = (*CONNECTION_EXCEPTIONS, TimeoutError)
 """What a broken link or a refusing broker raises."""
 
 
-class PublishError(Exception):
-    """The broker did not confirm; the message may or may not have got there."""
+class LinkError(Exception):
+    """The link broke or the broker refused; what was under way is unknown."""
+
+
+@contextmanager
+def link_failures() -> Iterator[None]:
+    """Turn whatever a breaking link raises into LinkError.
+
+    The driver cancels what waits on a link that closes; a task that was not itself cancelled must
+    not die of that.
+
+    Raises:
+        LinkError: The link broke or the broker refused.
+    """
+    try:
+        yield
+    except LOST as error:
+        raise LinkError(repr(error)) from error
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        raise LinkError("the link closed") from error
 
 
 class Broker:
@@ -88,7 +109,7 @@ class Broker:
         if self._consumer:
             queue, tag = self._consumer
             self._consumer = None
-            with suppress(*LOST):
+            with suppress(LinkError), link_failures():
                 await queue.cancel(tag, timeout=self._timeout_s)
 
     async def close(self) -> None:
@@ -102,12 +123,12 @@ class Broker:
         """Publish a doorbell and wait for the broker's confirm.
 
         Raises:
-            PublishError: There was no confirm in time.
+            LinkError: There was no confirm in time.
         """
         appended = isinstance(doorbell, Appended)
         key = appended_key if appended else projected_key
         if self._exchange is None:
-            raise PublishError("the broker is not connected")
+            raise LinkError("the broker is not connected")
         await self._publish(
             self._exchange,
             key(doorbell.subject),
@@ -120,10 +141,10 @@ class Broker:
         """Publish straight into a queue and wait for the confirm.
 
         Raises:
-            PublishError: There was no confirm in time.
+            LinkError: There was no confirm in time.
         """
         if self._publishing is None:
-            raise PublishError("the broker is not connected")
+            raise LinkError("the broker is not connected")
         await self._publish(self._publishing.default_exchange, queue, message, mandatory=True)
 
     async def _publish(
@@ -134,41 +155,38 @@ class Broker:
         *,
         mandatory: bool,
     ) -> None:
-        try:
+        with link_failures():
             await exchange.publish(message, key, mandatory=mandatory, timeout=self._timeout_s)
-        except LOST as error:
-            raise PublishError(repr(error)) from error
 
     async def _keep(self) -> None:
         complained = False
         while True:
             connection: AbstractConnection | None = None
             try:
-                connection = await self._link()
+                with link_failures():
+                    async with asyncio.timeout(2 * self._timeout_s):
+                        connection = await self._link()
                 _log.info("broker connected")
                 complained = False
                 await self._broken.wait()
                 _log.warning("broker lost")
-            except LOST as error:
+            except LinkError as error:
                 if not complained:
                     _log.warning("broker unreachable", fault=repr(error))
                 complained = True
             finally:
                 self._exchange = self._publishing = self._consumer = None
                 if connection is not None:
-                    with suppress(*LOST):
-                        async with asyncio.timeout(self._timeout_s):
-                            await connection.close()
+                    await self._end(connection)
             await asyncio.sleep(_RETRY_S)
 
     async def _link(self) -> AbstractConnection:
-        async with asyncio.timeout(self._timeout_s):
-            connection = await aio_pika.connect(
-                self._url,
-                timeout=self._timeout_s,
-                heartbeat=_HEARTBEAT_S,
-                client_properties={"connection_name": self._name},
-            )
+        connection = await aio_pika.connect(
+            self._url,
+            timeout=self._timeout_s,
+            heartbeat=_HEARTBEAT_S,
+            client_properties={"connection_name": self._name},
+        )
         broken = self._broken = asyncio.Event()
         connection.close_callbacks.add(lambda *_: broken.set())
         try:
@@ -186,11 +204,22 @@ class Broker:
                 tag = await queue.consume(self._on_delivery, timeout=self._timeout_s)
                 self._consumer = (queue, tag)
         except BaseException:
-            with suppress(*LOST):
-                await connection.close()
+            await self._end(connection)
             raise
         self._publishing, self._exchange = publishing, exchange
         return connection
+
+    async def _end(self, connection: AbstractConnection) -> None:
+        with suppress(LinkError), link_failures():
+            async with asyncio.timeout(self._timeout_s):
+                await connection.close()
+
+
+async def acknowledge(deliveries: Iterable[Delivery]) -> None:
+    """Acknowledge deliveries; on a broken link they come again."""
+    with suppress(LinkError), link_failures():
+        for delivery in deliveries:
+            await delivery.ack()
 
 
 def _message(body: bytes, message_id: str) -> aio_pika.Message:
