@@ -45,9 +45,12 @@ def no_control_characters(text: str) -> str:
 
 
 def _rfc_3339(value: Any) -> Any:
-    if isinstance(value, str) and not _RFC_3339.fullmatch(value):
+    if isinstance(value, datetime):
+        return value
+    if not isinstance(value, str) or not _RFC_3339.fullmatch(value):
         raise ValueError('a time is written as in RFC 3339, for instance "2026-03-01T12:00:00Z"')
-    return value
+    # Read here: behind a validator in Python, strict pydantic would refuse the text itself.
+    return datetime.fromisoformat(value.upper())
 
 
 def _in_range(instant: datetime) -> datetime:
@@ -68,7 +71,7 @@ Currency = Annotated[
     Field(description="An ISO 4217 code, in capitals."),
 ]
 Instant = Annotated[datetime, BeforeValidator(_rfc_3339)]
-TransactionTime = Annotated[Instant, AfterValidator(_in_range)]
+TransactionTime = Annotated[datetime, BeforeValidator(_rfc_3339), AfterValidator(_in_range)]
 ExternalId = Annotated[
     str,
     StringConstraints(min_length=1, max_length=255),

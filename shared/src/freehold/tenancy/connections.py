@@ -90,6 +90,11 @@ class TenantConnections:
         connection = await self._acquire(place, home)
         try:
             yield connection
+        except (asyncio.CancelledError, OSError, asyncpg.InterfaceError):
+            # Its statement may still be under way, or the server silent: the driver would let the
+            # next borrower wait for that without end.
+            connection.terminate()
+            raise
         finally:
             self._release(place, connection)
 
@@ -108,8 +113,9 @@ class TenantConnections:
         if self._sweeper is None:
             self._sweeper = asyncio.create_task(self._sweep())
         slot = self._slot(place) if self._grantable(place) else await self._wait(place)
-        if slot.connection is not None:
+        if slot.connection is not None and not slot.connection.is_closed():
             return slot.connection
+        # One that died while it lay idle leaves its place within the budget to a new one.
         return await self._connect(place, home, slot.displaced)
 
     def _grantable(self, place: Place) -> bool:

@@ -147,43 +147,66 @@ $$;
 COMMENT ON FUNCTION uuid_floor(timestamptz) IS
 'The least uuid that an event recorded at this instant could have (RFC 9562, section 5.7).';
 
+CREATE FUNCTION partitions_end() RETURNS timestamptz
+LANGUAGE sql STABLE
+SET search_path FROM CURRENT
+AS $$
+    SELECT to_timestamp(
+        ('x' || replace(left(max(b.upper_bound COLLATE "C"), 13), '-', ''))::bit(48)::bigint / 1000.0
+    )
+    FROM (
+        SELECT substring(pg_get_expr(c.relpartbound, c.oid) FROM 'TO \(''(.{36})''\)')
+        FROM pg_inherits AS i
+        INNER JOIN pg_class AS c ON c.oid = i.inhrelid
+        WHERE i.inhparent = 'ledger_events'::regclass
+    ) AS b (upper_bound)
+$$;
+COMMENT ON FUNCTION partitions_end IS 'Up to when there are partitions; null where there are none.';
+
 CREATE FUNCTION make_partitions(until timestamptz DEFAULT now() + interval '1 year')
 RETURNS integer
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path FROM CURRENT
 AS $$
 DECLARE
-    span text := (SELECT partition_span FROM ledger_settings);
-    step interval := ('1 ' || span)::interval;
-    -- Spans are cut in UTC, whatever the session's time zone is.
-    starts timestamp := date_trunc(span, now() AT TIME ZONE 'UTC');
+    span text;
+    step interval;
+    starts timestamp;
+    ends timestamp;
     partition_name text;
     made integer := 0;
 BEGIN
+    -- One maker at a time: two at once would make the same partition.
+    SELECT s.partition_span INTO span FROM ledger_settings AS s FOR UPDATE;
+    step := ('1 ' || span)::interval;
+    -- Spans are cut in UTC, whatever the session's time zone is. A partition begins where the last
+    -- one ends, so a tenant may change over from years to months and back.
+    starts := greatest(
+        date_trunc(span, now() AT TIME ZONE 'UTC'), partitions_end() AT TIME ZONE 'UTC'
+    );
     WHILE starts <= until AT TIME ZONE 'UTC' LOOP
+        ends := date_trunc(span, starts) + step;
         partition_name := 'ledger_events_'
             || to_char(starts, CASE span WHEN 'year' THEN 'YYYY' ELSE 'YYYY_MM' END);
-        IF to_regclass(quote_ident(partition_name)) IS NULL THEN
-            -- Made aside and then attached: attaching lets appends and readers go on.
-            EXECUTE format(
-                'CREATE TABLE %I (LIKE ledger_events INCLUDING DEFAULTS INCLUDING CONSTRAINTS)',
-                partition_name
-            );
-            EXECUTE format(
-                'CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON %I'
-                ' FOR EACH STATEMENT EXECUTE FUNCTION refuse_change()',
-                partition_name
-            );
-            EXECUTE format('ALTER TABLE %I ENABLE ALWAYS TRIGGER append_only', partition_name);
-            EXECUTE format(
-                'ALTER TABLE ledger_events ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)',
-                partition_name,
-                uuid_floor(starts AT TIME ZONE 'UTC'),
-                uuid_floor((starts + step) AT TIME ZONE 'UTC')
-            );
-            made := made + 1;
-        END IF;
-        starts := starts + step;
+        -- Made aside and then attached: attaching lets appends and readers go on.
+        EXECUTE format(
+            'CREATE TABLE %I (LIKE ledger_events INCLUDING DEFAULTS INCLUDING CONSTRAINTS)',
+            partition_name
+        );
+        EXECUTE format(
+            'CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON %I'
+            ' FOR EACH STATEMENT EXECUTE FUNCTION refuse_change()',
+            partition_name
+        );
+        EXECUTE format('ALTER TABLE %I ENABLE ALWAYS TRIGGER append_only', partition_name);
+        EXECUTE format(
+            'ALTER TABLE ledger_events ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)',
+            partition_name,
+            uuid_floor(starts AT TIME ZONE 'UTC'),
+            uuid_floor(ends AT TIME ZONE 'UTC')
+        );
+        made := made + 1;
+        starts := ends;
     END LOOP;
     RETURN made;
 END

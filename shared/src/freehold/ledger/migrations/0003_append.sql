@@ -156,8 +156,12 @@ BEGIN
             FOR request, outcome, conflicting_event_id IN
                 WITH asked AS (
                     SELECT a.request, a.place, a.external, a.target,
-                        row_number() OVER (PARTITION BY a.request, a.external) AS external_use,
-                        row_number() OVER (PARTITION BY a.request, a.target) AS target_use
+                        row_number() OVER (
+                            PARTITION BY a.request, a.external ORDER BY a.place
+                        ) AS external_use,
+                        row_number() OVER (
+                            PARTITION BY a.request, a.target ORDER BY a.place
+                        ) AS target_use
                     FROM unnest(owners, external_ids, targets)
                     WITH ORDINALITY AS a (request, external, target, place)
                     WHERE a.request = ANY (wave)

@@ -76,21 +76,32 @@ RETURNS TABLE (
     last_seq bigint,
     last_updated_time timestamptz
 )
-LANGUAGE sql STABLE SECURITY DEFINER
+LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path FROM CURRENT
+-- Planned for the filters and the place at hand: one plan for all of them would read and sort the
+-- whole table for every page.
+SET plan_cache_mode TO force_custom_plan
 AS $$
+#variable_conflict use_column
+DECLARE
+    prefix CONSTANT text := coalesce(list_balances.account_prefix, '');
+BEGIN
+    RETURN QUERY
     SELECT b.account_id, b.currency::text, b.current_balance_minor, b.event_count,
         b.last_ledger_event_id, b.last_seq, b.last_updated_time
     FROM account_balances AS b
+    -- The index is read from the place, or from the prefix where there is none yet, up to the
+    -- prefix with the last of all characters, U+10FFFF.
     WHERE (b.account_id, b.currency)
-        > (coalesce(after_account_id, ''), coalesce(after_currency, ''))
-        AND b.account_id >= coalesce(account_prefix, '')
-        AND starts_with(b.account_id, coalesce(account_prefix, ''))
-        AND (only_currency IS NULL OR b.currency = only_currency)
+        > (coalesce(after_account_id, prefix), coalesce(after_currency, '')::char(3))
+        AND b.account_id < prefix || chr(1114111)
+        AND starts_with(b.account_id, prefix)
+        AND (only_currency IS NULL OR b.currency = only_currency::char(3))
         AND (min_balance IS NULL OR b.current_balance_minor >= min_balance)
         AND (max_balance IS NULL OR b.current_balance_minor <= max_balance)
     ORDER BY b.account_id, b.currency
-    LIMIT max_rows
+    LIMIT max_rows;
+END
 $$;
 COMMENT ON FUNCTION list_balances IS
 'Balances in order of account and currency, after a given place, filtered.';
@@ -115,9 +126,14 @@ RETURNS TABLE (
     metadata_json text,
     hash bytea
 )
-LANGUAGE sql STABLE SECURITY DEFINER
+LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path FROM CURRENT
+-- As above: one plan for one account and for all accounts would walk the whole ledger.
+SET plan_cache_mode TO force_custom_plan
 AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
     SELECT e.event_id, e.seq, e.account_id, e.transaction_time, e.recorded_at, e.event_type,
         e.amount_minor, e.currency::text, e.transaction_id, e.reverses_event_id, e.external_id,
         e.metadata::text, e.hash
@@ -125,7 +141,8 @@ AS $$
     WHERE e.event_id > coalesce(after_event_id, '00000000-0000-0000-0000-000000000000')
         AND (only_account_id IS NULL OR e.account_id = only_account_id)
     ORDER BY e.event_id
-    LIMIT max_rows
+    LIMIT max_rows;
+END
 $$;
 COMMENT ON FUNCTION events IS
 'Events in ledger order, after a given one, of one account or of all.';

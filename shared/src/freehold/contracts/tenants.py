@@ -1,0 +1,341 @@
+"""Requests that manage tenants and their API keys, and what they are answered with.
+
+Only tenant-manager answers with these, and only to the operator. An API key is in the answer that
+makes it, and in no other.
+"""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    PlainSerializer,
+    StringConstraints,
+    WithJsonSchema,
+)
+
+from freehold.contracts.events import Request
+from freehold.contracts.fields import Instant, no_control_characters
+from freehold.ledger.rendering import rfc_3339
+from freehold.security.api_keys import Scope
+
+TENANT_ID_PATTERN = r"^[a-z][a-z0-9-]{1,62}$"
+
+_HOME_EXAMPLE: dict[str, Any] = {
+    "region": "local",
+    "cluster": "local",
+    "database": "fh_0a1b2c3d4e5f6071",
+    "schema": "ledger",
+}
+_TENANT_EXAMPLE: dict[str, Any] = {
+    "tenant_id": "acme",
+    "name": "Acme Ltd",
+    "region": "local",
+    "isolation": "database",
+    "status": "active",
+    "created_at": "2026-03-01T12:00:00.000000Z",
+    "epoch": 1,
+    "home": _HOME_EXAMPLE,
+    "schema_version": 5,
+}
+_HEAD_EXAMPLE: dict[str, Any] = {
+    "seq": 7,
+    "event_id": "019ca9a8-5a00-7000-8000-0007c0a8d5e1",
+    "hash": "9f2c6c1d1d0f6d3a5c3cf1a3b7a7d4f1d0c7f3a49f2c6c1d1d0f6d3a5c3cf1a3",
+    "recorded_at": "2026-03-01T12:00:00.250000Z",
+}
+_EMPTY_HEAD_EXAMPLE: dict[str, Any] = {
+    "seq": 0,
+    "event_id": None,
+    "hash": None,
+    "recorded_at": None,
+}
+_LAG_EXAMPLE: dict[str, Any] = {
+    "head_seq": 7,
+    "projected_seq": 5,
+    "events_behind": 2,
+    "seconds_behind": 0.004,
+}
+_RECONCILIATION_EXAMPLE: dict[str, Any] = {
+    "reconciled_at": "2026-03-01T12:05:00.000000Z",
+    "ok": True,
+    "findings": [],
+    "anchor_seq": 5,
+}
+_DETAILS_EXAMPLE: dict[str, Any] = {
+    **_TENANT_EXAMPLE,
+    "size_bytes": 8_123_456,
+    "head": _HEAD_EXAMPLE,
+    "lag": _LAG_EXAMPLE,
+    "reconciliation": _RECONCILIATION_EXAMPLE,
+    "last_backup": None,
+}
+_KEY_TEXT_EXAMPLE = "fh_0123456789abcdef_" + "0123456789abcdef" * 4
+_KEY_EXAMPLE: dict[str, Any] = {
+    "key_id": "0123456789abcdef",
+    "scopes": ["ingest", "read"],
+    "created_at": "2026-03-01T12:00:00.000000Z",
+    "expires_at": None,
+    "revoked_at": None,
+}
+_REGION_EXAMPLE: dict[str, Any] = {"region": "local", "clusters": ["local"]}
+
+
+def _unique(scopes: list[Scope]) -> list[Scope]:
+    if len(set(scopes)) != len(scopes):
+        raise ValueError("a scope must not be named twice")
+    return scopes
+
+
+def _to_come(instant: datetime) -> datetime:
+    if instant <= datetime.now(UTC):
+        raise ValueError("the time must lie ahead")
+    try:
+        return instant.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("the time lies too far ahead") from None
+
+
+TenantId = Annotated[str, StringConstraints(pattern=TENANT_ID_PATTERN)]
+TenantName = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=200),
+    AfterValidator(no_control_characters),
+]
+Scopes = Annotated[list[Scope], Field(min_length=1), AfterValidator(_unique)]
+UtcTime = Annotated[
+    datetime,
+    PlainSerializer(rfc_3339, return_type=str, when_used="json"),
+    WithJsonSchema({"type": "string", "format": "date-time"}),
+]
+
+
+class NewTenant(Request):
+    """A tenant to make. The same request again changes nothing."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "tenant_id": "acme",
+                    "name": "Acme Ltd",
+                    "region": "local",
+                    "isolation": "database",
+                }
+            ]
+        }
+    )
+
+    tenant_id: TenantId
+    name: TenantName
+    region: str = Field(min_length=1, max_length=63, description="One of those in /v1/regions.")
+    isolation: Literal["database"] = Field(description="A Postgres database of the tenant's own.")
+
+
+class NewApiKey(Request):
+    """An API key to make."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"scopes": ["ingest", "read"], "expires_at": "2126-03-01T12:00:00Z"},
+                {"scopes": ["audit"]},
+            ]
+        }
+    )
+
+    scopes: Scopes
+    expires_at: Annotated[Instant, AfterValidator(_to_come)] | None = Field(
+        default=None, description="The key stops working then; left out, it works until revoked."
+    )
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class TenantHome(_Answer):
+    """Where a tenant's ledger lives."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [_HOME_EXAMPLE]}, serialize_by_alias=True
+    )
+
+    region: str
+    cluster: str
+    database: str
+    schema_name: str = Field(alias="schema")
+
+
+class Tenant(_Answer):
+    """A tenant, as the catalog knows them."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_TENANT_EXAMPLE]})
+
+    tenant_id: str
+    name: str
+    region: str
+    isolation: Literal["database"]
+    status: Literal["provisioning", "active"]
+    created_at: UtcTime
+    epoch: int = Field(ge=1, description="Counts the tenant's restores.")
+    home: TenantHome
+    schema_version: int = Field(description="The last migration that their ledger has.")
+
+
+class LedgerHead(_Answer):
+    """Where a ledger ends. An empty one ends at seq 0 and has no last event."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_HEAD_EXAMPLE, _EMPTY_HEAD_EXAMPLE]})
+
+    seq: int
+    event_id: UUID | None
+    hash: str | None
+    recorded_at: UtcTime | None
+
+
+class ProjectionLag(_Answer):
+    """How far the state tables are behind the ledger."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_LAG_EXAMPLE]})
+
+    head_seq: int
+    projected_seq: int
+    events_behind: int
+    seconds_behind: float
+
+
+class Reconciliation(_Answer):
+    """What the last comparison of state and ledger found; all null before the first."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                _RECONCILIATION_EXAMPLE,
+                {"reconciled_at": None, "ok": None, "findings": [], "anchor_seq": 0},
+            ]
+        }
+    )
+
+    reconciled_at: UtcTime | None
+    ok: bool | None
+    findings: list[JsonValue]
+    anchor_seq: int = Field(description="The last seq whose hash is kept outside the ledger.")
+
+
+class TenantDetails(Tenant):
+    """A tenant, with what their own database says of itself; null where it does not answer."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                _DETAILS_EXAMPLE,
+                {**_DETAILS_EXAMPLE, "size_bytes": None, "head": None, "lag": None},
+            ]
+        }
+    )
+
+    size_bytes: int | None
+    head: LedgerHead | None
+    lag: ProjectionLag | None
+    reconciliation: Reconciliation | None
+    last_backup: None = None
+
+
+class ProvisionedTenant(_Answer):
+    """A tenant who was just made, with their first API key; without it where they existed."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"tenant": _TENANT_EXAMPLE, "api_key": _KEY_TEXT_EXAMPLE},
+                {"tenant": _TENANT_EXAMPLE},
+            ]
+        }
+    )
+
+    tenant: Tenant
+    api_key: str | None = Field(default=None, description="Has every scope; shown this once.")
+
+
+class TenantPage(_Answer):
+    """A page of tenants in order of their ids."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"data": [_TENANT_EXAMPLE], "next_cursor": None}]}
+    )
+
+    data: list[Tenant]
+    next_cursor: str | None
+
+
+class CreatedApiKey(_Answer):
+    """An API key that was just made; `api_key` is shown this once."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "key_id": "0123456789abcdef",
+                    "api_key": _KEY_TEXT_EXAMPLE,
+                    "scopes": ["ingest", "read"],
+                    "created_at": "2026-03-01T12:00:00.000000Z",
+                    "expires_at": None,
+                }
+            ]
+        }
+    )
+
+    key_id: str
+    api_key: str
+    scopes: list[Scope]
+    created_at: UtcTime
+    expires_at: UtcTime | None
+
+
+class ApiKeyEntry(_Answer):
+    """An API key without its secret."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_KEY_EXAMPLE]})
+
+    key_id: str
+    scopes: list[Scope]
+    created_at: UtcTime
+    expires_at: UtcTime | None
+    revoked_at: UtcTime | None
+
+
+class ApiKeyPage(_Answer):
+    """A page of a tenant's API keys, the oldest first, revoked ones included."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"data": [_KEY_EXAMPLE], "next_cursor": None}]}
+    )
+
+    data: list[ApiKeyEntry]
+    next_cursor: str | None
+
+
+class Region(_Answer):
+    """A region that tenants can live in."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_REGION_EXAMPLE]})
+
+    region: str
+    clusters: list[str]
+
+
+class RegionList(_Answer):
+    """All regions."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"data": [_REGION_EXAMPLE], "next_cursor": None}]}
+    )
+
+    data: list[Region]
+    next_cursor: str | None = None
