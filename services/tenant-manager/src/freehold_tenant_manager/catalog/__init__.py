@@ -1,0 +1,1 @@
+"""The catalog database: set up here, and read and written through one module a noun."""

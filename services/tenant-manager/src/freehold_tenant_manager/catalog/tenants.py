@@ -1,0 +1,164 @@
+"""Tenants in the catalog. A tenant is `provisioning` until everything of theirs exists.
+
+Services see active tenants only, so an unfinished one can be undone without anybody missing it.
+"""
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from freehold.contracts.tenants import NewTenant, Tenant, TenantHome
+from freehold.ledger.client import Connection, Record
+from freehold.ledger.schema import LEDGER_SCHEMA
+
+_COLUMNS = (
+    "tenant_id, name, region, isolation, status, created_at, epoch, cluster, database_name,"
+    " schema_name, schema_version"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class TenantRow:
+    """A tenant's row."""
+
+    tenant_id: str
+    name: str
+    region: str
+    isolation: Literal["database"]
+    status: Literal["provisioning", "active"]
+    created_at: datetime
+    epoch: int
+    cluster: str
+    database_name: str
+    schema_name: str
+    schema_version: int
+
+    def is_as_asked(self, wanted: NewTenant) -> bool:
+        """Say whether a request asks for exactly this tenant."""
+        return (self.name, self.region, self.isolation) == (
+            wanted.name,
+            wanted.region,
+            wanted.isolation,
+        )
+
+    def shown(self) -> Tenant:
+        """Give what an operator sees of it."""
+        return Tenant(
+            tenant_id=self.tenant_id,
+            name=self.name,
+            region=self.region,
+            isolation=self.isolation,
+            status=self.status,
+            created_at=self.created_at,
+            epoch=self.epoch,
+            home=TenantHome(
+                region=self.region,
+                cluster=self.cluster,
+                database=self.database_name,
+                schema=self.schema_name,
+            ),
+            schema_version=self.schema_version,
+        )
+
+
+async def find_tenant(connection: Connection, tenant_id: str) -> TenantRow | None:
+    """Give a tenant, or None where there is none of this id."""
+    row = await connection.fetchrow(
+        f"SELECT {_COLUMNS} FROM tenants WHERE tenant_id = $1",  # noqa: S608 (our own column names)
+        tenant_id,
+    )
+    return None if row is None else TenantRow(**row)
+
+
+async def list_tenants(
+    connection: Connection, *, after: str | None, rows_max: int
+) -> list[TenantRow]:
+    """List tenants in order of their ids, after a given one."""
+    rows = await connection.fetch(
+        f"SELECT {_COLUMNS} FROM tenants"  # noqa: S608 (our own column names)
+        " WHERE tenant_id > $1 ORDER BY tenant_id LIMIT $2",
+        after or "",
+        rows_max,
+    )
+    return [TenantRow(**row) for row in rows]
+
+
+async def list_abandoned(connection: Connection, older_than_s: float) -> list[str]:
+    """List the tenants whose creation began this long ago and has not ended."""
+    rows = await connection.fetch(
+        "SELECT tenant_id FROM tenants WHERE status = 'provisioning'"
+        " AND created_at < now() - make_interval(secs => $1) ORDER BY created_at",
+        older_than_s,
+    )
+    return [row["tenant_id"] for row in rows]
+
+
+async def add_tenant(connection: Connection, wanted: NewTenant, cluster: str) -> TenantRow:
+    """Add a tenant who is still to be provisioned, with an opaque name for their database."""
+    row = await connection.fetchrow(
+        "INSERT INTO tenants"  # noqa: S608 (our own column names)
+        " (tenant_id, name, region, isolation, status, cluster, database_name, schema_name)"
+        f" VALUES ($1, $2, $3, $4, 'provisioning', $5, $6, $7) RETURNING {_COLUMNS}",
+        wanted.tenant_id,
+        wanted.name,
+        wanted.region,
+        wanted.isolation,
+        cluster,
+        f"fh_{secrets.token_hex(8)}",
+        LEDGER_SCHEMA,
+    )
+    return TenantRow(**_required(row))
+
+
+async def activate_tenant(connection: Connection, tenant_id: str, schema_version: int) -> TenantRow:
+    """Show a provisioned tenant to the services, and have projector reconcile them."""
+    row = await connection.fetchrow(
+        "UPDATE tenants"  # noqa: S608 (our own column names)
+        " SET status = 'active', schema_version = $2 WHERE tenant_id = $1"
+        f" RETURNING {_COLUMNS}",
+        tenant_id,
+        schema_version,
+    )
+    await connection.execute(
+        "INSERT INTO reconciliations (tenant_id) VALUES ($1)"
+        " ON CONFLICT ON CONSTRAINT reconciliations_pkey DO NOTHING",
+        tenant_id,
+    )
+    return TenantRow(**_required(row))
+
+
+async def remove_tenant(connection: Connection, tenant_id: str) -> None:
+    """Forget a tenant who was never active."""
+    async with connection.transaction():
+        await connection.execute(
+            "DELETE FROM tenant_credentials AS c USING tenants AS t"
+            " WHERE c.tenant_id = $1 AND t.tenant_id = $1 AND t.status = 'provisioning'",
+            tenant_id,
+        )
+        await connection.execute(
+            "DELETE FROM tenants WHERE tenant_id = $1 AND status = 'provisioning'", tenant_id
+        )
+
+
+async def find_reconciliation(connection: Connection, tenant_id: str) -> Record | None:
+    """Give what the last reconciliation found."""
+    return await connection.fetchrow(
+        "SELECT reconciled_at, findings, anchor_seq FROM reconciliations WHERE tenant_id = $1",
+        tenant_id,
+    )
+
+
+async def list_regions(connection: Connection) -> Sequence[Record]:
+    """List the regions, each with the names of its clusters."""
+    return await connection.fetch(
+        "SELECT region, array_agg(cluster ORDER BY cluster) AS clusters FROM clusters"
+        " GROUP BY region ORDER BY region"
+    )
+
+
+def _required(row: Record | None) -> Record:
+    if row is None:
+        raise RuntimeError("a statement that changes one row changed none")
+    return row

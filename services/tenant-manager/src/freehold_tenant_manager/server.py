@@ -1,0 +1,48 @@
+"""tenant-manager's own way into any database of its server. Short conversations, then closed."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import asyncpg
+
+from freehold.ledger.client import Connection
+
+APPLICATION = "freehold-tenant-manager"
+_CLOSE_TIMEOUT_S = 2.0
+
+
+class Server:
+    """A Postgres server, entered with tenant-manager's own role."""
+
+    def __init__(self, dsn: str, *, connect_timeout_s: float, statement_timeout_s: float) -> None:
+        """Say where it is.
+
+        Args:
+            dsn: Any database of it, with the role and the password.
+            connect_timeout_s: Bounds connecting.
+            statement_timeout_s: Bounds each statement that has no deadline of its own.
+        """
+        self._dsn = dsn
+        self._connect_timeout_s = connect_timeout_s
+        self._statement_timeout_s = statement_timeout_s
+
+    @asynccontextmanager
+    async def connection(self, database: str, **settings: str) -> AsyncIterator[Connection]:
+        """Have a connection to one of its databases for a while.
+
+        Raises:
+            OSError, TimeoutError, asyncpg.PostgresError: The server does not let us in.
+        """
+        connection = await asyncpg.connect(
+            self._dsn,
+            database=database,
+            timeout=self._connect_timeout_s,
+            command_timeout=self._statement_timeout_s,
+            server_settings={"application_name": APPLICATION, **settings},
+        )
+        try:
+            yield connection
+        except BaseException:
+            connection.terminate()
+            raise
+        await connection.close(timeout=_CLOSE_TIMEOUT_S)

@@ -1,0 +1,14 @@
+-- Makes the tenant's owner the owner of everything in the new database, and goes on as that role.
+-- The schema goes first: whoever is to own a function must be allowed to create in its schema.
+-- Reads the settings freehold.role_prefix and freehold.template_owner.
+
+DO $$
+DECLARE
+    owner_name CONSTANT text := current_setting('freehold.role_prefix') || '_owner';
+    template_owner CONSTANT text := current_setting('freehold.template_owner');
+BEGIN
+    EXECUTE format('ALTER SCHEMA %I OWNER TO %I', current_schema(), owner_name);
+    EXECUTE format('REASSIGN OWNED BY %I TO %I', template_owner, owner_name);
+    EXECUTE format('SET LOCAL ROLE %I', owner_name);
+END
+$$;
