@@ -1,0 +1,154 @@
+"""Reads of tenants' databases: coalesced where requests can share one, and always with a deadline.
+
+A strong read includes every event committed before its request came in, because an item joins only
+calls that begin after it was submitted.
+"""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from uuid import UUID
+from weakref import WeakValueDictionary
+
+from prometheus_client import Histogram
+
+from freehold.ledger import client as ledger
+from freehold.ledger.client import Connection, Lag, Record
+from freehold.service.metrics import LEDGER_CALL_SECONDS
+from freehold.tenancy.connections import TenantConnections
+from freehold.tenancy.failures import database_failures
+from freehold.tenancy.homes import Home
+from freehold.tenancy.lanes import Lanes
+
+ACCOUNTS_PER_CALL_MAX = 1_000
+WAITING_PER_TENANT_MAX = 10_000
+# Balances have their lanes. Of all other reads, this many of a tenant go at once, and the rest of
+# them wait in a line of their own, not in front of other tenants.
+OTHER_READS_PER_TENANT_MAX = 2
+
+ACCOUNTS_PER_CALL = Histogram(
+    "freehold_query_accounts_per_call",
+    "How many requests for an account's balances shared one call.",
+    ["call"],
+    buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024),
+)
+
+
+class Reads:
+    """What query reads, each from the tenant's own database."""
+
+    def __init__(
+        self, connections: TenantConnections, *, in_flight_max: int, timeout_s: float
+    ) -> None:
+        """Set up.
+
+        Args:
+            connections: Lends connections to tenants' databases.
+            in_flight_max: Reads under way at once, of all tenants together.
+            timeout_s: Bounds each read, with the wait for its turn and its connection.
+        """
+        self._connections = connections
+        self._timeout_s = timeout_s
+        self._in_flight = asyncio.Semaphore(in_flight_max)
+        self._projected = self._balance_lanes(strong=False)
+        self._strong = self._balance_lanes(strong=True)
+        self._turns: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
+
+    async def balances(self, home: Home, account_id: str, *, strong: bool) -> list[Record]:
+        """Give an account's balances in order of currency; none where it was never seen.
+
+        Raises:
+            Problem: overloaded or unavailable, as for every read here.
+        """
+        lanes = self._strong if strong else self._projected
+        return await lanes.submit(home, account_id)
+
+    async def list_balances(
+        self,
+        home: Home,
+        *,
+        account_prefix: str | None,
+        currency: str | None,
+        least: int | None,
+        most: int | None,
+        after: tuple[str, str] | None,
+        rows_max: int,
+    ) -> list[Record]:
+        """List balances in order of account and currency, after a given pair of the two."""
+        async with self._turn(home, "list_balances") as connection:
+            return await ledger.list_balances(
+                connection,
+                account_prefix=account_prefix,
+                currency=currency,
+                least=least,
+                most=most,
+                after=after,
+                rows_max=rows_max,
+            )
+
+    async def events(
+        self, home: Home, *, account_id: str | None, after: UUID | None, rows_max: int
+    ) -> list[Record]:
+        """List events in ledger order, after a given one, of one account or of all."""
+        async with self._turn(home, "events") as connection:
+            return await ledger.events(
+                connection, account_id=account_id, after=after, rows_max=rows_max
+            )
+
+    async def event(self, home: Home, event_id: UUID) -> Record | None:
+        """Give one event, or None where this tenant's ledger has none of this id."""
+        async with self._turn(home, "event") as connection:
+            return await ledger.event(connection, event_id)
+
+    async def lag(self, home: Home) -> Lag:
+        """Say how far the tenant's state is behind their ledger."""
+        async with self._turn(home, "projection_lag") as connection:
+            return await ledger.projection_lag(connection)
+
+    async def drain(self) -> None:
+        """Wait until everything submitted has its result."""
+        await self._projected.drain()
+        await self._strong.drain()
+
+    def _balance_lanes(self, *, strong: bool) -> Lanes[str, list[Record]]:
+        return Lanes(
+            partial(self._read_balances, strong=strong),
+            in_flight=self._in_flight,
+            call_weight_max=ACCOUNTS_PER_CALL_MAX,
+            waiting_weight_max=WAITING_PER_TENANT_MAX,
+        )
+
+    async def _read_balances(
+        self, home: Home, account_ids: Sequence[str], *, strong: bool
+    ) -> list[list[Record]]:
+        call = "strong_balances" if strong else "balances"
+        ACCOUNTS_PER_CALL.labels(call).observe(len(account_ids))
+        async with self._measured(call), self._connections.use(home) as connection:
+            rows = await ledger.balances(connection, list(set(account_ids)), strong=strong)
+        found: defaultdict[str, list[Record]] = defaultdict(list)
+        for row in rows:
+            found[row["account_id"]].append(row)
+        return [found[account_id] for account_id in account_ids]
+
+    @asynccontextmanager
+    async def _turn(self, home: Home, call: str) -> AsyncIterator[Connection]:
+        turns = self._turns.get(home.tenant_id)
+        if turns is None:
+            turns = asyncio.Semaphore(OTHER_READS_PER_TENANT_MAX)
+            self._turns[home.tenant_id] = turns
+        async with (
+            self._measured(call),
+            turns,
+            self._in_flight,
+            self._connections.use(home) as connection,
+        ):
+            yield connection
+
+    @asynccontextmanager
+    async def _measured(self, call: str) -> AsyncIterator[None]:
+        """Put a deadline and a clock on a call, and turn its failures into problems."""
+        with database_failures(), LEDGER_CALL_SECONDS.labels(call).time():
+            async with asyncio.timeout(self._timeout_s):
+                yield
