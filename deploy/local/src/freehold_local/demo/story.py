@@ -1,0 +1,199 @@
+"""The demo from beginning to end: start, provision, send, wait, show, prove."""
+
+import asyncio
+import json
+import re
+from pathlib import Path
+
+import httpx
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from freehold_local.demo.checks import (
+    AuditorLogin,
+    Check,
+    all_balances,
+    auditor_logins,
+    check_isolation,
+    check_tenant,
+    wait_until_projected,
+)
+from freehold_local.demo.sending import CONNECTIONS, Tenant, send
+from freehold_local.demo.traffic import SHOPS, make_traffic
+from freehold_local.errors import StackError
+from freehold_local.progress import Terminal
+from freehold_local.stack import Stack
+
+EVENTS_PER_TENANT = 7_000
+_EXPONENTS = {"USD": 2, "EUR": 2, "JPY": 0}
+
+
+def run(state: Path) -> int:
+    """Run the demo on the stack in a folder; answer 0 only if every promise held."""
+    out = Console()
+    stack = Stack(state)
+    with Terminal(out) as progress:
+        stack.up(progress)
+    checks = asyncio.run(_story(out, stack))
+    out.print(_promises(checks))
+    held = all(check.held for check in checks)
+    out.print(
+        f"\n{len(checks)} of {len(checks)} promises held. The stack is still up; "
+        "stop it, keeping its data, with: make down"
+        if held
+        else f"\n{sum(not check.held for check in checks)} promises were BROKEN.",
+        style="bold" if held else "bold red",
+    )
+    return 0 if held else 1
+
+
+def _promises(checks: list[Check]) -> Table:
+    table = Table("", "promise", "how it was seen", title="Promises", title_justify="left")
+    for check in checks:
+        mark = "[green]held[/]" if check.held else "[bold red]BROKEN[/]"
+        table.add_row(mark, check.promise, check.detail)
+    return table
+
+
+async def _story(out: Console, stack: Stack) -> list[Check]:
+    environment = stack.env()
+    limits = httpx.Limits(max_connections=CONNECTIONS * len(SHOPS) + 4)
+    operator = {"Authorization": f"Bearer {environment['FREEHOLD_OPERATOR_TOKEN']}"}
+    async with (
+        httpx.AsyncClient(
+            base_url=environment["FREEHOLD_TENANT_MANAGER_URL"], headers=operator, timeout=60
+        ) as manager,
+        httpx.AsyncClient(
+            base_url=environment["FREEHOLD_INGEST_URL"], limits=limits, timeout=30
+        ) as ingest,
+        httpx.AsyncClient(base_url=environment["FREEHOLD_QUERY_URL"], timeout=30) as query,
+    ):
+        tenants = await _provision(manager)
+        await _send_all(out, ingest, tenants)
+        await _show_tenants(out, query, tenants)
+        await _show_balances(out, query, tenants)
+        logins = await auditor_logins(
+            environment["FREEHOLD_CATALOG_DSN"], stack.credential_keys, tenants
+        )
+        _show_next_steps(out, environment, tenants[0])
+        return await _check(query, tenants, logins)
+
+
+async def _provision(manager: httpx.AsyncClient) -> list[Tenant]:
+    """Make the three tenants; a demo run before has left its own, so names are numbered."""
+    number = await _next_number(manager)
+    tenants = []
+    for shop in SHOPS:
+        tenant_id = shop.slug if number == 1 else f"{shop.slug}-{number}"
+        answer = await manager.post(
+            "/v1/tenants",
+            json={
+                "tenant_id": tenant_id,
+                "name": shop.name,
+                "region": "local",
+                "isolation": "database",
+            },
+        )
+        if answer.status_code != 201:
+            raise StackError(f"creating {tenant_id} answered {answer.status_code}: {answer.text}")
+        traffic = make_traffic(shop, EVENTS_PER_TENANT)
+        tenants.append(Tenant(shop, tenant_id, answer.json()["api_key"], traffic))
+    return tenants
+
+
+async def _next_number(manager: httpx.AsyncClient) -> int:
+    number = 1
+    slugs = "|".join(re.escape(shop.slug) for shop in SHOPS)
+    cursor: str | None = None
+    while True:
+        answer = await manager.get("/v1/tenants", params={"cursor": cursor} if cursor else {})
+        page = answer.json()
+        for tenant in page["data"]:
+            match = re.fullmatch(rf"(?:{slugs})(?:-(\d+))?", tenant["tenant_id"])
+            if match:
+                number = max(number, int(match[1] or 1) + 1)
+        cursor = page["next_cursor"]
+        if cursor is None:
+            return number
+
+
+async def _send_all(out: Console, ingest: httpx.AsyncClient, tenants: list[Tenant]) -> None:
+    columns = (
+        TextColumn("{task.description:<18}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("events"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=out) as progress:
+
+        async def send_one(tenant: Tenant) -> None:
+            task = progress.add_task(tenant.tenant_id, total=tenant.traffic.events)
+            await send(ingest, tenant, lambda events: progress.advance(task, events))
+
+        await asyncio.gather(*(send_one(tenant) for tenant in tenants))
+
+
+async def _show_tenants(out: Console, query: httpx.AsyncClient, tenants: list[Tenant]) -> None:
+    table = Table(title="Tenants", title_justify="left")
+    for name in ("tenant", "events", "accounts", "events/s", "retries", "events behind"):
+        table.add_column(name, justify="left" if name == "tenant" else "right")
+    for tenant in tenants:
+        lag = await wait_until_projected(query, tenant, timeout_s=60)
+        accounts = {account for account, _ in tenant.traffic.balances}
+        table.add_row(
+            tenant.tenant_id,
+            f"{lag['head_seq']:,}",
+            f"{len(accounts):,}",
+            f"{tenant.traffic.events / tenant.seconds:,.0f}",
+            f"{tenant.retries:,}",
+            f"{lag['events_behind']:,}",
+        )
+    out.print(table)
+
+
+async def _show_balances(out: Console, query: httpx.AsyncClient, tenants: list[Tenant]) -> None:
+    table = Table("tenant", "account", title="Some balances", title_justify="left")
+    table.add_column("balance", justify="right")
+    for tenant in tenants:
+        balances = await all_balances(query, tenant)
+        for (account, currency), amount in list(balances.items())[:4]:
+            table.add_row(tenant.tenant_id, account, _money(amount, currency))
+    out.print(table)
+
+
+def _money(amount: int, currency: str) -> str:
+    exponent = _EXPONENTS[currency]
+    sign, digits = "-" if amount < 0 else "", f"{abs(amount):0{exponent + 1}d}"
+    whole, cents = (digits[:-exponent], "." + digits[-exponent:]) if exponent else (digits, "")
+    return f"{sign}{int(whole):,}{cents} {currency}"
+
+
+def _show_next_steps(out: Console, environment: dict[str, str], tenant: Tenant) -> None:
+    body = json.dumps(
+        {"account_id": "cus_42", "event_type": "CHARGE", "amount_minor": 2000, "currency": "USD"}
+    )
+    ingest, query = environment["FREEHOLD_INGEST_URL"], environment["FREEHOLD_QUERY_URL"]
+    out.print(f"\nGo on as {tenant.tenant_id}:", style="bold")
+    bearer = '-H "Authorization: Bearer $KEY"'
+    for line in (
+        f"KEY={tenant.api_key}",
+        f"curl -s {ingest}/v1/events {bearer} -H 'Idempotency-Key: try-1' -d '{body}'",
+        f"curl -s {query}/v1/accounts/cus_42/balances {bearer}",
+        f'curl -s "{query}/v1/events?limit=2" {bearer}',
+    ):
+        # Printed as it is, so that it can be copied whole.
+        out.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
+    out.print()
+
+
+async def _check(
+    query: httpx.AsyncClient, tenants: list[Tenant], logins: dict[str, AuditorLogin]
+) -> list[Check]:
+    checks = []
+    for tenant in tenants:
+        checks += await check_tenant(query, tenant, logins[tenant.tenant_id])
+    for one, other in zip(tenants, [*tenants[1:], tenants[0]], strict=True):
+        checks += await check_isolation(query, one, other, logins)
+    return checks

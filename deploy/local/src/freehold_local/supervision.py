@@ -1,0 +1,216 @@
+"""The supervisor that keeps the stack's programs running, and our way to talk to it.
+
+Servers start by themselves, so they come back whatever happens; services are started when the
+servers are ready. Everything is stopped in the opposite order.
+"""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import xmlrpc.client
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from freehold_local.errors import StackError
+from freehold_local.folders import write_whole
+from freehold_local.processes import tail
+from freehold_local.programs import OWNER_VARIABLE, Program, inherited_environment
+from freehold_local.waiting import wait_until
+
+START_TIMEOUT_S = 30
+ANSWER_TIMEOUT_S = 5
+
+SERVICES = "services"
+
+# A socket's path holds about 107 bytes, and the supervisor first adds its process id to it.
+SOCKET_PATH_MAX_BYTES = 95
+
+# What the supervisor answers when there is nothing left to do.
+ALREADY_STARTED, NOT_RUNNING = 60, 70
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramState:
+    """What the supervisor knows of one program."""
+
+    name: str
+    pid: int | None
+    state: str
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it runs, or is being started."""
+        return self.state in {"RUNNING", "STARTING", "BACKOFF"}
+
+    @property
+    def is_given_up(self) -> bool:
+        """Whether the supervisor has stopped trying to start it."""
+        return self.state in {"FATAL", "UNKNOWN"}
+
+
+class Supervisor:
+    """The supervisor of one stack.
+
+    Args:
+        state: The stack's folder.
+        password: What our calls prove themselves with.
+    """
+
+    def __init__(self, state: Path, password: str) -> None:
+        self._state = state
+        self._password = password
+        self.settings_file = state / "supervisord.conf"
+
+    def settings_text(self, programs: Sequence[Program]) -> str:
+        """The settings under which these programs are supervised."""
+        sections = [
+            "; Written anew at each start.",
+            "[supervisord]",
+            "logfile=%(here)s/logs/supervisord.log",
+            "logfile_maxbytes=5MB",
+            "logfile_backups=1",
+            "pidfile=%(here)s/supervisord.pid",
+            *(["user=root"] if os.geteuid() == 0 else []),
+            "[unix_http_server]",
+            f"file={self._conf_path(self._socket())}",
+            "chmod=0700",
+            "username=freehold",
+            f"password={self._password}",
+            "[rpcinterface:supervisor]",
+            "supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface",
+        ]
+        for place, program in enumerate(programs):
+            sections += self._program_section(program, priority=10 * (place + 1))
+        # Stopped together, not one after the other as the servers are.
+        services = [program.name for program in programs if not program.is_server]
+        sections += [f"[group:{SERVICES}]", f"programs={','.join(services)}", "priority=1000"]
+        return "\n".join(sections) + "\n"
+
+    def start(self, programs: Sequence[Program]) -> None:
+        """Start the supervisor, and with it those of the programs that are servers.
+
+        Raises:
+            StackError: It did not start; the message ends with its log.
+        """
+        write_whole(self.settings_file, self.settings_text(programs), mode=0o600)
+        environment = inherited_environment() | {OWNER_VARIABLE: str(self._state)}
+        started = subprocess.run(
+            [sys.executable, "-m", "supervisor.supervisord", "-c", str(self.settings_file)],
+            cwd=self._state,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=START_TIMEOUT_S,
+            check=False,
+        )
+        try:
+            wait_until(
+                self.is_answering,
+                timeout_s=START_TIMEOUT_S if started.returncode == 0 else 0,
+            )
+        except TimeoutError:
+            log = tail(self._state / "logs" / "supervisord.log")
+            raise StackError(f"The supervisor does not start:\n{started.stdout}{log}") from None
+
+    def is_answering(self) -> bool:
+        """Whether the supervisor is there."""
+        try:
+            self._call("supervisor.getState")
+        except (OSError, httpx.HTTPError):
+            return False
+        return True
+
+    def states(self) -> dict[str, ProgramState]:
+        """What is known of each program, by its name."""
+        return {
+            info["name"]: ProgramState(info["name"], info["pid"] or None, info["statename"])
+            for info in self._call("supervisor.getAllProcessInfo")
+        }
+
+    def start_program(self, name: str) -> None:
+        """Have a program started; one that runs already is left alone."""
+        with _unless(ALREADY_STARTED):
+            self._call("supervisor.startProcess", self._full_name(name), False)
+
+    def stop_program(self, program: Program) -> None:
+        """Stop a program, wait until it has ended, and leave it stopped."""
+        with _unless(NOT_RUNNING):
+            timeout_s = program.stop_timeout_s + ANSWER_TIMEOUT_S
+            full_name = self._full_name(program.name)
+            self._call("supervisor.stopProcess", full_name, timeout_s=timeout_s)
+
+    def _full_name(self, name: str) -> str:
+        infos = self._call("supervisor.getAllProcessInfo")
+        return next((f"{info['group']}:{name}" for info in infos if info["name"] == name), name)
+
+    def _call(self, method: str, *arguments: Any, timeout_s: float = ANSWER_TIMEOUT_S) -> Any:
+        transport = httpx.HTTPTransport(uds=str(self._socket()))
+        with httpx.Client(transport=transport, timeout=timeout_s) as client:
+            answer = client.post(
+                "http://supervisor/RPC2",
+                content=xmlrpc.client.dumps(arguments, method),
+                headers={"Content-Type": "text/xml"},
+                auth=("freehold", self._password),
+            )
+        answer.raise_for_status()
+        values, _ = xmlrpc.client.loads(answer.text)
+        return values[0]
+
+    def _socket(self) -> Path:
+        usual = self._state / "supervisor.sock"
+        if len(bytes(usual)) <= SOCKET_PATH_MAX_BYTES:
+            return usual
+        note = self._state / "socket-folder"
+        with contextlib.suppress(FileNotFoundError):
+            folder = Path(note.read_text())
+            # Nobody else's, who may have made one of that name since the last boot.
+            if folder.is_dir() and folder.stat().st_uid == os.geteuid():
+                return folder / usual.name
+        folder = Path(tempfile.mkdtemp(prefix="freehold-"))
+        write_whole(note, str(folder), mode=0o600)
+        return folder / usual.name
+
+    def _program_section(self, program: Program, *, priority: int) -> list[str]:
+        return [
+            f"[program:{program.name}]",
+            f'command="{self._conf_path(program.script)}"',
+            f"directory={self._conf_path(program.folder)}",
+            *([f"user={program.account.name}"] if program.account else []),
+            f"priority={priority}",
+            f"autostart={'true' if program.is_server else 'false'}",
+            "autorestart=true",
+            "startsecs=1",
+            # A server that was killed may find its port or memory held for some seconds more.
+            f"startretries={20 if program.is_server else 5}",
+            f"stopsignal={signal.Signals(program.stop_signal).name.removeprefix('SIG')}",
+            f"stopwaitsecs={program.stop_timeout_s}",
+            "killasgroup=true",
+            f"stdout_logfile=%(here)s/logs/{program.name}.log",
+            "stdout_logfile_maxbytes=20MB",
+            "stdout_logfile_backups=3",
+            "redirect_stderr=true",
+        ]
+
+    def _conf_path(self, path: Path) -> str:
+        # Relative to the settings where it can be: a path may hold what means something in them.
+        if path.is_relative_to(self._state):
+            return f"%(here)s/{path.relative_to(self._state)}"
+        return str(path)
+
+
+@contextlib.contextmanager
+def _unless(harmless_fault: int) -> Iterator[None]:
+    try:
+        yield
+    except xmlrpc.client.Fault as fault:
+        if fault.faultCode != harmless_fault:
+            raise StackError(f"The supervisor refuses: {fault.faultString}") from fault
