@@ -1,0 +1,62 @@
+"""Fixtures for all tests. Servers start when the first test asks for one."""
+
+import os
+from collections.abc import AsyncIterator, Iterator
+
+import hypothesis
+import pytest
+
+from freehold.ledger.client import Connection
+from support.ledgers import Ledger, Ledgers
+from support.servers import postgres_server, rabbitmq_server
+
+# A quick run is the same each time; a thorough one looks further, somewhere else each time.
+hypothesis.settings.register_profile(
+    "quick",
+    derandomize=True,
+    database=None,
+    deadline=None,
+    max_examples=50,
+    stateful_step_count=30,
+    report_multiple_bugs=False,
+)
+hypothesis.settings.register_profile(
+    "thorough", deadline=None, max_examples=500, stateful_step_count=60, print_blob=True
+)
+hypothesis.settings.load_profile(os.environ.pop("FREEHOLD_TEST_PROFILE", "quick"))
+
+
+@pytest.fixture(scope="session")
+def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The superuser's way into a Postgres that forgets everything when the session ends."""
+    with postgres_server(tmp_path_factory.mktemp("servers")) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def amqp_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The way into a RabbitMQ that forgets everything when the session ends."""
+    with rabbitmq_server(tmp_path_factory.mktemp("servers")) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+async def ledgers(postgres_url: str) -> AsyncIterator[Ledgers]:
+    ledgers = Ledgers(postgres_url)
+    await ledgers.make_template()
+    yield ledgers
+    await ledgers.drop_template()
+
+
+@pytest.fixture
+async def ledger(ledgers: Ledgers) -> AsyncIterator[Ledger]:
+    """An empty ledger in a database of its own."""
+    async with ledgers.fresh() as ledger:
+        yield ledger
+
+
+@pytest.fixture
+async def connection(ledger: Ledger) -> AsyncIterator[Connection]:
+    """A superuser's connection to that ledger."""
+    async with ledger.connection() as connection:
+        yield connection

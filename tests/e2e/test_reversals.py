@@ -1,0 +1,137 @@
+"""Undoing an event by another one: the opposite amount, and never twice."""
+
+import asyncio
+from datetime import UTC, datetime
+from uuid import uuid4
+
+import pytest
+
+from support.clients import Tenant, created, pointers, problem
+
+
+async def test_a_reversal_is_the_event_with_the_opposite_amount(tenant: Tenant) -> None:
+    event = await tenant.append(
+        account_id="cus_7",
+        event_type="FEE",
+        amount_minor=-250,
+        currency="EUR",
+        transaction_time="2026-03-01T12:00:00Z",
+        external_id="fee_1",
+        metadata={"plan": "pro"},
+    )
+    reversal = await tenant.reverse(event["event_id"], {"reason": "charged by mistake"})
+    assert list(reversal) == list(event)
+    assert reversal["seq"] == 2
+    assert reversal["event_type"] == "REVERSAL"
+    assert reversal["amount_minor"] == 250
+    assert (reversal["account_id"], reversal["currency"]) == ("cus_7", "EUR")
+    assert reversal["reverses_event_id"] == event["event_id"]
+    assert reversal["metadata"] == {"reason": "charged by mistake"}
+    assert reversal["external_id"] is None
+    # The event itself stays as it was.
+    assert (await tenant.get(f"/events/{event['event_id']}")).json() == event
+    assert await tenant.balances("cus_7", consistency="strong") == {"EUR": 0}
+
+
+@pytest.mark.parametrize("body", [None, b"", {}, {"reason": None, "transaction_time": None}])
+async def test_neither_reason_nor_time_need_be_given(tenant: Tenant, body: object) -> None:
+    event = await tenant.append()
+    reversal = await tenant.reverse(event["event_id"], body)
+    assert reversal["metadata"] == {}
+    assert reversal["transaction_time"] == reversal["recorded_at"]
+
+
+async def test_a_reversal_may_have_a_time_of_its_own(tenant: Tenant) -> None:
+    event = await tenant.append()
+    reversal = await tenant.reverse(
+        event["event_id"], {"transaction_time": "2026-03-02T09:00:00+01:00"}
+    )
+    assert reversal["transaction_time"] == "2026-03-02T08:00:00.000000Z"
+    assert datetime.fromisoformat(reversal["recorded_at"]).year >= datetime.now(UTC).year
+
+
+async def test_a_reversal_made_again_names_the_existing_one(tenant: Tenant) -> None:
+    event = await tenant.append()
+    reversal = await tenant.reverse(event["event_id"])
+    conflict = problem(
+        await tenant.post(f"/events/{event['event_id']}/reversal"), "already-reversed"
+    )
+    assert conflict["existing_event_id"] == reversal["event_id"]
+    assert reversal["event_id"] in conflict["detail"]
+    assert (await tenant.lag())["head_seq"] == 2
+
+
+async def test_of_many_reversals_at_once_one_is_made(tenant: Tenant) -> None:
+    event = await tenant.append()
+    answers = await asyncio.gather(
+        *(tenant.post(f"/events/{event['event_id']}/reversal") for _ in range(8))
+    )
+    assert sorted(answer.status_code for answer in answers) == [201] + [409] * 7
+    (made,) = (answer.json() for answer in answers if answer.status_code == 201)
+    for answer in answers:
+        if answer.status_code == 409:
+            conflict = problem(answer, "already-reversed")
+            assert conflict["existing_event_id"] == made["event_id"]
+    assert await tenant.balances("cus_42", consistency="strong") == {"USD": 0}
+
+
+async def test_an_event_of_a_batch_is_reversed_alone(tenant: Tenant) -> None:
+    batch = await tenant.append_batch(
+        [
+            {
+                "account_id": f"a{n}",
+                "event_type": "CHARGE",
+                "amount_minor": 10,
+                "currency": "USD",
+            }
+            for n in range(3)
+        ]
+    )
+    await tenant.reverse(batch["events"][1]["event_id"])
+    await tenant.caught_up()
+    assert await tenant.all_balances() == {("a0", "USD"): 10, ("a1", "USD"): 0, ("a2", "USD"): 10}
+
+
+@pytest.mark.parametrize("event_id", [str(uuid4()), "0", "not-an-id", "%20", "0" * 4000])
+async def test_an_event_that_is_not_there_cannot_be_reversed(
+    refused_tenant: Tenant, event_id: str
+) -> None:
+    problem(await refused_tenant.post(f"/events/{event_id}/reversal"), "not-found")
+
+
+async def test_the_smallest_amount_has_no_opposite(tenant: Tenant) -> None:
+    event = await tenant.append(amount_minor=-(2**63))
+    problem(await tenant.post(f"/events/{event['event_id']}/reversal"), "not-reversible")
+    assert (await tenant.lag())["head_seq"] == 1
+    largest = await tenant.append(amount_minor=2**63 - 1)
+    assert (await tenant.reverse(largest["event_id"]))["amount_minor"] == -(2**63) + 1
+
+
+@pytest.mark.parametrize(
+    ("body", "pointer"),
+    [
+        ({"reason": ""}, None),
+        ({"reason": "r" * 500}, None),
+        ({"reason": "r" * 501}, "/reason"),
+        ({"reason": 7}, "/reason"),
+        ({"reason": "a\u0000"}, "/reason"),
+        ({"transaction_time": "2026-03-02"}, "/transaction_time"),
+        ({"transaction_time": "2999-01-01T00:00:00Z"}, "/transaction_time"),
+        ({"amount_minor": 5}, "/amount_minor"),
+        ([], ""),
+    ],
+)
+async def test_a_reversals_own_rules(tenant: Tenant, body: object, pointer: str | None) -> None:
+    event = await tenant.append()
+    answer = await tenant.post(f"/events/{event['event_id']}/reversal", body)
+    if pointer is None:
+        created(answer)
+    else:
+        assert pointers(answer) == [pointer]
+        assert (await tenant.lag())["head_seq"] == 1
+
+
+async def test_a_reversals_body_is_json_or_nothing(tenant: Tenant) -> None:
+    event = await tenant.append()
+    answer = await tenant.post(f"/events/{event['event_id']}/reversal", b"reason=x")
+    problem(answer, "malformed-json")

@@ -1,0 +1,235 @@
+"""Many connections on one ledger: one order, no gap for any reader, no deadlock."""
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from uuid import UUID
+
+import pytest
+
+from freehold.ledger import client
+from freehold.ledger.client import Answer, AppendRequest, Connection, Outcome
+from support.builders import append_request, new_event, undo
+from support.ledgers import Ledger
+
+WRITERS = 16
+READERS = 4
+CALLS_EACH = 30
+
+
+@pytest.fixture
+async def connections(ledger: Ledger) -> AsyncIterator[list[Connection]]:
+    async with AsyncExitStack() as stack:
+        yield [await stack.enter_async_context(ledger.connection()) for _ in range(WRITERS)]
+
+
+class Reader:
+    """Polls for what came after the last event it has seen, as every consumer of a ledger does."""
+
+    def __init__(self) -> None:
+        self.last_seq = 0
+        self.last_event_id: UUID | None = None
+
+    async def read_on(self, connection: Connection, rows_max: int) -> bool:
+        """Read one page; whether there was anything."""
+        rows = await client.events(
+            connection, account_id=None, after=self.last_event_id, rows_max=rows_max
+        )
+        for row in rows:
+            assert row["seq"] == self.last_seq + 1
+            self.last_seq, self.last_event_id = row["seq"], row["event_id"]
+        return bool(rows)
+
+    async def follow(self, ledger: Ledger, written: asyncio.Event, rows_max: int) -> int:
+        """Read until the writers have finished and nothing is left; the number of events read."""
+        async with ledger.connection() as connection:
+            while True:
+                finished = written.is_set()
+                if not await self.read_on(connection, rows_max) and finished:
+                    return self.last_seq
+
+
+async def write(connection: Connection, seed: int) -> int:
+    """Append in calls of many shapes; each request moves money from one account to another."""
+    chance = random.Random(seed)
+    written = 0
+    for _ in range(CALLS_EACH):
+        requests = [transfer(chance) for _ in range(chance.randint(1, 3))]
+        answers = await client.append(connection, requests)
+        assert {answer.outcome for answer in answers} == {Outcome.CREATED}
+        written += sum(len(answer.events) for answer in answers)
+    return written
+
+
+def transfer(chance: random.Random) -> AppendRequest:
+    amount = chance.randint(1, 1000)
+    source, target = chance.sample(["a", "b", "c"], 2)
+    return append_request(new_event(source, -amount), new_event(target, amount))
+
+
+async def project_until(ledger: Ledger, written: asyncio.Event) -> None:
+    """Project, and now and then rebuild, as competing projectors would."""
+    chance = random.Random(0)
+    async with ledger.connection() as connection:
+        while not written.is_set():
+            if chance.random() < 0.1:
+                await client.rebuild(connection)
+            else:
+                await client.project(connection, chance.randint(1, 50))
+
+
+async def watch_the_total(ledger: Ledger, written: asyncio.Event) -> None:
+    """A strong read never shows a transfer half done, whatever is going on."""
+    async with ledger.connection() as connection:
+        while not written.is_set():
+            rows = await client.balances(connection, ["a", "b", "c"], strong=True)
+            assert sum(row["current_balance_minor"] for row in rows) == 0
+
+
+async def check_proof(ledger: Ledger, written: asyncio.Event) -> None:
+    async with ledger.connection() as connection:
+        while not written.is_set():
+            assert (await client.verify(connection)).ok
+            assert await client.reconcile(connection) == []
+
+
+async def test_readers_see_every_event_in_order_while_many_write(
+    ledger: Ledger, connections: list[Connection]
+) -> None:
+    written = asyncio.Event()
+    async with asyncio.timeout(90), asyncio.TaskGroup() as group:
+        readers = [
+            group.create_task(Reader().follow(ledger, written, rows_max))
+            for rows_max in (1, 3, 10, 1000)[:READERS]
+        ]
+        for companion in (project_until, project_until, watch_the_total, check_proof):
+            group.create_task(companion(ledger, written))
+        numbers = await asyncio.gather(
+            *(write(connection, seed) for seed, connection in enumerate(connections))
+        )
+        written.set()
+
+    connection = connections[0]
+    head = await client.head(connection)
+    assert head.seq == sum(numbers)
+    assert [reader.result() for reader in readers] == [head.seq] * READERS
+    assert (await client.project(connection, head.seq)).last_seq == head.seq
+    rows = await client.balances(connection, ["a", "b", "c"])
+    assert sum(row["event_count"] for row in rows) == head.seq
+    assert await client.reconcile(connection) == []
+    assert (await client.verify(connection)).events_checked == head.seq
+
+
+async def send_at_once(connections: list[Connection], *requests: AppendRequest) -> list[Answer]:
+    """Send a request over each connection, at the same time."""
+    answers = await asyncio.gather(
+        *(
+            client.append(connection, [requests[place % len(requests)]])
+            for place, connection in enumerate(connections)
+        )
+    )
+    return [answer for (answer,) in answers]
+
+
+def outcomes(answers: list[Answer]) -> Counter[Outcome]:
+    return Counter(answer.outcome for answer in answers)
+
+
+async def test_one_key_sent_by_many_at_once_creates_once(connections: list[Connection]) -> None:
+    answers = await send_at_once(connections, append_request(new_event(), new_event("cus_2")))
+    assert outcomes(answers) == {Outcome.CREATED: 1, Outcome.REPLAYED: WRITERS - 1}
+    assert len({tuple(row["hash"] for row in answer.events) for answer in answers}) == 1
+    assert (await client.head(connections[0])).seq == 2
+
+
+async def test_one_key_for_many_requests_at_once_serves_one_of_them(
+    connections: list[Connection],
+) -> None:
+    requests = [
+        append_request(new_event("cus_1", place + 1), key="same") for place in range(WRITERS)
+    ]
+    answers = await send_at_once(connections, *requests)
+    assert outcomes(answers) == {Outcome.CREATED: 1, Outcome.KEY_REUSED: WRITERS - 1}
+    assert (await client.head(connections[0])).seq == 1
+
+
+async def test_one_external_id_sent_by_many_at_once_is_taken_once(
+    connections: list[Connection],
+) -> None:
+    requests = [append_request(new_event(external_id="ch_1")) for _ in range(WRITERS)]
+    answers = await send_at_once(connections, *requests)
+    assert outcomes(answers) == {Outcome.CREATED: 1, Outcome.DUPLICATE_EXTERNAL_ID: WRITERS - 1}
+    (created,) = [answer for answer in answers if answer.outcome is Outcome.CREATED]
+    assert {answer.conflicting_event_id for answer in answers if answer is not created} == {
+        created.events[0]["event_id"]
+    }
+
+
+async def test_one_event_reversed_by_many_at_once_is_reversed_once(
+    connections: list[Connection],
+) -> None:
+    (first,) = await client.append(connections[0], [append_request(new_event())])
+    target = first.events[0]["event_id"]
+    requests = [append_request(undo(target)) for _ in range(WRITERS)]
+    answers = await send_at_once(connections, *requests)
+    assert outcomes(answers) == {Outcome.CREATED: 1, Outcome.ALREADY_REVERSED: WRITERS - 1}
+    (total,) = await client.balances(connections[0], ["cus_1"], strong=True)
+    assert (total["current_balance_minor"], total["event_count"]) == (0, 2)
+
+
+async def test_an_expired_key_sent_by_many_at_once_creates_once_more(
+    connections: list[Connection],
+) -> None:
+    request = append_request(new_event())
+    await client.append(connections[0], [request])
+    await connections[0].execute("UPDATE idempotency_keys SET expires_at = now()")
+    answers = await send_at_once(connections, request)
+    assert outcomes(answers) == {Outcome.CREATED: 1, Outcome.REPLAYED: WRITERS - 1}
+    assert (await client.head(connections[0])).seq == 2
+
+
+async def test_many_projectors_at_once_apply_every_event_once(
+    connections: list[Connection],
+) -> None:
+    await client.append(connections[0], [append_request(*(new_event() for _ in range(500)))])
+
+    async def project(connection: Connection) -> int:
+        applied = 0
+        for _ in range(10):
+            done = await client.project(connection, 7)
+            applied += done.last_seq - done.from_seq + 1
+        return applied
+
+    assert sum(await asyncio.gather(*map(project, connections))) == 500
+    (total,) = await client.balances(connections[0], ["cus_1"])
+    assert (total["current_balance_minor"], total["event_count"]) == (50_000, 500)
+
+
+async def test_a_writer_that_dies_before_its_commit_leaves_no_gap(
+    connections: list[Connection],
+) -> None:
+    dying, waiting, watching = connections[:3]
+    await client.append(watching, [append_request(new_event())])
+    request = append_request(new_event(), new_event())
+
+    transaction = dying.transaction()
+    await transaction.start()
+    (lost,) = await client.append(dying, [request])
+    assert [row["seq"] for row in lost.events] == [2, 3]
+    # The next writer waits for the lock; nobody sees what is not committed.
+    next_in_line = asyncio.create_task(client.append(waiting, [append_request(new_event())]))
+    await asyncio.sleep(0.05)
+    assert not next_in_line.done()
+    assert (await client.head(watching)).seq == 1
+    assert await client.event(watching, lost.events[0]["event_id"]) is None
+    dying.terminate()
+
+    (answer,) = await next_in_line
+    assert [row["seq"] for row in answer.events] == [2]
+    # What was lost was never acknowledged, and can be sent again.
+    (again,) = await client.append(watching, [request])
+    assert again.outcome is Outcome.CREATED
+    assert [row["seq"] for row in again.events] == [3, 4]
+    assert (await client.verify(watching)).ok

@@ -1,0 +1,286 @@
+"""The hash chain: recomputed from an export by other code, and every kind of tampering found."""
+
+import io
+import json
+from datetime import UTC, datetime
+
+import pytest
+
+from freehold.ledger import client
+from freehold.ledger.client import Connection, Head
+from support.builders import append_request, new_event, undo
+from support.chain import Fault, Row, canonical_metadata, find_fault, read_copy
+from support.ledgers import Ledger
+
+LARGEST_AMOUNT = 2**63 - 1
+
+AWKWARD_METADATA = {
+    "_": "",
+    "é": "naïve façade",
+    "zz": "quotes \" and ' and \\ and \\\\n and \\u0041",
+    "z": "tabs and newlines are refused; spaces   are kept ",
+    "b": "\U0001f600 \u2028 \u200d \ufeff \uffff",
+    "aaa": "</script>&amp;%s{}[]",
+    "\U0001f511": "ключ 鍵",
+    "null": "null",
+}
+AWKWARD_EVENTS = [
+    new_event("a", 1),
+    new_event("A" * 255, LARGEST_AMOUNT, currency="JPY", external_id="e" * 255),
+    new_event("0.._:@-", -LARGEST_AMOUNT - 1, event_type="X" * 50),
+    new_event("cus_1", -5, external_id="\\N", metadata={"n": "\\N"}),
+    new_event("cus_1", 5, external_id="NULL", metadata=AWKWARD_METADATA),
+    new_event("cus_1", 5, external_id="é\"'\\😀 ", metadata={}),
+    new_event("cus_1", 7, transaction_time=datetime(1900, 1, 1, tzinfo=UTC)),
+    new_event("cus_1", 7, transaction_time=datetime(1969, 12, 31, 23, 59, 59, 999999, tzinfo=UTC)),
+    new_event("cus_1", 7, transaction_time=datetime(2000, 2, 29, 12, 0, 0, 100, tzinfo=UTC)),
+]
+
+
+@pytest.fixture
+async def chained(connection: Connection) -> Connection:
+    """A ledger of the awkward events and some reversals, made by several calls."""
+    (first,) = await client.append(connection, [append_request(*AWKWARD_EVENTS)])
+    await client.append(
+        connection,
+        [
+            append_request(undo(first.events[0]["event_id"])),
+            append_request(undo(first.events[1]["event_id"], 'a "reason"')),
+            append_request(*(new_event("cus_2", number) for number in range(1, 10))),
+        ],
+    )
+    return connection
+
+
+async def test_an_export_verifies_without_any_of_freeholds_code(chained: Connection) -> None:
+    head = await client.head(chained)
+    rows = await export(chained)
+    assert len(rows) == head.seq == 20
+    assert find_fault(rows, head.seq, head.hash) is None
+
+
+async def test_an_export_verifies_whatever_the_time_zone_it_was_written_in(
+    chained: Connection, ledger: Ledger
+) -> None:
+    head = await client.head(chained)
+    for zone in ("Asia/Kolkata", "America/St_Johns", "Europe/Amsterdam"):
+        async with ledger.connection(timezone=zone) as elsewhere:
+            assert find_fault(await export(elsewhere), head.seq, head.hash) is None
+            assert (await client.verify(elsewhere)).ok
+
+
+async def test_events_appended_in_another_time_zone_hash_the_same_way(ledger: Ledger) -> None:
+    async with ledger.connection(timezone="Pacific/Chatham", datestyle="SQL, DMY") as connection:
+        await client.append(connection, [append_request(*AWKWARD_EVENTS)])
+    async with ledger.connection() as connection:
+        head = await client.head(connection)
+        assert find_fault(await export(connection), head.seq, head.hash) is None
+        times = [row["transaction_time"] for row in await events(connection)]
+    assert times[6:9] == [event.transaction_time for event in AWKWARD_EVENTS[6:9]]
+
+
+async def test_metadata_has_one_canonical_text(chained: Connection) -> None:
+    rows = await export(chained)
+    assert any(row["metadata"] == "{}" for row in rows)
+    for row in rows:
+        metadata = row["metadata"] or ""
+        assert canonical_metadata(json.loads(metadata)) == metadata
+
+
+CHANGES = {
+    "account_id": "account_id = account_id || 'x'",
+    "account_id and event_type run together": (
+        "account_id = account_id || 'C', event_type = substr(event_type, 2)"
+    ),
+    "transaction_time": "transaction_time = transaction_time + interval '1 microsecond'",
+    "recorded_at": "recorded_at = recorded_at - interval '1 microsecond'",
+    "event_type": "event_type = 'REFUND'",
+    "amount": "amount_minor = amount_minor + 1",
+    "sign": "amount_minor = -amount_minor",
+    "currency": "currency = 'EUR'",
+    "transaction_id": "transaction_id = event_id",
+    "reverses_event_id": "reverses_event_id = event_id",
+    "external_id": "external_id = ''",
+    "metadata": """metadata = '{"plan": "free"}'""",
+    "hash": "hash = sha256(hash)",
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=list(CHANGES))
+async def test_a_changed_event_is_found(chained: Connection, change: str) -> None:
+    head = await client.head(chained)
+    await tamper(chained, f"UPDATE ledger_events SET {change} WHERE seq = 14")
+    await assert_both_find(chained, head, 14)
+
+
+async def test_a_changed_event_with_a_hash_that_fits_it_is_found_at_the_next(
+    chained: Connection,
+) -> None:
+    head = await client.head(chained)
+    await tamper(chained, "UPDATE ledger_events SET amount_minor = 1000 WHERE seq = 14")
+    await tamper(chained, rehash(14, 14))
+    await assert_both_find(chained, head, 15)
+
+
+async def test_exchanged_events_are_found(chained: Connection) -> None:
+    head = await client.head(chained)
+    await tamper(chained, "UPDATE ledger_events SET seq = 33 - seq WHERE seq IN (16, 17)")
+    found = await client.verify(chained)
+    assert (found.ok, found.reason) == (
+        False,
+        "an event is missing, or out of order, before this one",
+    )
+    assert find_fault(await export(chained), head.seq, head.hash) == Fault(
+        17, "an event is missing"
+    )
+
+
+async def test_a_deleted_event_is_found(chained: Connection) -> None:
+    head = await client.head(chained)
+    await tamper(chained, "DELETE FROM ledger_events WHERE seq = 14")
+    await assert_both_find(chained, head, 15)
+
+
+async def test_a_deleted_beginning_is_found(chained: Connection) -> None:
+    head = await client.head(chained)
+    await tamper(chained, "DELETE FROM ledger_events WHERE seq <= 3")
+    await assert_both_find(chained, head, 4)
+
+
+async def test_a_deleted_event_is_found_when_the_rest_is_numbered_anew(
+    chained: Connection,
+) -> None:
+    head = await client.head(chained)
+    await tamper(chained, "DELETE FROM ledger_events WHERE seq = 14")
+    await tamper(chained, "UPDATE ledger_events SET seq = seq - 1 WHERE seq > 14")
+    await assert_both_find(chained, head, 14)
+
+
+async def test_a_truncated_end_is_found(chained: Connection) -> None:
+    head = await client.head(chained)
+    await tamper(chained, "DELETE FROM ledger_events WHERE seq > 17")
+    await assert_both_find(chained, head, 18)
+
+
+async def test_an_emptied_ledger_is_found(chained: Connection) -> None:
+    head = await client.head(chained)
+    await tamper(chained, "DELETE FROM ledger_events")
+    await assert_both_find(chained, head, 1)
+
+
+async def test_a_truncated_end_with_a_head_to_fit_is_found_by_a_head_kept_outside(
+    chained: Connection,
+) -> None:
+    kept = await client.head(chained)
+    await tamper(chained, "DELETE FROM ledger_events WHERE seq > 17")
+    await tamper(chained, HEAD_TO_FIT)
+    # Inside the database nothing is wrong any more: it is a shorter ledger.
+    assert (await client.verify(chained)).ok
+    assert await client.hash_at(chained, kept.seq) != kept.hash
+    assert find_fault(await export(chained), kept.seq, kept.hash) == Fault(18, "the end is missing")
+
+
+async def test_a_ledger_rewritten_to_its_end_is_found_by_a_head_kept_outside(
+    chained: Connection,
+) -> None:
+    kept = await client.head(chained)
+    await tamper(chained, "UPDATE ledger_events SET amount_minor = 1000 WHERE seq = 14")
+    for seq in range(14, 21):
+        await tamper(chained, rehash(seq, seq))
+    await tamper(chained, HEAD_TO_FIT)
+    # And it still is when it has grown since.
+    await client.append(chained, [append_request(new_event(), new_event())])
+    assert (await client.verify(chained)).ok
+    assert await client.hash_at(chained, kept.seq) != kept.hash
+    assert find_fault(await export(chained), kept.seq, kept.hash) == Fault(
+        20, "the ledger was another"
+    )
+
+
+async def test_a_head_that_is_not_the_ledgers_is_found(chained: Connection) -> None:
+    await chained.execute("UPDATE ledger_head SET last_hash = sha256(last_hash)")
+    found = await client.verify(chained)
+    assert (found.ok, found.first_bad_seq, found.reason) == (
+        False,
+        20,
+        "the last hash is not the head's",
+    )
+
+
+async def test_events_past_the_head_are_found(chained: Connection) -> None:
+    await chained.execute(HEAD_TO_FIT + " - 2")
+    assert not (await client.verify(chained)).ok
+
+
+@pytest.mark.parametrize(
+    ("from_seq", "to_seq", "checked"),
+    [(1, 20, 20), (5, 9, 5), (20, None, 1), (21, None, 0), (9, 5, 0), (15, 10**9, 6), (0, 3, 3)],
+)
+async def test_a_part_of_the_chain_verifies_on_its_own(
+    chained: Connection, from_seq: int, to_seq: int | None, checked: int
+) -> None:
+    found = await client.verify(chained, from_seq, to_seq)
+    assert (found.ok, found.events_checked, found.reason) == (True, checked, None)
+
+
+async def test_a_fault_outside_the_part_asked_for_is_not_its_affair(chained: Connection) -> None:
+    await tamper(chained, "UPDATE ledger_events SET amount_minor = 1000 WHERE seq = 10")
+    assert (await client.verify(chained, 11)).ok
+    assert (await client.verify(chained, 1, 9)).ok
+    assert (await client.verify(chained, 8, 12)).first_bad_seq == 10
+
+
+async def test_a_part_whose_event_before_is_missing_does_not_verify(chained: Connection) -> None:
+    await tamper(chained, "DELETE FROM ledger_events WHERE seq = 10")
+    assert not (await client.verify(chained, 11)).ok
+
+
+HEAD_TO_FIT = """
+    UPDATE ledger_head AS h
+    SET last_seq = e.seq, last_event_id = e.event_id, last_hash = e.hash
+    FROM ledger_events AS e
+    WHERE e.seq = (SELECT max(seq) FROM ledger_events)
+"""
+
+
+def rehash(seq: int, before: int) -> str:
+    """Make an event's hash right for its row and for the hash before it."""
+    return f"""
+        UPDATE ledger_events AS e
+        SET hash = sha256(p.hash || event_bytes(
+            e.seq, e.event_id, e.account_id, e.transaction_time, e.recorded_at, e.event_type,
+            e.amount_minor, e.currency, e.transaction_id, e.reverses_event_id, e.external_id,
+            e.metadata
+        ))
+        FROM ledger_events AS p
+        WHERE e.seq = {seq} AND p.seq = {before} - 1
+    """
+
+
+async def tamper(connection: Connection, statement: str) -> None:
+    """Do what only a superuser can, who first switches the triggers off."""
+    await connection.execute("ALTER TABLE ledger_events DISABLE TRIGGER append_only")
+    await connection.execute(statement)
+    await connection.execute("ALTER TABLE ledger_events ENABLE ALWAYS TRIGGER append_only")
+
+
+async def export(connection: Connection) -> list[Row]:
+    """The ledger as COPY writes it; a plain pg_dump holds the same lines."""
+    target = io.BytesIO()
+    await connection.copy_from_query(
+        "SELECT * FROM ledger_events ORDER BY event_id", output=target, format="text", header=True
+    )
+    return read_copy(target.getvalue())
+
+
+async def events(connection: Connection) -> list[client.Record]:
+    return await client.events(connection, account_id=None, after=None, rows_max=1000)
+
+
+async def assert_both_find(connection: Connection, head: Head, seq: int) -> None:
+    """The SQL and the outside verifier name the same event."""
+    found = await client.verify(connection)
+    assert (found.ok, found.first_bad_seq) == (False, seq)
+    fault = find_fault(await export(connection), head.seq, head.hash)
+    assert fault is not None
+    assert fault.seq == seq

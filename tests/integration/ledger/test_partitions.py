@@ -1,0 +1,216 @@
+"""Partitions: by year or by month, made ahead, without holding up anyone."""
+
+import asyncio
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import asyncpg
+import pytest
+
+from freehold.ledger import client
+from freehold.ledger.client import Connection
+from support.builders import append_request, new_event
+from support.ledgers import Ledger
+
+
+@dataclass(frozen=True)
+class Partition:
+    name: str
+    starts: datetime
+    ends: datetime
+
+
+async def partitions(connection: Connection) -> list[Partition]:
+    """The partitions in order of time, read from the bounds that Postgres keeps."""
+    rows = await connection.fetch(
+        r"""
+        SELECT c.relname AS name,
+            regexp_match(pg_get_expr(c.relpartbound, c.oid), 'FROM \(''(.*)''\) TO \(''(.*)''\)')
+            AS bounds
+        FROM pg_inherits AS i
+        INNER JOIN pg_class AS c ON c.oid = i.inhrelid
+        WHERE i.inhparent = 'ledger_events'::regclass
+        """
+    )
+    found = [Partition(row["name"], *map(instant_of, row["bounds"])) for row in rows]
+    return sorted(found, key=lambda partition: partition.starts)
+
+
+def instant_of(bound: str) -> datetime:
+    """The time in a UUIDv7, after which a bound is all zeros."""
+    digits = bound.replace("-", "")
+    assert digits[12:] == "0" * 20
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=int(digits[:12], 16))
+
+
+def start_of_year(year: int) -> datetime:
+    return datetime(year, 1, 1, tzinfo=UTC)
+
+
+def assert_no_gap(found: list[Partition]) -> None:
+    assert [partition.starts for partition in found[1:]] == [
+        partition.ends for partition in found[:-1]
+    ]
+
+
+async def span_by(connection: Connection, span: str) -> None:
+    await connection.execute("UPDATE ledger_settings SET partition_span = $1", span)
+
+
+async def make_until(connection: Connection, until: datetime) -> int:
+    made: int = await connection.fetchval("SELECT make_partitions($1)", until)
+    return made
+
+
+async def record_at(connection: Connection, instant: datetime) -> client.Record:
+    """Append an event as if the clock stood at a later time."""
+    await connection.execute("UPDATE ledger_head SET last_recorded_at = $1", instant)
+    (answer,) = await client.append(connection, [append_request(new_event())])
+    return answer.events[0]
+
+
+async def partition_of(connection: Connection, event: client.Record) -> str:
+    name: str = await connection.fetchval(
+        "SELECT tableoid::regclass::text FROM ledger_events WHERE event_id = $1", event["event_id"]
+    )
+    return name
+
+
+async def test_a_new_ledger_has_this_year_and_the_next(connection: Connection) -> None:
+    year = datetime.now(UTC).year
+    assert await partitions(connection) == [
+        Partition(f"ledger_events_{year}", start_of_year(year), start_of_year(year + 1)),
+        Partition(f"ledger_events_{year + 1}", start_of_year(year + 1), start_of_year(year + 2)),
+    ]
+
+
+async def test_making_partitions_again_makes_none(connection: Connection) -> None:
+    assert await client.make_partitions(connection) == 0
+    assert await make_until(connection, start_of_year(datetime.now(UTC).year + 5)) == 4
+    assert await make_until(connection, start_of_year(datetime.now(UTC).year + 5)) == 0
+    assert_no_gap(await partitions(connection))
+
+
+async def test_a_ledger_by_month_has_twelve_to_the_year(connection: Connection) -> None:
+    await span_by(connection, "month")
+    year = datetime.now(UTC).year + 2
+    assert await make_until(connection, start_of_year(year) + timedelta(days=364)) == 12
+    found = await partitions(connection)
+    assert_no_gap(found)
+    assert [partition.name for partition in found[2:]] == [
+        f"ledger_events_{year}_{month:02}" for month in range(1, 13)
+    ]
+    assert [partition.starts for partition in found[2:]] == [
+        datetime(year, month, 1, tzinfo=UTC) for month in range(1, 13)
+    ]
+
+
+async def test_a_ledger_by_month_from_its_first_day(connection: Connection) -> None:
+    for partition in await partitions(connection):
+        await connection.execute(f"DROP TABLE {partition.name}")
+    await span_by(connection, "month")
+    assert await client.make_partitions(connection) == 13
+    found = await partitions(connection)
+    assert_no_gap(found)
+    now = datetime.now(UTC)
+    assert found[0].starts == datetime(now.year, now.month, 1, tzinfo=UTC)
+    event = await record_at(connection, now)
+    assert await partition_of(connection, event) == f"ledger_events_{now:%Y_%m}"
+
+
+async def test_a_tenant_may_go_over_to_months_and_back(connection: Connection) -> None:
+    year = datetime.now(UTC).year
+    await span_by(connection, "month")
+    assert await make_until(connection, datetime(year + 2, 5, 31, tzinfo=UTC)) == 5
+    await span_by(connection, "year")
+    assert await make_until(connection, datetime(year + 3, 5, 31, tzinfo=UTC)) == 2
+    await span_by(connection, "month")
+    assert await make_until(connection, datetime(year + 4, 2, 1, tzinfo=UTC)) == 2
+    found = await partitions(connection)
+    assert_no_gap(found)
+    assert found[-1].ends == datetime(year + 4, 3, 1, tzinfo=UTC)
+    for partition in found:
+        event = await record_at(connection, partition.ends - timedelta(microseconds=1))
+        assert await partition_of(connection, event) == partition.name
+    assert (await client.verify(connection)).ok
+
+
+async def test_events_stand_in_the_partition_of_their_recorded_time(
+    connection: Connection,
+) -> None:
+    this_year, next_year = await partitions(connection)
+    last = await record_at(connection, this_year.ends - timedelta(microseconds=1))
+    first = await record_at(connection, next_year.starts)
+    assert await partition_of(connection, last) == this_year.name
+    assert await partition_of(connection, first) == next_year.name
+    # They are one ledger all the same.
+    assert [last["seq"], first["seq"]] == [1, 2]
+    assert (await client.verify(connection)).events_checked == 2
+    assert (await client.project(connection, 10)).last_seq == 2
+    assert await client.reconcile(connection) == []
+
+
+async def test_a_time_without_a_partition_is_refused_and_loses_nothing(
+    connection: Connection,
+) -> None:
+    await record_at(connection, datetime.now(UTC))
+    (*_, last) = await partitions(connection)
+    with pytest.raises(asyncpg.CheckViolationError, match="no partition"):
+        await record_at(connection, last.ends)
+    assert (await client.head(connection)).seq == 1
+    assert (await client.verify(connection)).ok
+    await make_until(connection, last.ends)
+    assert (await record_at(connection, last.ends))["seq"] == 2
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Pacific/Kiritimati", "Pacific/Pago_Pago"])
+async def test_spans_are_cut_in_utc_wherever_the_session_is(ledger: Ledger, zone: str) -> None:
+    year = datetime.now(UTC).year
+    async with ledger.connection(timezone=zone) as connection:
+        await make_until(connection, start_of_year(year + 3))
+        found = await partitions(connection)
+    assert [partition.starts for partition in found] == [
+        start_of_year(year + number) for number in range(4)
+    ]
+
+
+async def test_making_partitions_holds_up_no_one(ledger: Ledger) -> None:
+    year = datetime.now(UTC).year
+
+    async def make(connection: Connection) -> int:
+        made = [
+            await make_until(connection, start_of_year(year + 2) + timedelta(days=30 * month))
+            for month in range(24)
+        ]
+        return sum(made)
+
+    async def append(connection: Connection) -> int:
+        return sum(
+            [
+                len((await client.append(connection, [append_request(new_event())]))[0].events)
+                for _ in range(40)
+            ]
+        )
+
+    async with AsyncExitStack() as stack, asyncio.timeout(60):
+        connections = [
+            await stack.enter_async_context(ledger.connection(lock_timeout="20s"))
+            for _ in range(10)
+        ]
+        await span_by(connections[0], "month")
+        made, appended = await asyncio.gather(
+            asyncio.gather(*map(make, connections[:4])),
+            asyncio.gather(*map(append, connections[4:])),
+        )
+        assert (sum(made), sum(appended)) == (23, 240)
+        assert_no_gap(await partitions(connections[0]))
+        assert (await client.verify(connections[0])).events_checked == 240
+
+
+async def test_making_a_partition_waits_for_no_reader_and_no_writer(ledger: Ledger) -> None:
+    async with ledger.connection() as writer, ledger.connection(lock_timeout="2s") as maker:
+        async with writer.transaction():
+            await client.append(writer, [append_request(new_event())])
+            assert await make_until(maker, start_of_year(datetime.now(UTC).year + 2)) == 1
+        assert (await client.verify(maker)).ok

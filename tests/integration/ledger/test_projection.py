@@ -1,0 +1,157 @@
+"""The state tables: derived from the ledger, checked against it, and made anew from it."""
+
+import asyncio
+
+import pytest
+
+from freehold.ledger import client
+from freehold.ledger.client import Connection, Record
+from support.builders import append_request, new_event
+from support.ledgers import Ledger
+
+ACCOUNTS = ["a", "b", "c"]
+
+DAMAGE = {
+    "another balance": "UPDATE account_balances SET current_balance_minor = 1 WHERE {b}",
+    "another count": "UPDATE account_balances SET event_count = 9 WHERE {b}",
+    "another last seq": "UPDATE account_balances SET last_seq = 1 WHERE {b}",
+    "another last event": (
+        "UPDATE account_balances SET last_ledger_event_id = gen_random_uuid() WHERE {b}"
+    ),
+    "a lost account": "DELETE FROM account_balances WHERE {b}",
+    "an invented account": (
+        "INSERT INTO account_balances SELECT 'b', 'XTS', 0, 0, last_ledger_event_id, 0, now()"
+        " FROM projection_checkpoint"
+    ),
+}
+
+
+@pytest.fixture
+async def projected(connection: Connection) -> Connection:
+    """A ledger of 30 events on three accounts, 20 of which are projected."""
+    events = [new_event(ACCOUNTS[number % 3], number + 1) for number in range(30)]
+    await client.append(connection, [append_request(*events)])
+    done = await client.project(connection, 20)
+    assert (done.from_seq, done.last_seq, done.head_seq, done.epoch) == (1, 20, 30, 1)
+    return connection
+
+
+async def do(connection: Connection, damage: str) -> None:
+    await connection.execute(damage.format(b="account_id = 'b'"))
+
+
+async def state(connection: Connection) -> list[Record]:
+    return await connection.fetch("SELECT * FROM account_balances ORDER BY 1, 2")
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=list(DAMAGE))
+async def test_reconcile_names_the_account_and_rebuild_repairs_it(
+    projected: Connection, damage: str
+) -> None:
+    good = await client.balances(projected, ACCOUNTS, strong=True)
+    await do(projected, damage)
+    assert [row["account_id"] for row in await client.reconcile(projected)] == ["b"]
+    assert await client.rebuild(projected) == 30
+    assert await client.reconcile(projected) == []
+    lag = await client.projection_lag(projected)
+    assert (lag.projected_seq, lag.events_behind, lag.seconds_behind) == (30, 0, 0)
+    names = ["account_id", "currency", "current_balance_minor", "event_count", "last_seq"]
+    assert [[row[name] for name in names] for row in await state(projected)] == [
+        [row[name] for name in names] for row in good
+    ]
+
+
+async def test_reconcile_says_what_differs(projected: Connection) -> None:
+    await do(projected, DAMAGE["another balance"])
+    (row,) = await client.reconcile(projected)
+    assert (row["account_id"], row["currency"]) == ("b", "USD")
+    assert (row["state_balance_minor"], row["ledger_balance_minor"]) == (1, 77)
+    assert (row["state_event_count"], row["ledger_event_count"]) == (7, 7)
+
+
+async def test_rebuild_leaves_good_rows_as_they_are(projected: Connection) -> None:
+    await client.project(projected, 100)
+    before = await state(projected)
+    await do(projected, DAMAGE["another count"])
+    await client.rebuild(projected)
+    after = await state(projected)
+    assert [before[0], before[2]] == [after[0], after[2]]
+
+
+async def test_projecting_without_news_changes_nothing(projected: Connection) -> None:
+    await client.project(projected, 100)
+    before = await state(projected)
+    done = await client.project(projected, 100)
+    assert (done.from_seq, done.last_seq, done.head_seq) == (31, 30, 30)
+    assert await state(projected) == before
+
+
+async def test_a_checkpoint_set_back_applies_nothing_twice(projected: Connection) -> None:
+    before = await state(projected)
+    await projected.execute(
+        "UPDATE projection_checkpoint"
+        " SET last_seq = 0, last_ledger_event_id = '00000000-0000-0000-0000-000000000000'"
+    )
+    assert (await client.project(projected, 20)).last_seq == 20
+    assert await state(projected) == before
+    await client.project(projected, 100)
+    assert await client.reconcile(projected) == []
+
+
+async def test_balances_grow_past_64_bits(connection: Connection) -> None:
+    largest = [new_event("whale", 2**63 - 1) for _ in range(5)]
+    await client.append(connection, [append_request(*largest[:2])])
+    await client.project(connection, 100)
+    await client.append(connection, [append_request(*largest[2:])])
+    (strong,) = await client.balances(connection, ["whale"], strong=True)
+    assert strong["current_balance_minor"] == 5 * (2**63 - 1)
+    await client.project(connection, 100)
+    (row,) = await client.balances(connection, ["whale"])
+    assert row["current_balance_minor"] == 5 * (2**63 - 1)
+
+
+async def test_a_strong_read_includes_what_is_not_projected(projected: Connection) -> None:
+    weak = await client.balances(projected, ["c"])
+    strong = await client.balances(projected, ["c"], strong=True)
+    assert [row["event_count"] for row in (*weak, *strong)] == [6, 10]
+    assert strong[0]["last_seq"] == 30
+    assert strong[0]["last_updated_time"] <= weak[0]["last_updated_time"]
+    await client.append(projected, [append_request(new_event("new", 5))])
+    assert await client.balances(projected, ["new"]) == []
+    (row,) = await client.balances(projected, ["new"], strong=True)
+    assert row["current_balance_minor"] == 5
+
+
+async def test_lag_counts_events_and_seconds(projected: Connection) -> None:
+    await asyncio.sleep(0.02)
+    lag = await client.projection_lag(projected)
+    assert (lag.head_seq, lag.projected_seq, lag.events_behind) == (30, 20, 10)
+    assert 0.02 <= lag.seconds_behind < 60
+    await client.project(projected, 100)
+    lag = await client.projection_lag(projected)
+    assert (lag.events_behind, lag.seconds_behind) == (0, 0)
+
+
+async def test_an_empty_ledger_is_in_order(connection: Connection) -> None:
+    done = await client.project(connection, 100)
+    assert (done.from_seq, done.last_seq, done.head_seq) == (1, 0, 0)
+    assert await client.rebuild(connection) == 0
+    assert await client.reconcile(connection) == []
+    verification = await client.verify(connection)
+    assert (verification.ok, verification.events_checked) == (True, 0)
+    lag = await client.projection_lag(connection)
+    assert (lag.events_behind, lag.seconds_behind) == (0, 0)
+
+
+async def test_readers_see_the_old_state_while_it_is_made_anew(
+    ledger: Ledger, projected: Connection
+) -> None:
+    await do(projected, DAMAGE["another balance"])
+    async with ledger.connection() as reader:
+        async with projected.transaction():
+            await client.rebuild(projected)
+            async with asyncio.timeout(5):
+                (row,) = await client.balances(reader, ["b"])
+            assert row["current_balance_minor"] == 1
+        (row,) = await client.balances(reader, ["b"])
+    assert row["current_balance_minor"] == sum(range(2, 31, 3))

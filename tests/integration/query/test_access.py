@@ -1,0 +1,118 @@
+"""Who may read: keys, scopes, revocation, and what happens without the catalog."""
+
+import asyncio
+import time
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+from freehold.security.api_keys import ApiKey, Scope, new_api_key
+from integration.query.conftest import Serve, bearer
+from integration.query.proxy import Proxy
+from integration.query.tenants import Catalog, Tenant
+from support.builders import new_event
+
+EVENT = "/v1/events/019ca9a8-5a00-7000-8000-0007c0a8d5e1"
+PATHS = [
+    "/v1/accounts/cus_1/balances",
+    "/v1/accounts/cus_1/balances/USD",
+    "/v1/balances",
+    "/v1/events",
+    EVENT,
+    "/v1/lag",
+]
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_without_a_key_nothing_is_answered(
+    still_query: httpx.AsyncClient, still_tenant: Tenant, path: str
+) -> None:
+    """Not even whether the parameters were right."""
+    for authorization in ("", "Bearer", "Bearer x", "Basic {0}", "{0}"):
+        headers = {"Authorization": authorization.format(still_tenant.key.text())}
+        answer = await still_query.get(f"{path}?as_of=now", headers=headers)
+        assert answer.status_code == 401
+        assert answer.json()["type"] == "/problems/unauthorized"
+        assert answer.headers["www-authenticate"].startswith("Bearer")
+
+
+async def test_a_wrong_secret_and_an_unknown_key_are_answered_alike(
+    still_query: httpx.AsyncClient, still_tenant: Tenant
+) -> None:
+    stranger = new_api_key()
+    mixed = ApiKey(still_tenant.key.key_id, stranger.secret)
+    answers = [await still_query.get("/v1/lag", headers=bearer(key)) for key in (stranger, mixed)]
+    assert [answer.status_code for answer in answers] == [401, 401]
+    assert answers[0].content == answers[1].content
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_a_key_without_the_scope_is_refused(
+    still_query: httpx.AsyncClient, still_tenant: Tenant, catalog: Catalog, path: str
+) -> None:
+    key = await catalog.key(still_tenant.tenant_id, Scope.INGEST, Scope.EXPORT)
+    answer = await still_query.get(path, headers=bearer(key))
+    assert answer.status_code == 403
+    assert answer.json()["type"] == "/problems/missing-scope"
+
+
+async def test_a_revoked_key_stops_within_two_seconds(
+    query: httpx.AsyncClient, tenant: Tenant, catalog: Catalog
+) -> None:
+    assert (await query.get("/v1/lag")).status_code == 200
+    await catalog.revoke(tenant.key)
+    revoked_at = time.monotonic()
+    while (await query.get("/v1/lag")).status_code == 200:
+        assert time.monotonic() - revoked_at < 2
+        await asyncio.sleep(0.01)
+    assert (await query.get("/v1/lag")).status_code == 401
+
+
+async def test_without_the_catalog_known_keys_go_on(
+    serve: Serve, catalog: Catalog, tenant: Tenant, proxy: Proxy
+) -> None:
+    await tenant.append(new_event("cus_1", 5))
+    await tenant.project()
+    dsn = urlsplit(catalog.dsn)
+    through = dsn._replace(netloc=f"{dsn.username}:{dsn.password}@127.0.0.1:{proxy.port}").geturl()
+    unknown = bearer(await catalog.key(tenant.tenant_id, Scope.READ))
+    async with serve(through, tenant.key) as client:
+        await ready(client, 200)
+        assert (await client.get("/v1/accounts/cus_1/balances")).status_code == 200
+        await proxy.stop()
+        await ready(client, 503)
+        assert (await client.get("/v1/accounts/cus_1/balances")).status_code == 200
+        answer = await client.get("/v1/lag", headers=unknown)
+        assert answer.status_code == 503
+        assert answer.json()["type"] == "/problems/unavailable"
+        assert int(answer.headers["retry-after"]) > 0
+        assert (await client.get("/healthz")).status_code == 200
+        await proxy.start()
+        await ready(client, 200)
+        assert (await client.get("/v1/lag", headers=unknown)).status_code == 200
+
+
+async def test_query_starts_before_the_catalog(
+    serve: Serve, catalog: Catalog, tenant: Tenant, proxy: Proxy
+) -> None:
+    dsn = urlsplit(catalog.dsn)
+    through = dsn._replace(netloc=f"{dsn.username}:{dsn.password}@127.0.0.1:{proxy.port}").geturl()
+    await proxy.stop()
+    async with serve(through, tenant.key) as client:
+        assert (await client.get("/v1/lag")).status_code == 503
+        await ready(client, 503)
+        await proxy.start()
+        await ready(client, 200)
+        assert (await client.get("/v1/lag")).status_code == 200
+
+
+async def ready(client: httpx.AsyncClient, status: int) -> None:
+    """Wait until readiness is so."""
+    async with asyncio.timeout(5):
+        while True:
+            answer = await client.get("/readyz")
+            if answer.status_code == status:
+                assert answer.json()["checks"] == {"catalog": status == 200}
+                return
+            await asyncio.sleep(0.02)

@@ -1,0 +1,136 @@
+"""A tenant's database that is gone, silent or not ready: 503 in time, and only for that tenant."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+
+from integration.query.conftest import Serve
+from integration.query.proxy import Proxy
+from integration.query.tenants import Catalog, Tenant
+from support.builders import new_event
+
+TIMEOUT_S = 0.5
+PATHS = [
+    "/v1/accounts/cus_1/balances",
+    "/v1/accounts/cus_1/balances?consistency=strong",
+    "/v1/accounts/cus_1/balances/USD",
+    "/v1/balances",
+    "/v1/events",
+    "/v1/events/019ca9a8-5a00-7000-8000-0007c0a8d5e1",
+    "/v1/lag",
+]
+
+
+@pytest.fixture
+async def far_tenant(catalog: Catalog, proxy: Proxy) -> AsyncIterator[Tenant]:
+    """A tenant whose database query reaches through the proxy."""
+    async with catalog.tenant("far", host="127.0.0.1", port=proxy.port) as tenant:
+        await tenant.append(new_event("cus_1", 5))
+        await tenant.project()
+        yield tenant
+
+
+@pytest.fixture
+async def far_query(
+    serve: Serve, catalog: Catalog, far_tenant: Tenant
+) -> AsyncIterator[httpx.AsyncClient]:
+    async with serve(catalog.dsn, far_tenant.key, database_timeout_s=TIMEOUT_S) as client:
+        yield client
+
+
+async def check_503(client: httpx.AsyncClient, path: str) -> None:
+    began = time.monotonic()
+    answer = await client.get(path)
+    assert time.monotonic() - began < 2.5 * TIMEOUT_S
+    assert answer.status_code == 503
+    assert answer.json()["type"] in {"/problems/unavailable", "/problems/overloaded"}
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert int(answer.headers["retry-after"]) > 0
+
+
+async def check_200(client: httpx.AsyncClient) -> None:
+    answers = await asyncio.gather(*(client.get(path) for path in PATHS))
+    # There is no such event.
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 200, 200, 404, 200]
+
+
+@pytest.mark.parametrize("warm", [False, True])
+async def test_a_database_that_refuses(
+    far_query: httpx.AsyncClient, proxy: Proxy, warm: bool
+) -> None:
+    if warm:
+        await check_200(far_query)
+    await proxy.stop()
+    await asyncio.gather(*(check_503(far_query, path) for path in PATHS * 20))
+    await proxy.start()
+    await check_200(far_query)
+
+
+@pytest.mark.parametrize("warm", [False, True])
+async def test_a_database_that_falls_silent(
+    far_query: httpx.AsyncClient, proxy: Proxy, warm: bool
+) -> None:
+    if warm:
+        await check_200(far_query)
+    proxy.fall_silent()
+    for _ in range(2):
+        await asyncio.gather(*(check_503(far_query, path) for path in PATHS))
+    proxy.speak()
+    await check_200(far_query)
+
+
+async def test_a_restarted_database_is_found_again(
+    far_query: httpx.AsyncClient, far_tenant: Tenant
+) -> None:
+    await check_200(far_query)
+    await far_tenant.ledger.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE datname = $1 AND pid <> pg_backend_pid()",
+        far_tenant.database,
+    )
+    await asyncio.sleep(0.05)
+    await check_200(far_query)
+
+
+async def test_a_database_that_is_not_ready(
+    far_query: httpx.AsyncClient, far_tenant: Tenant
+) -> None:
+    role = f"{far_tenant.database}_query"
+    await far_tenant.ledger.execute("DROP FUNCTION balances(text [])")
+    await check_503(far_query, PATHS[0])
+    await far_tenant.ledger.execute(f"ALTER ROLE {role} NOLOGIN")
+    await far_tenant.ledger.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = $1", role
+    )
+    await asyncio.sleep(0.05)
+    await check_503(far_query, PATHS[1])
+
+
+async def test_a_locked_table_does_not_hang_anyone(
+    far_query: httpx.AsyncClient, far_tenant: Tenant
+) -> None:
+    async with far_tenant.ledger.transaction():
+        await far_tenant.ledger.execute("LOCK TABLE account_balances IN ACCESS EXCLUSIVE MODE")
+        await asyncio.gather(*(check_503(far_query, path) for path in PATHS[:4]))
+    await check_200(far_query)
+
+
+async def test_a_silent_database_does_not_stop_other_tenants(
+    far_query: httpx.AsyncClient, far_tenant: Tenant, tenant: Tenant, proxy: Proxy
+) -> None:
+    await tenant.append(new_event("cus_1", 5))
+    await tenant.project()
+    await check_200(far_query)
+    proxy.fall_silent()
+    burst = [asyncio.create_task(far_query.get(path)) for path in PATHS * 30]
+    await asyncio.sleep(0.05)
+    began = time.monotonic()
+    for path in PATHS[:5]:
+        answer = await far_query.get(path, headers=tenant.authorization)
+        assert answer.status_code == 200
+    elapsed = time.monotonic() - began
+    await asyncio.gather(*burst)
+    assert elapsed < 4 * TIMEOUT_S

@@ -1,0 +1,200 @@
+"""tenant-manager on a real server, as a role that makes databases and roles and is no superuser.
+
+Some names belong to the whole server: the services' logins, the template and its owner. They are
+left as they were found, so that other tests and other sessions can use the same server.
+"""
+
+import asyncio
+import base64
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import asyncpg
+import httpx
+from fastapi import FastAPI
+
+from freehold.ledger.client import Connection
+from freehold.tenancy.homes import Home
+from freehold_tenant_manager.application import build_application
+from freehold_tenant_manager.manager import Manager
+from freehold_tenant_manager.settings import Settings
+from support.servers import POSTGRES_URL
+
+OPERATOR_TOKEN = "operator-" + secrets.token_hex(8)
+CREDENTIAL_KEYS = "test:" + base64.b64encode(bytes(range(32))).decode()
+SERVICES = ("ingest", "projector", "query")
+READY_TIMEOUT_S = 30
+_LOGINS = tuple(f"freehold_{service}" for service in SERVICES)
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """A server for tenant-manager, and its role there."""
+
+    server_url: str
+    role: str
+    password: str
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Where the server is."""
+        parts = urlsplit(self.server_url)
+        return parts.hostname or "localhost", parts.port or 5432
+
+    def url(self, database: str, user: str | None = None, password: str | None = None) -> str:
+        """Make the URL of one of the server's databases, for a role or for the superuser."""
+        parts = urlsplit(self.server_url)._replace(path=f"/{database}")
+        if user is not None:
+            host, port = self.address
+            parts = parts._replace(netloc=f"{user}:{password}@{host}:{port}")
+        return parts.geturl()
+
+    def settings(self, catalog: str, *, port: int | None = None, **choices: Any) -> Settings:
+        """Make tenant-manager's settings, for one of any number of catalogs on the server."""
+        host, own_port = self.address
+        given: dict[str, Any] = {
+            "catalog_dsn": (
+                f"postgresql://{self.role}:{self.password}@{host}:{port or own_port}/{catalog}"
+            ),
+            "credential_keys": CREDENTIAL_KEYS,
+            "operator_token": OPERATOR_TOKEN,
+            **{f"{service}_password": service_password(service) for service in SERVICES},
+        }
+        return Settings(**(given | choices))
+
+    @asynccontextmanager
+    async def superuser(self, database: str = "postgres") -> AsyncIterator[Connection]:
+        """Have a superuser's connection for a while."""
+        connection = await asyncpg.connect(self.url(database), timeout=10)
+        try:
+            yield connection
+        finally:
+            await connection.close(timeout=10)
+
+
+def service_password(service: str) -> str:
+    return f"password-of-{service}"
+
+
+@asynccontextmanager
+async def connected(home: Home) -> AsyncIterator[Connection]:
+    """Have a connection to a tenant's database for a while, as services have it."""
+    connection = await asyncpg.connect(
+        host=home.host,
+        port=home.port,
+        database=home.database,
+        user=home.role,
+        password=home.password,
+        timeout=10,
+        server_settings={"search_path": home.schema},
+    )
+    try:
+        yield connection
+    finally:
+        await connection.close(timeout=10)
+
+
+@asynccontextmanager
+async def new_installation(server_url: str) -> AsyncIterator[Installation]:
+    """Make tenant-manager's role, and in the end put the server back as it was."""
+    installation = Installation(server_url, f"tm_test_{secrets.token_hex(4)}", secrets.token_hex(8))
+    async with installation.superuser() as superuser:
+        logins = await superuser.fetch(
+            "SELECT rolname, rolpassword FROM pg_authid WHERE rolname = ANY ($1)",
+            [*_LOGINS, "freehold_template_owner"],
+        )
+        await superuser.execute(
+            f"CREATE ROLE {installation.role} LOGIN CREATEDB CREATEROLE"
+            f" PASSWORD '{installation.password}'"
+        )
+        for login in logins:
+            # On Postgres 16 and later, CREATEROLE is a right to the roles that one has made.
+            await superuser.execute(
+                f"GRANT {login['rolname']} TO {installation.role} WITH ADMIN OPTION"
+            )
+    try:
+        yield installation
+    finally:
+        await _remove(installation)
+        async with installation.superuser() as superuser:
+            for login in logins:
+                password = "NULL" if login["rolpassword"] is None else f"'{login['rolpassword']}'"
+                await superuser.execute(f"ALTER ROLE {login['rolname']} PASSWORD {password}")
+            made = {*_LOGINS, "freehold_template_owner"} - {login["rolname"] for login in logins}
+            for role in (*sorted(made), installation.role):
+                with suppress(asyncpg.DependentObjectsStillExistError):
+                    await superuser.execute(f"DROP ROLE IF EXISTS {role}")
+
+
+async def _remove(installation: Installation) -> None:
+    """Drop every database that our role has made, and the roles that belong to them."""
+    async with installation.superuser() as superuser:
+        owned = await superuser.fetch(
+            "SELECT datname FROM pg_database AS d INNER JOIN pg_roles AS r ON r.oid = d.datdba"
+            " WHERE r.rolname = $1",
+            installation.role,
+        )
+        for (name,) in owned:
+            await superuser.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+            # Dropping takes long, and a server of the session's own forgets everything anyway.
+            tenants = await _tenant_databases(installation, name) if POSTGRES_URL else []
+            for tenant in tenants:
+                await superuser.execute(f"DROP DATABASE IF EXISTS {tenant} WITH (FORCE)")
+                for role in ("owner", "ingest", "projector", "query", "auditor"):
+                    await superuser.execute(f"DROP ROLE IF EXISTS {tenant}_{role}")
+            await superuser.execute(f"ALTER DATABASE {name} IS_TEMPLATE false")
+            await superuser.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+async def _tenant_databases(installation: Installation, catalog: str) -> list[str]:
+    async with installation.superuser(catalog) as connection:
+        if not await connection.fetchval("SELECT to_regclass('catalog.tenants') IS NOT NULL"):
+            return []
+        rows = await connection.fetch("SELECT database_name FROM catalog.tenants")
+    return [row["database_name"] for row in rows]
+
+
+@asynccontextmanager
+async def running(settings: Settings) -> AsyncIterator[FastAPI]:
+    """Run tenant-manager in this process, and wait until it is ready."""
+    app = build_application(settings)
+    async with app.router.lifespan_context(app):
+        manager = manager_of(app)
+        async with asyncio.timeout(READY_TIMEOUT_S):
+            while not all(manager.readiness().values()):  # noqa: ASYNC110 (as from outside)
+                await asyncio.sleep(0.02)
+        yield app
+
+
+def manager_of(app: FastAPI) -> Manager:
+    """Give what an application's routes work with."""
+    manager: Manager = app.state.manager
+    return manager
+
+
+def client_of(app: FastAPI) -> httpx.AsyncClient:
+    """Make a client who asks with the operator's token unless a request says otherwise."""
+    return httpx.AsyncClient(
+        transport=httpx.ASGITransport(app),
+        base_url="http://tenant-manager",
+        headers={"Authorization": f"Bearer {OPERATOR_TOKEN}"},
+        timeout=30,
+    )
+
+
+def new_tenant_id() -> str:
+    return f"t-{secrets.token_hex(6)}"
+
+
+def new_tenant(**changes: Any) -> dict[str, Any]:
+    """Make a request for a tenant nobody asked for before."""
+    return {
+        "tenant_id": new_tenant_id(),
+        "name": "Acme Ltd",
+        "region": "local",
+        "isolation": "database",
+    } | changes

@@ -1,0 +1,115 @@
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import pytest
+
+from freehold.contracts.tenants import ApiKeyPage, CreatedApiKey
+from freehold.security.api_keys import parse_api_key
+from freehold.security.sealing import KeyRing
+from freehold.tenancy.catalog import Catalog
+from freehold.tenancy.directory import Caller, Directory
+from freehold_tenant_manager.settings import Settings
+from integration.tenant_manager.installation import (
+    CREDENTIAL_KEYS,
+    Installation,
+    new_tenant,
+    service_password,
+)
+
+
+@pytest.fixture
+async def keys(manager: httpx.AsyncClient) -> str:
+    """The path of a new tenant's keys."""
+    wanted = new_tenant()
+    await manager.post("/v1/tenants", json=wanted)
+    return f"/v1/tenants/{wanted['tenant_id']}/api-keys"
+
+
+async def _caller(installation: Installation, settings: Settings, text: str) -> Caller | None:
+    """Look a key up as a service does."""
+    dsn = installation.url(settings.catalog_name, "freehold_query", service_password("query"))
+    catalog = Catalog(dsn, application="test", timeout_s=5)
+    await catalog.open()
+    key = parse_api_key(text)
+    assert key
+    caller = await Directory(catalog, KeyRing(CREDENTIAL_KEYS)).caller(key)
+    await catalog.close()
+    return caller
+
+
+async def test_a_key_is_made_and_shown_once(
+    manager: httpx.AsyncClient, keys: str, installation: Installation, settings: Settings
+) -> None:
+    answer = await manager.post(keys, json={"scopes": ["read", "audit"]})
+    assert answer.status_code == 201
+    body = answer.json()
+    CreatedApiKey.model_validate(body)
+    assert body["scopes"] == ["read", "audit"]
+    assert body["expires_at"] is None
+    caller = await _caller(installation, settings, body["api_key"])
+    assert caller is not None
+    assert caller.scopes == {"read", "audit"}
+
+    listed = await manager.get(keys)
+    ApiKeyPage.model_validate(listed.json())
+    assert body["key_id"] in {key["key_id"] for key in listed.json()["data"]}
+    secret = body["api_key"].split("_")[2]
+    assert secret not in listed.text
+
+
+async def test_a_key_may_expire(
+    manager: httpx.AsyncClient, keys: str, installation: Installation, settings: Settings
+) -> None:
+    expires_at = datetime.now(UTC) + timedelta(days=400)
+    stated = {"scopes": ["read"], "expires_at": expires_at.isoformat()}
+    body = (await manager.post(keys, json=stated)).json()
+    assert body["expires_at"] == expires_at.isoformat(timespec="microseconds")[:26] + "Z"
+    caller = await _caller(installation, settings, body["api_key"])
+    assert caller is not None
+
+
+async def test_a_revoked_key_stops_working_and_stays_listed(
+    manager: httpx.AsyncClient, keys: str, installation: Installation, settings: Settings
+) -> None:
+    body = (await manager.post(keys, json={"scopes": ["ingest"]})).json()
+    path = f"{keys}/{body['key_id']}"
+    assert (await manager.delete(path)).status_code == 204
+    revoked = _entry((await manager.get(keys)).json(), body["key_id"])
+    assert revoked["revoked_at"] is not None
+    assert await _caller(installation, settings, body["api_key"]) is None
+
+    assert (await manager.delete(path)).status_code == 204
+    assert _entry((await manager.get(keys)).json(), body["key_id"]) == revoked
+
+
+async def test_another_tenants_key_is_unknown(manager: httpx.AsyncClient, keys: str) -> None:
+    other = new_tenant()
+    key = (await manager.post("/v1/tenants", json=other)).json()["api_key"]
+    answer = await manager.delete(f"{keys}/{key.split('_')[1]}")
+    assert answer.status_code == 404
+    (listed,) = (await manager.get(f"/v1/tenants/{other['tenant_id']}/api-keys")).json()["data"]
+    assert listed["revoked_at"] is None
+
+
+async def test_the_list_has_every_key_once_and_the_oldest_first(
+    manager: httpx.AsyncClient, keys: str
+) -> None:
+    for _ in range(4):
+        await manager.post(keys, json={"scopes": ["read"]})
+    listed: list[dict[str, Any]] = []
+    cursor: str | None = None
+    while True:
+        parameters = {"limit": "2"} | ({"cursor": cursor} if cursor else {})
+        answer = (await manager.get(keys, params=parameters)).json()
+        listed += answer["data"]
+        cursor = answer["next_cursor"]
+        if cursor is None:
+            break
+    assert len({key["key_id"] for key in listed}) == len(listed) == 5
+    assert [key["created_at"] for key in listed] == sorted(key["created_at"] for key in listed)
+
+
+def _entry(page: dict[str, Any], key_id: str) -> dict[str, Any]:
+    (entry,) = (key for key in page["data"] if key["key_id"] == key_id)
+    return dict(entry)

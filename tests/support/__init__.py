@@ -1,0 +1,1 @@
+"""What tests share: servers, fresh ledgers, and second implementations to compare with."""

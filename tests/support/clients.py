@@ -1,0 +1,304 @@
+"""Freehold as its users reach it: over HTTP alone.
+
+Every answer is held to what the contract says of all answers, so no test needs to repeat it.
+"""
+
+import re
+import secrets
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+from uuid import uuid4
+
+import httpx
+
+from freehold.contracts.problems import PROBLEM_TYPES
+from support.stacks import Addresses
+from support.waiting import eventually
+
+Document = dict[str, Any]
+
+NEW_KEY = "a new key for each request"
+
+_STATUS_OF = {kind.uri: kind.status for kind in PROBLEM_TYPES}
+_SLUG = re.compile(r"/problems/[a-z0-9-]+")
+_TIMEOUT_S = 60
+
+
+class Freehold:
+    """A running Freehold."""
+
+    def __init__(self, addresses: Addresses, http: httpx.AsyncClient) -> None:
+        self.addresses = addresses
+        self._http = http
+
+    @property
+    def services(self) -> dict[str, str]:
+        """The address of each service that tells one, by the service's name."""
+        at = self.addresses
+        told = {
+            "tenant-manager": at.tenant_manager,
+            "ingest": at.ingest,
+            "query": at.query,
+            "projector": at.projector,
+        }
+        return {name: url for name, url in told.items() if url is not None}
+
+    async def ask(
+        self,
+        method: str,
+        url: str,
+        *,
+        bearer: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        params: Mapping[str, Any] | None = None,
+        body: Any = None,
+    ) -> httpx.Response:
+        """Send one request and check of its answer what holds for every answer.
+
+        Args:
+            method: The HTTP method.
+            url: The whole URL.
+            bearer: What is sent as the credential, if anything.
+            headers: Headers besides.
+            params: The query string.
+            body: Bytes are sent as they are; anything else is written as JSON.
+        """
+        sent = {"Content-Type": "application/json"} if body is not None else {}
+        if bearer is not None:
+            sent["Authorization"] = f"Bearer {bearer}"
+        written = {"content": body} if isinstance(body, bytes) else {"json": body}
+        answer = await self._http.request(
+            method,
+            url,
+            # As bytes: not all that a client may send there is ASCII.
+            headers={name: value.encode() for name, value in {**sent, **(headers or {})}.items()},
+            params=params,
+            **({} if body is None else written),
+        )
+        assert answer.headers["x-request-id"]
+        if answer.status_code >= 400 and not url.endswith("/readyz"):
+            _check_problem(answer)
+        return answer
+
+    async def ask_streaming(
+        self, url: str, body: AsyncIterator[bytes], *, headers: Mapping[str, str]
+    ) -> httpx.Response:
+        """Post a body whose length is not told beforehand."""
+        answer = await self._http.post(url, content=body, headers=headers)
+        if answer.status_code >= 400:
+            _check_problem(answer)
+        return answer
+
+    async def manage(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        params: Mapping[str, Any] | None = None,
+    ) -> httpx.Response:
+        """Ask tenant-manager, as the operator."""
+        url = f"{self.addresses.tenant_manager}/v1{path}"
+        return await self.ask(
+            method, url, bearer=self.addresses.operator_token, body=body, params=params
+        )
+
+    async def new_tenant(self) -> "Tenant":
+        """Have a tenant made, with an empty ledger."""
+        wanted = tenant_body()
+        answer = await self.manage("POST", "/tenants", wanted)
+        assert answer.status_code == 201, answer.text
+        return Tenant(self, wanted["tenant_id"], answer.json()["api_key"])
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """A tenant, who asks with one of their keys."""
+
+    freehold: Freehold
+    tenant_id: str
+    api_key: str
+
+    def bearing(self, api_key: str) -> "Tenant":
+        """The same tenant with another key."""
+        return replace(self, api_key=api_key)
+
+    async def limited_to(self, *scopes: str) -> "Tenant":
+        """The same tenant with a new key that has these scopes only."""
+        answer = await self.freehold.manage(
+            "POST", f"/tenants/{self.tenant_id}/api-keys", {"scopes": list(scopes)}
+        )
+        assert answer.status_code == 201, answer.text
+        return self.bearing(answer.json()["api_key"])
+
+    async def post(
+        self,
+        path: str,
+        body: Any = None,
+        *,
+        key: str | None = NEW_KEY,
+        headers: Mapping[str, str] | None = None,
+    ) -> httpx.Response:
+        """Ask ingest; `key` is the Idempotency-Key, None for no such header."""
+        sent = dict(headers or {})
+        if key is not None:
+            sent["Idempotency-Key"] = uuid4().hex if key is NEW_KEY else key
+        return await self.freehold.ask(
+            "POST",
+            f"{self.freehold.addresses.ingest}/v1{path}",
+            bearer=self.api_key,
+            headers=sent,
+            body=body,
+        )
+
+    async def get(
+        self, path: str, *, headers: Mapping[str, str] | None = None, **params: Any
+    ) -> httpx.Response:
+        """Ask query."""
+        return await self.freehold.ask(
+            "GET",
+            f"{self.freehold.addresses.query}/v1{path}",
+            bearer=self.api_key,
+            headers=headers,
+            params=params,
+        )
+
+    async def append(self, *, key: str = NEW_KEY, **changes: Any) -> Document:
+        """Have one event appended, and give it as it was answered."""
+        return created(await self.post("/events", event_body(**changes), key=key))
+
+    async def append_batch(self, events: list[Document], *, key: str = NEW_KEY) -> Document:
+        """Have events appended together, and give the answer."""
+        return created(await self.post("/events/batch", {"events": events}, key=key))
+
+    async def reverse(self, event_id: str, body: Any = None) -> Document:
+        """Have an event reversed, and give the reversal."""
+        return created(await self.post(f"/events/{event_id}/reversal", body))
+
+    async def balances(self, account_id: str, **params: Any) -> dict[str, int]:
+        """An account's balances, by currency."""
+        document = found(await self.get(f"/accounts/{account_id}/balances", **params))
+        return {
+            balance["currency"]: balance["current_balance_minor"]
+            for balance in document["balances"]
+        }
+
+    async def all_balances(self) -> dict[tuple[str, str], int]:
+        """Every balance, by account and currency."""
+        return {
+            (balance["account_id"], balance["currency"]): balance["current_balance_minor"]
+            for balance in await self.all_of("/balances")
+        }
+
+    async def all_of(self, path: str, *, limit: int = 1000, **params: Any) -> list[Document]:
+        """Read a list to its end, page by page."""
+        entries: list[Document] = []
+        more: dict[str, str] = {}
+        while True:
+            page = found(await self.get(path, limit=limit, **params, **more))
+            assert len(page["data"]) <= limit
+            entries += page["data"]
+            if page["next_cursor"] is None:
+                return entries
+            more = {"cursor": page["next_cursor"]}
+
+    async def lag(self) -> Document:
+        """How far this tenant's state is behind."""
+        return found(await self.get("/lag"))
+
+    async def caught_up(self, *, within_s: float = 60) -> Document:
+        """Wait until state and ledger agree."""
+
+        async def level() -> Document | None:
+            # After a fault was injected the service may not be back yet.
+            try:
+                answer = await self.get("/lag")
+            except httpx.TransportError:
+                return None
+            lag: Document = answer.json()
+            return lag if answer.status_code == 200 and lag["events_behind"] == 0 else None
+
+        return await eventually(level, f"{self.tenant_id} has caught up", within_s=within_s)
+
+
+@asynccontextmanager
+async def reaching(addresses: Addresses) -> AsyncIterator[Freehold]:
+    """Have a way to a running Freehold for a while."""
+    async with httpx.AsyncClient(
+        timeout=_TIMEOUT_S,
+        # Shorter than the servers', so that no request goes out on a connection being closed.
+        limits=httpx.Limits(max_connections=64, keepalive_expiry=2),
+        # The machine's proxy settings are for the world outside.
+        trust_env=False,
+    ) as http:
+        yield Freehold(addresses, http)
+
+
+def event_body(**changes: Any) -> Document:
+    """An event that would be accepted, but for the changes."""
+    return {
+        "account_id": "cus_42",
+        "event_type": "CHARGE",
+        "amount_minor": 2000,
+        "currency": "USD",
+        **changes,
+    }
+
+
+def tenant_body(**changes: Any) -> Document:
+    """A tenant who could be made, but for the changes."""
+    return {
+        "tenant_id": f"test-{secrets.token_hex(8)}",
+        "name": "A tenant of the tests",
+        "region": "local",
+        "isolation": "database",
+        **changes,
+    }
+
+
+def created(answer: httpx.Response) -> Document:
+    """The document of a 201."""
+    assert answer.status_code == 201, f"{answer.status_code}: {answer.text}"
+    document: Document = answer.json()
+    return document
+
+
+def found(answer: httpx.Response) -> Document:
+    """The document of a 200."""
+    assert answer.status_code == 200, f"{answer.status_code}: {answer.text}"
+    document: Document = answer.json()
+    return document
+
+
+def problem(answer: httpx.Response, slug: str) -> Document:
+    """The document of a problem of this type."""
+    document: Document = answer.json()
+    assert document.get("type") == f"/problems/{slug}", f"{answer.status_code}: {answer.text}"
+    return document
+
+
+def pointers(answer: httpx.Response) -> list[str]:
+    """Where a request broke rules, as its 422 answer lists it."""
+    return [fault["pointer"] for fault in problem(answer, "validation-failed")["errors"]]
+
+
+def _check_problem(answer: httpx.Response) -> None:
+    """Hold an error answer to RFC 9457 and to the types that are published."""
+    assert answer.headers["content-type"] == "application/problem+json", answer.text
+    document: Document = answer.json()
+    kind = document["type"]
+    assert _SLUG.fullmatch(kind), answer.text
+    assert _STATUS_OF.get(kind) == document["status"] == answer.status_code, answer.text
+    assert document["title"], answer.text
+    assert document["detail"], answer.text
+    if answer.status_code in {429, 503}:
+        assert int(answer.headers["retry-after"]) > 0, answer.text
+    if answer.status_code == 401:
+        assert answer.headers["www-authenticate"].startswith("Bearer"), answer.text
+    if kind == "/problems/validation-failed":
+        assert document["errors"], answer.text
+        for fault in document["errors"]:
+            assert set(fault) == {"pointer", "detail"}, answer.text
+            assert fault["pointer"] == "" or fault["pointer"].startswith("/"), answer.text

@@ -1,0 +1,178 @@
+"""The Postgres and the RabbitMQ that a test session runs on.
+
+In this order: a server that already runs and is named by FREEHOLD_TEST_POSTGRES_URL or
+FREEHOLD_TEST_AMQP_URL; a container, where a Docker engine answers; a private one made of the
+programs on this machine. FREEHOLD_TEST_SERVERS=docker or =local allows one of the last two only.
+"""
+
+import asyncio
+import logging
+import os
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import asyncpg
+
+# Taken out of the environment: services refuse FREEHOLD_ variables that they do not know, so those
+# that a test starts must not inherit ours.
+POSTGRES_URL = os.environ.pop("FREEHOLD_TEST_POSTGRES_URL", "")
+AMQP_URL = os.environ.pop("FREEHOLD_TEST_AMQP_URL", "")
+KIND = os.environ.pop("FREEHOLD_TEST_SERVERS", "")
+
+POSTGRES_IMAGE = "postgres:17"
+RABBITMQ_IMAGE = "rabbitmq:4-management"
+START_TIMEOUT_S = 120
+POLL_S = 0.1
+
+Start = Callable[[ExitStack], str]
+
+logger = logging.getLogger(__name__)
+
+
+@contextmanager
+def postgres_server(folder: Path) -> Iterator[str]:
+    """Run a Postgres for a while, and yield its superuser's URL.
+
+    It forgets everything when it ends, and so need not wait for the disk: never test there that
+    something survives a crash.
+    """
+    with _server(
+        POSTGRES_URL, _postgres_container, lambda stack: _own_postgres(stack, folder)
+    ) as url:
+        yield url
+
+
+@contextmanager
+def rabbitmq_server(folder: Path) -> Iterator[str]:
+    """Run a RabbitMQ for a while, and yield its URL."""
+    with _server(AMQP_URL, _rabbitmq_container, lambda stack: _own_rabbitmq(stack, folder)) as url:
+        yield url
+
+
+@contextmanager
+def _server(given_url: str, container: Start, own: Start) -> Iterator[str]:
+    if KIND not in {"", "docker", "local"}:
+        raise ValueError(f"FREEHOLD_TEST_SERVERS is docker, local or not set, and not {KIND!r}")
+    with ExitStack() as stack:
+        if given_url:
+            yield given_url
+        elif KIND == "docker":
+            yield container(stack)
+        elif KIND == "local":
+            yield own(stack)
+        else:
+            yield _container_or_own(stack, container, own)
+
+
+def _container_or_own(stack: ExitStack, container: Start, own: Start) -> str:
+    from docker.errors import DockerException  # type: ignore[import-untyped]
+
+    with ExitStack() as attempt:
+        try:
+            url = container(attempt)
+        except (DockerException, OSError, RuntimeError) as error:
+            # No engine, no image and no way to fetch it, or nothing that can be reached in it.
+            logger.warning("no container, so this machine's own programs: %s", error)
+        else:
+            stack.push(attempt.pop_all())
+            return url
+    return own(stack)
+
+
+def _postgres_container(stack: ExitStack) -> str:
+    password = secrets.token_urlsafe(12)
+    host, port = _run_container(
+        stack,
+        POSTGRES_IMAGE,
+        5432,
+        {"POSTGRES_PASSWORD": password},
+        "postgres -c fsync=off -c max_connections=200",
+    )
+    url = f"postgresql://postgres:{password}@{host}:{port}/postgres"
+    _wait(lambda: _answers_queries(url), POSTGRES_IMAGE)
+    return url
+
+
+def _own_postgres(stack: ExitStack, folder: Path) -> str:
+    from freehold_local.folders import discard
+    from freehold_local.postgres import PrivatePostgres
+
+    server = PrivatePostgres(folder / "postgres")
+    stack.callback(discard, server.folder)
+    stack.callback(server.stop)
+    server.start()
+    _execute(server.url, "ALTER SYSTEM SET fsync = off")
+    _execute(server.url, "SELECT pg_reload_conf()")
+    return server.url
+
+
+def _rabbitmq_container(stack: ExitStack) -> str:
+    from freehold_local.rabbitmq import speaks_amqp
+
+    password = secrets.token_urlsafe(12)
+    host, port = _run_container(
+        stack,
+        RABBITMQ_IMAGE,
+        5672,
+        {"RABBITMQ_DEFAULT_USER": "freehold", "RABBITMQ_DEFAULT_PASS": password},
+    )
+    _wait(lambda: speaks_amqp(host, port), RABBITMQ_IMAGE)
+    return f"amqp://freehold:{password}@{host}:{port}/"
+
+
+def _own_rabbitmq(stack: ExitStack, folder: Path) -> str:
+    from freehold_local.folders import discard
+    from freehold_local.rabbitmq import PrivateRabbitMQ
+
+    server = PrivateRabbitMQ(folder / "rabbitmq")
+    stack.callback(discard, server.folder)
+    stack.callback(server.stop)
+    server.start()
+    return server.url
+
+
+def _run_container(
+    stack: ExitStack, image: str, port: int, environment: dict[str, str], command: str | None = None
+) -> tuple[str, int]:
+    from testcontainers.core.config import testcontainers_config
+    from testcontainers.core.container import DockerContainer
+
+    # Its clean-up container would be one more image to fetch; ours end with the session.
+    testcontainers_config.ryuk_disabled = True
+    container = DockerContainer(image, command=command, env=environment, ports=[port])
+    stack.callback(container.stop)
+    container.start()
+    return container.get_container_host_ip(), container.get_exposed_port(port)
+
+
+def _wait(ready: Callable[[], bool], image: str) -> None:
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while not ready():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{image} did not get ready in {START_TIMEOUT_S} s")
+        time.sleep(POLL_S)
+
+
+def _answers_queries(url: str) -> bool:
+    try:
+        _execute(url, "SELECT 1")
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        return False
+    return True
+
+
+def _execute(url: str, statement: str) -> None:
+    async def connect_and_execute() -> None:
+        connection = await asyncpg.connect(url, timeout=5)
+        try:
+            await connection.execute(statement, timeout=5)
+        finally:
+            await connection.close(timeout=5)
+
+    # In a thread of its own, away from the event loop of the tests.
+    with ThreadPoolExecutor(1) as executor:
+        executor.submit(asyncio.run, connect_and_execute()).result()

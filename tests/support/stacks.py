@@ -1,0 +1,67 @@
+"""The running Freehold that a test asks: one that is given by its URLs, or a private one."""
+
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from freehold_local.ports import LOOPBACK, remembered_ports
+from freehold_local.stack import Stack
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """Where the services listen, and what an operator shows."""
+
+    tenant_manager: str
+    ingest: str
+    query: str
+    operator_token: str
+    projector: str | None = None
+    """None where the stack does not tell: it serves nobody over HTTP but health and metrics."""
+
+
+def given_addresses(environment: Mapping[str, str]) -> Addresses | None:
+    """The stack that the environment names, if it names one."""
+    try:
+        return Addresses(
+            tenant_manager=environment["FREEHOLD_TENANT_MANAGER_URL"],
+            ingest=environment["FREEHOLD_INGEST_URL"],
+            query=environment["FREEHOLD_QUERY_URL"],
+            operator_token=environment["FREEHOLD_OPERATOR_TOKEN"],
+            projector=environment.get("FREEHOLD_PROJECTOR_URL"),
+        )
+    except KeyError:
+        return None
+
+
+def addresses_of(stack: Stack) -> Addresses:
+    """Where a stack of this machine listens."""
+    projector_port = remembered_ports(stack.state / "ports.json")["projector"]
+    told = {**stack.env(), "FREEHOLD_PROJECTOR_URL": f"http://{LOOPBACK}:{projector_port}"}
+    addresses = given_addresses(told)
+    if addresses is None:
+        raise LookupError(f"the stack in {stack.state} does not say where it is")
+    return addresses
+
+
+@contextmanager
+def private_stack(
+    folder: Path, service_environment: Mapping[str, Mapping[str, str]] | None = None
+) -> Iterator[Stack]:
+    """Have a Freehold of one's own for a while; only its logs outlive it, in `folder`.
+
+    Args:
+        folder: Where it keeps everything.
+        service_environment: More settings for single services, by their names.
+    """
+    # What the shell has set is about some other stack.
+    stack = Stack(folder / "stack", {}, ports="free", service_environment=service_environment)
+    try:
+        stack.up()
+        yield stack
+    finally:
+        if (stack.state / "logs").is_dir():
+            shutil.copytree(stack.state / "logs", folder / "logs")
+        stack.discard()

@@ -1,0 +1,121 @@
+"""Fingerprints: equal for bodies that mean the same, different for all others."""
+
+import json
+from itertools import combinations
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from freehold.contracts.events import NewEvent, NewReversal
+from freehold.ledger.client import Reversal, fingerprint
+
+EVENT = {
+    "account_id": "cus_42",
+    "event_type": "CHARGE",
+    "amount_minor": 2000,
+    "currency": "USD",
+}
+FIRST = UUID("019ca9a8-5a00-7000-8000-0007c0a8d5e1")
+SECOND = UUID("019ca9a8-5a00-7000-8000-0008c0a8d5e1")
+
+
+def of_event(**changes: object) -> str:
+    body = json.dumps({**EVENT, **changes})
+    return fingerprint("event", [NewEvent.model_validate_json(body)])
+
+
+def of_reversal(event_id: UUID, **body: object) -> str:
+    details = NewReversal.model_validate_json(json.dumps(body))
+    return fingerprint("reversal", [Reversal(event_id, details)])
+
+
+SAME = [
+    ({}, {"transaction_time": None, "external_id": None, "metadata": None}),
+    ({}, {"metadata": {}}),
+    ({"metadata": {"a": "1", "b": "2"}}, {"metadata": {"b": "2", "a": "1"}}),
+    (
+        {"transaction_time": "2026-03-01T12:00:00Z"},
+        {"transaction_time": "2026-03-01T14:00:00.000+02:00"},
+    ),
+]
+
+
+@pytest.mark.parametrize(("one", "other"), SAME)
+def test_bodies_that_mean_the_same_are_the_same_request(
+    one: dict[str, object], other: dict[str, object]
+) -> None:
+    assert of_event(**one) == of_event(**other)
+
+
+def test_bodies_that_mean_something_else_are_other_requests() -> None:
+    changes: list[dict[str, object]] = [
+        {},
+        {"account_id": "cus_43"},
+        {"event_type": "REFUND"},
+        {"amount_minor": -2000},
+        {"currency": "EUR"},
+        {"transaction_time": "2026-03-01T12:00:00Z"},
+        {"transaction_time": "2026-03-01T12:00:00.000001Z"},
+        {"external_id": "ch_1"},
+        {"metadata": {"external_id": "ch_1"}},
+        {"metadata": {"a": "b"}},
+        {"metadata": {"a": ""}},
+        {"metadata": {"b": "a"}},
+    ]
+    for one, other in combinations(changes, 2):
+        assert of_event(**one) != of_event(**other)
+
+
+def test_reversals_differ_by_event_reason_and_time() -> None:
+    requests = [
+        of_reversal(FIRST),
+        of_reversal(SECOND),
+        of_reversal(FIRST, reason="twice"),
+        of_reversal(FIRST, reason=""),
+        of_reversal(FIRST, transaction_time="2026-03-01T12:00:00Z"),
+    ]
+    assert len(set(requests)) == len(requests)
+    assert of_reversal(FIRST) == of_reversal(FIRST, reason=None, transaction_time=None)
+
+
+def test_an_id_from_the_database_is_as_good_as_any_other() -> None:
+    class DriversUuid(UUID):
+        """Like the ids in asyncpg's rows."""
+
+    assert of_reversal(DriversUuid(FIRST.hex)) == of_reversal(FIRST)
+
+
+def test_one_event_and_a_batch_of_one_are_different_requests() -> None:
+    event = NewEvent.model_validate(EVENT)
+    assert fingerprint("event", [event]) != fingerprint("batch", [event])
+
+
+def test_the_order_of_a_batch_matters() -> None:
+    one = NewEvent.model_validate(EVENT)
+    other = NewEvent.model_validate({**EVENT, "amount_minor": 1})
+    assert fingerprint("batch", [one, other]) != fingerprint("batch", [other, one])
+    assert fingerprint("batch", [one]) != fingerprint("batch", [one, one])
+
+
+@given(
+    metadata=st.dictionaries(
+        st.text(st.characters(exclude_categories=["Cc", "Cs"]), min_size=1, max_size=40),
+        st.text(st.characters(exclude_categories=["Cc", "Cs"]), max_size=50),
+        max_size=10,
+    ),
+    data=st.data(),
+)
+def test_neither_spelling_nor_order_of_a_body_matters(
+    metadata: dict[str, str], data: st.DataObject
+) -> None:
+    event = {**EVENT, "external_id": "ch_1", "metadata": metadata}
+    shuffled = dict(data.draw(st.permutations(list(event.items()))))
+    shuffled["metadata"] = dict(data.draw(st.permutations(list(metadata.items()))))
+    spellings = [
+        json.dumps(event),
+        json.dumps(shuffled, ensure_ascii=False, indent=3),
+    ]
+    one, other = (fingerprint("event", [NewEvent.model_validate_json(text)]) for text in spellings)
+    assert one == other

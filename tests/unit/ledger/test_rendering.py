@@ -1,0 +1,88 @@
+"""Ledger rows as JSON, read back with another library."""
+
+import json
+from datetime import UTC, datetime, timedelta, timezone
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import orjson
+import pytest
+
+from freehold.contracts.events import LedgerEvent
+from freehold.ledger.rendering import balance_document, event_json, page_json, rfc_3339
+
+EVENT_ID = UUID("019ca9a8-5a00-7000-8000-0007c0a8d5e1")
+INSTANT = datetime(2026, 3, 1, 12, tzinfo=UTC)
+EVENT: dict[str, Any] = {
+    "event_id": EVENT_ID,
+    "seq": 7,
+    "account_id": "cus_42",
+    "event_type": "CHARGE",
+    "amount_minor": -(2**63),
+    "currency": "USD",
+    "transaction_time": INSTANT,
+    "recorded_at": INSTANT + timedelta(microseconds=1),
+    "external_id": 'é"\\',
+    "metadata_json": '{"b": "2", "aa": "\\"\U0001f600"}',
+    "transaction_id": None,
+    "reverses_event_id": None,
+    "hash": bytes(range(32)),
+}
+BALANCE: dict[str, Any] = {
+    "currency": "USD",
+    "current_balance_minor": Decimal(2000),
+    "event_count": 1,
+    "last_ledger_event_id": EVENT_ID,
+    "last_seq": 7,
+    "last_updated_time": INSTANT,
+}
+
+
+def test_an_event_is_the_document_of_the_contract() -> None:
+    document = json.loads(event_json(EVENT))  # type: ignore[arg-type]
+    assert document == {
+        **{name: value for name, value in EVENT.items() if name != "metadata_json"},
+        "event_id": str(EVENT_ID),
+        "transaction_time": "2026-03-01T12:00:00.000000Z",
+        "recorded_at": "2026-03-01T12:00:00.000001Z",
+        "metadata": {"b": "2", "aa": '"\U0001f600'},
+        "hash": bytes(range(32)).hex(),
+    }
+    assert LedgerEvent.model_validate_json(json.dumps(document)).amount_minor == -(2**63)
+
+
+def test_ids_of_other_events_are_text() -> None:
+    row = {**EVENT, "transaction_id": EVENT_ID, "reverses_event_id": EVENT_ID}
+    document = json.loads(event_json(row))  # type: ignore[arg-type]
+    assert document["transaction_id"] == document["reverses_event_id"] == str(EVENT_ID)
+
+
+@pytest.mark.parametrize(
+    ("amount", "text"),
+    [
+        (Decimal(0), b"0"),
+        (Decimal(-5), b"-5"),
+        (Decimal("1E+3"), b"1000"),
+        (Decimal(2**63 - 1) * 5, b"46116860184273879035"),
+        (Decimal(10**38 - 1), b"9" * 38),
+        (Decimal(1 - 10**38), b"-" + b"9" * 38),
+    ],
+)
+def test_a_balance_is_an_exact_integer_however_large(amount: Decimal, text: bytes) -> None:
+    row = {**BALANCE, "current_balance_minor": amount}
+    written = orjson.dumps(balance_document(row))  # type: ignore[arg-type]
+    assert b'"current_balance_minor":' + text + b"," in written
+
+
+def test_a_page_holds_its_documents_and_the_way_on() -> None:
+    assert json.loads(page_json([{"a": 1}, {"a": 2}], "next")) == {
+        "data": [{"a": 1}, {"a": 2}],
+        "next_cursor": "next",
+    }
+    assert json.loads(page_json([], None)) == {"data": [], "next_cursor": None}
+
+
+def test_times_have_microseconds_and_a_z() -> None:
+    assert rfc_3339(INSTANT) == "2026-03-01T12:00:00.000000Z"
+    assert rfc_3339(INSTANT.astimezone(timezone.utc)) == "2026-03-01T12:00:00.000000Z"  # noqa: UP017
