@@ -49,12 +49,14 @@ echo 'create_main_cluster = false' >"$cluster"
 # shellcheck disable=SC2086  # the list is meant to fall into words
 apt-get -qq -o DPkg::Lock::Timeout=120 install -y --no-install-recommends $packages
 
-if command -v systemctl >/dev/null; then
-    case $packages in
-    *rabbitmq-server*)
+case $packages in
+*rabbitmq-server*)
+    if command -v systemctl >/dev/null; then
         for unit in rabbitmq-server.service epmd.service epmd.socket; do
             systemctl disable "$unit" >/dev/null 2>&1 || :
         done
-        ;;
-    esac
-fi
+    else
+        update-rc.d rabbitmq-server disable >/dev/null 2>&1 || :
+    fi
+    ;;
+esac

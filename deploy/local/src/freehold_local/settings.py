@@ -46,8 +46,9 @@ def read_settings(environment: Mapping[str, str], *, private_amqp_password: str 
         StackError: A setting has a value that cannot be meant.
     """
     amqp_url = _url(environment, "FREEHOLD_AMQP_URL", ("amqp", "amqps"))
-    if amqp_url is not None and urlsplit(amqp_url).password == private_amqp_password:
-        amqp_url = None
+    if amqp_url and private_amqp_password:
+        is_ours = urlsplit(amqp_url).password == private_amqp_password
+        amqp_url = None if is_ours else amqp_url
     return Settings(
         postgres_url=_url(environment, "FREEHOLD_POSTGRES_URL", ("postgresql", "postgres")),
         amqp_url=amqp_url,
@@ -67,7 +68,7 @@ def _url(environment: Mapping[str, str], name: str, schemes: tuple[str, ...]) ->
         return None
     try:
         parts = urlsplit(value)
-        usable = parts.scheme in schemes and parts.hostname and parts.username and parts.password
+        usable = parts.scheme in schemes and parts.hostname and parts.username
     except ValueError:
         usable = None
     if not usable:

@@ -45,6 +45,8 @@ class Marks:
         if marked and tenant_id not in self._unwritten:
             return
         self._unwritten.add(tenant_id)
+        if not self._catalog.reachable:
+            return
         try:
             async with asyncio.timeout(_WAIT_S):
                 await self.write()

@@ -1,6 +1,6 @@
 """The application that every service starts from: problems, health, metrics, documentation."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
@@ -31,6 +31,12 @@ _HTTP_PROBLEMS = {
     404: NOT_FOUND,
     405: METHOD_NOT_ALLOWED,
     413: BODY_TOO_LARGE,
+}
+_PROBLEM_RESPONSE = {
+    "description": "A problem (RFC 9457)",
+    "content": {
+        PROBLEM_MEDIA_TYPE: {"schema": {"$ref": f"#/components/schemas/{ProblemDocument.__name__}"}}
+    },
 }
 Readiness = Callable[[], Awaitable[Mapping[str, bool]]]
 
@@ -68,10 +74,7 @@ def new_application(
         description=description,
         version="1",
         lifespan=lifespan,
-        responses={
-            "4XX": {"model": ProblemDocument, "description": "A problem (RFC 9457)"},
-            "5XX": {"model": ProblemDocument, "description": "A problem (RFC 9457)"},
-        },
+        responses={"4XX": _PROBLEM_RESPONSE, "5XX": _PROBLEM_RESPONSE},
     )
     app.add_middleware(Access, body_bytes_max=body_bytes_max, timeout_s=timeout_s)
     _answer_problems(app)
@@ -132,7 +135,10 @@ def _tell_health(app: FastAPI, readiness: Readiness) -> None:
 
 
 def _document(app: FastAPI, request_models: Sequence[type[BaseModel]]) -> None:
-    """Add to the OpenAPI document what FastAPI cannot see: credentials, bodies read as bytes."""
+    """Add to the OpenAPI document what FastAPI cannot see, and what it leaves out.
+
+    It cannot see credentials and bodies read as bytes, and drops every null out of the examples.
+    """
     generate = app.openapi
 
     def openapi() -> dict[str, Any]:
@@ -141,12 +147,24 @@ def _document(app: FastAPI, request_models: Sequence[type[BaseModel]]) -> None:
             components = document.setdefault("components", {})
             components["securitySchemes"] = {"bearer": {"type": "http", "scheme": "bearer"}}
             document["security"] = [{"bearer": []}]
+            read_or_raised: list[type[BaseModel]] = [*request_models, ProblemDocument]
             _, schemas = models_json_schema(
-                [(model, "validation") for model in request_models],
+                [(model, "validation") for model in read_or_raised],
                 ref_template="#/components/schemas/{model}",
             )
             components.setdefault("schemas", {}).update(schemas.get("$defs", {}))
+            for model in _models():
+                documented = components["schemas"].get(model.__name__, {})
+                extra = model.model_config.get("json_schema_extra")
+                if "examples" in documented and isinstance(extra, dict):
+                    documented["examples"] = extra["examples"]
             app.openapi_schema = document
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _models(base: type[BaseModel] = BaseModel) -> Iterator[type[BaseModel]]:
+    for model in base.__subclasses__():
+        yield model
+        yield from _models(model)

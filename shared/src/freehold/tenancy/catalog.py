@@ -8,15 +8,14 @@ from typing import Any
 import asyncpg
 import structlog
 
-from freehold.contracts.problems import unavailable
 from freehold.ledger.client import Connection, Record
+from freehold.tenancy.failures import database_failures
 
 _log = structlog.get_logger(__name__)
 
 CATALOG_SCHEMA = "catalog"
 CHANGES_CHANNEL = "freehold_catalog"
 _HEARTBEAT_S = 0.5
-_LOST = (OSError, TimeoutError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError)
 
 
 class Catalog:
@@ -61,18 +60,13 @@ class Catalog:
         """Lend a connection.
 
         Raises:
-            Problem: unavailable, where the catalog does not answer in time.
+            Problem: unavailable or overloaded, where the catalog does not answer in time.
         """
         if self._pool is None:
             raise RuntimeError("the catalog has not been opened")
-        try:
+        with database_failures("the catalog"):
             async with self._pool.acquire(timeout=self._timeout_s) as connection:
                 yield connection  # type: ignore[misc]  # the stubs' proxy is a connection
-        except (*_LOST, asyncpg.CannotConnectNowError, asyncpg.TooManyConnectionsError) as error:
-            raise unavailable("the catalog does not answer") from error
-        except (asyncpg.InvalidPasswordError, asyncpg.InvalidCatalogNameError) as error:
-            # Before tenant-manager's first start there is no such role or database yet.
-            raise unavailable("the catalog is not set up yet") from error
 
     async def fetch(self, query: str, *arguments: Any) -> list[Record]:
         """Run a query and give its rows."""
@@ -114,7 +108,7 @@ class Catalog:
                 while True:
                     await connection.execute("SELECT", timeout=1)
                     await asyncio.sleep(_HEARTBEAT_S)
-            except (*_LOST, asyncpg.PostgresError) as error:
+            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
                 if self.reachable:
                     _log.warning("catalog lost", fault=repr(error))
             finally:
