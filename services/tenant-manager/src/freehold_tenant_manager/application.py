@@ -24,8 +24,10 @@ def build_application(settings: Settings) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         manager = app.state.manager = Manager(settings, key_ring)
         await manager.open()
-        yield
-        await manager.close()
+        try:
+            yield
+        finally:
+            await manager.close()
 
     async def readiness() -> Mapping[str, bool]:
         manager: Manager = app.state.manager

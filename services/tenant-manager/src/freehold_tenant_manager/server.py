@@ -1,7 +1,7 @@
 """tenant-manager's own way into any database of its server. Short conversations, then closed."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import asyncpg
 
@@ -45,4 +45,6 @@ class Server:
         except BaseException:
             connection.terminate()
             raise
-        await connection.close(timeout=_CLOSE_TIMEOUT_S)
+        # The work is done; a server slow to say goodbye does not undo it.
+        with suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            await connection.close(timeout=_CLOSE_TIMEOUT_S)

@@ -27,7 +27,7 @@ class Settings(ServiceSettings):
     """Settings of tenant-manager. `catalog_dsn` is a role with CREATEDB and CREATEROLE."""
 
     port: int = Field(default=8080, ge=1, le=65535, description="The port to listen on.")
-    operator_token: SecretStr = Field(min_length=16, description="What operators show.")
+    operator_token: SecretStr = Field(min_length=8, description="What operators show.")
     ingest_password: Password = Field(description="Given to the catalog role freehold_ingest.")
     projector_password: Password = Field(
         description="Given to the catalog role freehold_projector."

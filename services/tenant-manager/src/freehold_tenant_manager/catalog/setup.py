@@ -6,6 +6,7 @@ Safe to repeat and to run in several replicas at once. Nothing here runs as a su
 from contextlib import suppress
 
 import asyncpg
+import structlog
 
 from freehold.ledger.client import Connection
 from freehold.tenancy.catalog import CATALOG_SCHEMA
@@ -23,6 +24,8 @@ from freehold_tenant_manager.statements import (
     execute_with,
 )
 from freehold_tenant_manager.templates import ensure_template
+
+_log = structlog.get_logger(__name__)
 
 _MAINTENANCE_DATABASE = "postgres"
 _STATEMENT_TIMEOUT_S = 30.0
@@ -52,6 +55,7 @@ async def set_up(server: Server, settings: Settings) -> None:
         await _make_logins(connection, settings.service_passwords)
         await _write_cluster(connection, settings)
         await ensure_template(connection, server)
+        await _warn_of_open_databases(connection)
 
 
 async def _make_database(server: Server, name: str) -> None:
@@ -94,3 +98,18 @@ async def _write_cluster(connection: Connection, settings: Settings) -> None:
         port,
         timeout=_STATEMENT_TIMEOUT_S,
     )
+
+
+async def _warn_of_open_databases(connection: Connection) -> None:
+    """Name the databases of others that tenants' roles can connect to: we cannot close those."""
+    rows = await connection.fetch(
+        "SELECT datname FROM pg_database"
+        " WHERE datallowconn AND has_database_privilege('public', oid, 'CONNECT')"
+        " ORDER BY datname",
+        timeout=_STATEMENT_TIMEOUT_S,
+    )
+    if rows:
+        _log.warning(
+            "every role can connect to these databases; their owners should revoke that",
+            databases=[row["datname"] for row in rows],
+        )
