@@ -16,3 +16,7 @@ BEGIN
     END IF;
 END
 $$;
+
+-- A fresh server lets everybody into these two, tenants' roles among them.
+REVOKE CONNECT, TEMPORARY ON DATABASE postgres, template1 FROM public;
+GRANT CONNECT ON DATABASE postgres TO freehold_tenant_manager;

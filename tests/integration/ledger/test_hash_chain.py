@@ -3,13 +3,14 @@
 import io
 import json
 from datetime import UTC, datetime
+from hashlib import sha256
 
 import pytest
 
 from freehold.ledger import client
 from freehold.ledger.client import Connection, Head
 from support.builders import append_request, new_event, undo
-from support.chain import Fault, Row, canonical_metadata, find_fault, read_copy
+from support.chain import Fault, Row, canonical_metadata, event_bytes, find_fault, read_copy
 from support.ledgers import Ledger
 
 LARGEST_AMOUNT = 2**63 - 1
@@ -233,6 +234,51 @@ async def test_a_fault_outside_the_part_asked_for_is_not_its_affair(chained: Con
 async def test_a_part_whose_event_before_is_missing_does_not_verify(chained: Connection) -> None:
     await tamper(chained, "DELETE FROM ledger_events WHERE seq = 10")
     assert not (await client.verify(chained, 11)).ok
+
+
+# The worked example of shared/README.md.
+EXAMPLE: Row = {
+    "seq": "1",
+    "event_id": "019ca945-0afa-7000-8000-0001c0a8d5e1",
+    "account_id": "cus_42",
+    "transaction_time": "2026-03-01 12:00:00+00",
+    "recorded_at": "2026-03-01 12:00:00.25+00",
+    "event_type": "CHARGE",
+    "amount_minor": "2000",
+    "currency": "USD",
+    "transaction_id": None,
+    "reverses_event_id": None,
+    "external_id": "ch_1",
+    "metadata": '{"plan": "pro"}',
+}
+EXAMPLE_BYTES = (
+    "0000000000000001019ca9450afa700080000001c0a8d5e100064bf535af100000064bf535b2e090"
+    "00000000000007d05553440000000000000000000000000000000000000000000000000000000000"
+    "000000000000066375735f3432000000064348415247450000000463685f317b22706c616e223a20"
+    "2270726f227d"
+)
+EXAMPLE_HASH = "3096b9d5201a2148acf86a25f6fb5ee0aebb4a2ab1e79ba119859d041f9218dd"
+
+
+async def test_the_worked_example_is_right(connection: Connection) -> None:
+    types = [
+        "bigint",
+        "uuid",
+        "text",
+        "timestamptz",
+        "timestamptz",
+        "text",
+        "bigint",
+        "text",
+        "uuid",
+        "uuid",
+        "text",
+        "jsonb",
+    ]
+    casts = ", ".join(f"${place}::text::{name}" for place, name in enumerate(types, start=1))
+    written = await connection.fetchval(f"SELECT event_bytes({casts})", *EXAMPLE.values())
+    assert written.hex() == event_bytes(EXAMPLE).hex() == EXAMPLE_BYTES
+    assert sha256(bytes(32) + written).hexdigest() == EXAMPLE_HASH
 
 
 HEAD_TO_FIT = """

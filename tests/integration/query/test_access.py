@@ -2,15 +2,14 @@
 
 import asyncio
 import time
-from urllib.parse import urlsplit
 
 import httpx
 import pytest
 
 from freehold.security.api_keys import ApiKey, Scope, new_api_key
-from integration.query.conftest import Serve, bearer
+from integration.query.conftest import serve
 from integration.query.proxy import Proxy
-from integration.query.tenants import Catalog, Tenant
+from integration.query.tenants import Landlord, Tenant, bearer
 from support.builders import new_event
 
 EVENT = "/v1/events/019ca9a8-5a00-7000-8000-0007c0a8d5e1"
@@ -49,19 +48,19 @@ async def test_a_wrong_secret_and_an_unknown_key_are_answered_alike(
 
 @pytest.mark.parametrize("path", PATHS)
 async def test_a_key_without_the_scope_is_refused(
-    still_query: httpx.AsyncClient, still_tenant: Tenant, catalog: Catalog, path: str
+    still_query: httpx.AsyncClient, still_tenant: Tenant, landlord: Landlord, path: str
 ) -> None:
-    key = await catalog.key(still_tenant.tenant_id, Scope.INGEST, Scope.EXPORT)
+    key = await landlord.key(still_tenant, Scope.INGEST, Scope.EXPORT)
     answer = await still_query.get(path, headers=bearer(key))
     assert answer.status_code == 403
     assert answer.json()["type"] == "/problems/missing-scope"
 
 
 async def test_a_revoked_key_stops_within_two_seconds(
-    query: httpx.AsyncClient, tenant: Tenant, catalog: Catalog
+    query: httpx.AsyncClient, tenant: Tenant, landlord: Landlord
 ) -> None:
     assert (await query.get("/v1/lag")).status_code == 200
-    await catalog.revoke(tenant.key)
+    await landlord.revoke(tenant, tenant.key)
     revoked_at = time.monotonic()
     while (await query.get("/v1/lag")).status_code == 200:
         assert time.monotonic() - revoked_at < 2
@@ -70,14 +69,12 @@ async def test_a_revoked_key_stops_within_two_seconds(
 
 
 async def test_without_the_catalog_known_keys_go_on(
-    serve: Serve, catalog: Catalog, tenant: Tenant, proxy: Proxy
+    landlord: Landlord, tenant: Tenant, proxy: Proxy
 ) -> None:
     await tenant.append(new_event("cus_1", 5))
     await tenant.project()
-    dsn = urlsplit(catalog.dsn)
-    through = dsn._replace(netloc=f"{dsn.username}:{dsn.password}@127.0.0.1:{proxy.port}").geturl()
-    unknown = bearer(await catalog.key(tenant.tenant_id, Scope.READ))
-    async with serve(through, tenant.key) as client:
+    unknown = bearer(await landlord.key(tenant, Scope.READ))
+    async with serve(landlord.dsn(port=proxy.port), tenant) as client:
         await ready(client, 200)
         assert (await client.get("/v1/accounts/cus_1/balances")).status_code == 200
         await proxy.stop()
@@ -94,12 +91,10 @@ async def test_without_the_catalog_known_keys_go_on(
 
 
 async def test_query_starts_before_the_catalog(
-    serve: Serve, catalog: Catalog, tenant: Tenant, proxy: Proxy
+    landlord: Landlord, tenant: Tenant, proxy: Proxy
 ) -> None:
-    dsn = urlsplit(catalog.dsn)
-    through = dsn._replace(netloc=f"{dsn.username}:{dsn.password}@127.0.0.1:{proxy.port}").geturl()
     await proxy.stop()
-    async with serve(through, tenant.key) as client:
+    async with serve(landlord.dsn(port=proxy.port), tenant) as client:
         assert (await client.get("/v1/lag")).status_code == 503
         await ready(client, 503)
         await proxy.start()

@@ -9,8 +9,7 @@ import pytest
 from freehold.contracts.problems import Problem
 from freehold.tenancy.homes import Home
 from freehold_query.cursors import CursorScope
-from integration.query.conftest import bearer
-from integration.query.tenants import Catalog, Tenant
+from integration.query.tenants import Landlord, Tenant, bearer
 from support.builders import new_event
 
 BALANCES = "/v1/balances"
@@ -18,8 +17,8 @@ EVENTS = "/v1/events"
 
 
 @pytest.fixture(scope="module")
-async def other_tenant(catalog: Catalog) -> AsyncIterator[Tenant]:
-    async with catalog.tenant("bolt") as tenant:
+async def other_tenant(landlord: Landlord) -> AsyncIterator[Tenant]:
+    async with landlord.tenant() as tenant:
         yield tenant
 
 
@@ -97,12 +96,12 @@ async def test_a_cursor_is_good_for_its_tenant_only(
 
 
 async def test_a_cursor_does_not_outlive_a_restore(
-    query: httpx.AsyncClient, tenant: Tenant, catalog: Catalog
+    query: httpx.AsyncClient, tenant: Tenant, landlord: Landlord
 ) -> None:
     """After it, the events at the same place may be others."""
     await tenant.append(new_event(), new_event())
     page = await query.get(EVENTS, params={"limit": 1})
-    await catalog.count_restore(tenant.tenant_id)
+    await landlord.count_restore(tenant)
     async with asyncio.timeout(2):
         while True:
             answer = await query.get(EVENTS, params={"cursor": page.json()["next_cursor"]})

@@ -7,8 +7,7 @@ import pytest
 
 from freehold.contracts.events import LedgerEvent
 from freehold.security.api_keys import Scope
-from integration.query.conftest import bearer
-from integration.query.tenants import Catalog, Tenant
+from integration.query.tenants import Landlord, Tenant, bearer
 from support.builders import new_event, undo
 
 
@@ -71,10 +70,10 @@ async def test_what_is_no_uuid_is_no_event(
 
 
 async def test_auditors_may_read_events_but_not_balances(
-    query: httpx.AsyncClient, tenant: Tenant, catalog: Catalog
+    query: httpx.AsyncClient, tenant: Tenant, landlord: Landlord
 ) -> None:
     (row,) = await tenant.append(new_event())
-    headers = bearer(await catalog.key(tenant.tenant_id, Scope.AUDIT))
+    headers = bearer(await landlord.key(tenant, Scope.AUDIT))
     for path in ("/v1/events", f"/v1/events/{row['event_id']}"):
         assert (await query.get(path, headers=headers)).status_code == 200
     for path in ("/v1/balances", "/v1/lag", "/v1/accounts/cus_1/balances"):

@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from integration.query.conftest import Serve
+from integration.query.conftest import serve
 from integration.query.proxy import Proxy
-from integration.query.tenants import Catalog, Tenant
+from integration.query.tenants import Landlord, Tenant
 from support.builders import new_event
 
 TIMEOUT_S = 0.5
@@ -25,19 +25,18 @@ PATHS = [
 
 
 @pytest.fixture
-async def far_tenant(catalog: Catalog, proxy: Proxy) -> AsyncIterator[Tenant]:
+async def far_tenant(landlord: Landlord, proxy: Proxy) -> AsyncIterator[Tenant]:
     """A tenant whose database query reaches through the proxy."""
-    async with catalog.tenant("far", host="127.0.0.1", port=proxy.port) as tenant:
+    async with landlord.tenant() as tenant:
+        await landlord.move(tenant, proxy.port)
         await tenant.append(new_event("cus_1", 5))
         await tenant.project()
         yield tenant
 
 
 @pytest.fixture
-async def far_query(
-    serve: Serve, catalog: Catalog, far_tenant: Tenant
-) -> AsyncIterator[httpx.AsyncClient]:
-    async with serve(catalog.dsn, far_tenant.key, database_timeout_s=TIMEOUT_S) as client:
+async def far_query(landlord: Landlord, far_tenant: Tenant) -> AsyncIterator[httpx.AsyncClient]:
+    async with serve(landlord.dsn(), far_tenant, database_timeout_s=TIMEOUT_S) as client:
         yield client
 
 
@@ -86,7 +85,7 @@ async def test_a_restarted_database_is_found_again(
     far_query: httpx.AsyncClient, far_tenant: Tenant
 ) -> None:
     await check_200(far_query)
-    await far_tenant.ledger.execute(
+    await far_tenant.connection.execute(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
         " WHERE datname = $1 AND pid <> pg_backend_pid()",
         far_tenant.database,
@@ -99,10 +98,10 @@ async def test_a_database_that_is_not_ready(
     far_query: httpx.AsyncClient, far_tenant: Tenant
 ) -> None:
     role = f"{far_tenant.database}_query"
-    await far_tenant.ledger.execute("DROP FUNCTION balances(text [])")
+    await far_tenant.connection.execute("DROP FUNCTION balances(text [])")
     await check_503(far_query, PATHS[0])
-    await far_tenant.ledger.execute(f"ALTER ROLE {role} NOLOGIN")
-    await far_tenant.ledger.execute(
+    await far_tenant.connection.execute(f"ALTER ROLE {role} NOLOGIN")
+    await far_tenant.connection.execute(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = $1", role
     )
     await asyncio.sleep(0.05)
@@ -112,8 +111,8 @@ async def test_a_database_that_is_not_ready(
 async def test_a_locked_table_does_not_hang_anyone(
     far_query: httpx.AsyncClient, far_tenant: Tenant
 ) -> None:
-    async with far_tenant.ledger.transaction():
-        await far_tenant.ledger.execute("LOCK TABLE account_balances IN ACCESS EXCLUSIVE MODE")
+    async with far_tenant.connection.transaction():
+        await far_tenant.connection.execute("LOCK TABLE account_balances IN ACCESS EXCLUSIVE MODE")
         await asyncio.gather(*(check_503(far_query, path) for path in PATHS[:4]))
     await check_200(far_query)
 

@@ -11,15 +11,8 @@ from freehold_tenant_manager.settings import Settings
 from integration.tenant_manager.installation import (
     Installation,
     client_of,
-    new_installation,
     running,
 )
-
-
-@pytest.fixture(scope="session")
-async def installation(postgres_url: str) -> AsyncIterator[Installation]:
-    async with new_installation(postgres_url) as installation:
-        yield installation
 
 
 @pytest.fixture(scope="session")

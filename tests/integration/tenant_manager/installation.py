@@ -1,7 +1,7 @@
 """tenant-manager on a real server, as a role that makes databases and roles and is no superuser.
 
-Some names belong to the whole server: the services' logins, the template and its owner. They are
-left as they were found, so that other tests and other sessions can use the same server.
+Some names belong to the whole server: the services' logins, the template and its owner. Passwords
+are left as they were found, and a server that goes on running is left without a trace.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ OPERATOR_TOKEN = "operator-" + secrets.token_hex(8)
 CREDENTIAL_KEYS = "test:" + base64.b64encode(bytes(range(32))).decode()
 SERVICES = ("ingest", "projector", "query")
 READY_TIMEOUT_S = 30
-_LOGINS = tuple(f"freehold_{service}" for service in SERVICES)
+_SHARED_ROLES = (*(f"freehold_{service}" for service in SERVICES), "freehold_template_owner")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +53,13 @@ class Installation:
             parts = parts._replace(netloc=f"{user}:{password}@{host}:{port}")
         return parts.geturl()
 
-    def settings(self, catalog: str, *, port: int | None = None, **choices: Any) -> Settings:
+    def settings(
+        self, catalog: str, *, address: tuple[str, int] | None = None, **choices: Any
+    ) -> Settings:
         """Make tenant-manager's settings, for one of any number of catalogs on the server."""
-        host, own_port = self.address
+        host, port = address or self.address
         given: dict[str, Any] = {
-            "catalog_dsn": (
-                f"postgresql://{self.role}:{self.password}@{host}:{port or own_port}/{catalog}"
-            ),
+            "catalog_dsn": f"postgresql://{self.role}:{self.password}@{host}:{port}/{catalog}",
             "credential_keys": CREDENTIAL_KEYS,
             "operator_token": OPERATOR_TOKEN,
             **{f"{service}_password": service_password(service) for service in SERVICES},
@@ -105,7 +105,7 @@ async def new_installation(server_url: str) -> AsyncIterator[Installation]:
     async with installation.superuser() as superuser:
         logins = await superuser.fetch(
             "SELECT rolname, rolpassword FROM pg_authid WHERE rolname = ANY ($1)",
-            [*_LOGINS, "freehold_template_owner"],
+            _SHARED_ROLES,
         )
         await superuser.execute(
             f"CREATE ROLE {installation.role} LOGIN CREATEDB CREATEROLE"
@@ -119,19 +119,17 @@ async def new_installation(server_url: str) -> AsyncIterator[Installation]:
     try:
         yield installation
     finally:
-        await _remove(installation)
         async with installation.superuser() as superuser:
             for login in logins:
                 password = "NULL" if login["rolpassword"] is None else f"'{login['rolpassword']}'"
                 await superuser.execute(f"ALTER ROLE {login['rolname']} PASSWORD {password}")
-            made = {*_LOGINS, "freehold_template_owner"} - {login["rolname"] for login in logins}
-            for role in (*sorted(made), installation.role):
-                with suppress(asyncpg.DependentObjectsStillExistError):
-                    await superuser.execute(f"DROP ROLE IF EXISTS {role}")
+        # Dropping takes long, and a server of the session's own forgets everything anyway.
+        if POSTGRES_URL:
+            await _remove(installation, {*_SHARED_ROLES} - {login["rolname"] for login in logins})
 
 
-async def _remove(installation: Installation) -> None:
-    """Drop every database that our role has made, and the roles that belong to them."""
+async def _remove(installation: Installation, shared_roles: set[str]) -> None:
+    """Drop every database that our role has made, and the roles that came with them."""
     async with installation.superuser() as superuser:
         owned = await superuser.fetch(
             "SELECT datname FROM pg_database AS d INNER JOIN pg_roles AS r ON r.oid = d.datdba"
@@ -140,14 +138,16 @@ async def _remove(installation: Installation) -> None:
         )
         for (name,) in owned:
             await superuser.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
-            # Dropping takes long, and a server of the session's own forgets everything anyway.
-            tenants = await _tenant_databases(installation, name) if POSTGRES_URL else []
-            for tenant in tenants:
+            for tenant in await _tenant_databases(installation, name):
                 await superuser.execute(f"DROP DATABASE IF EXISTS {tenant} WITH (FORCE)")
                 for role in ("owner", "ingest", "projector", "query", "auditor"):
                     await superuser.execute(f"DROP ROLE IF EXISTS {tenant}_{role}")
             await superuser.execute(f"ALTER DATABASE {name} IS_TEMPLATE false")
             await superuser.execute(f"DROP DATABASE {name} WITH (FORCE)")
+        for role in (*sorted(shared_roles), installation.role):
+            # Somebody else may use them by now.
+            with suppress(asyncpg.DependentObjectsStillExistError):
+                await superuser.execute(f"DROP ROLE IF EXISTS {role}")
 
 
 async def _tenant_databases(installation: Installation, catalog: str) -> list[str]:
@@ -163,11 +163,16 @@ async def running(settings: Settings) -> AsyncIterator[FastAPI]:
     """Run tenant-manager in this process, and wait until it is ready."""
     app = build_application(settings)
     async with app.router.lifespan_context(app):
-        manager = manager_of(app)
-        async with asyncio.timeout(READY_TIMEOUT_S):
-            while not all(manager.readiness().values()):  # noqa: ASYNC110 (as from outside)
-                await asyncio.sleep(0.02)
+        async with client_of(app) as client:
+            await becomes_ready(client)
         yield app
+
+
+async def becomes_ready(client: httpx.AsyncClient, *, status: int = 200) -> None:
+    """Wait until /readyz answers with this status."""
+    async with asyncio.timeout(READY_TIMEOUT_S):
+        while (await client.get("/readyz")).status_code != status:  # noqa: ASYNC110 (as others do)
+            await asyncio.sleep(0.02)
 
 
 def manager_of(app: FastAPI) -> Manager:

@@ -98,11 +98,24 @@ async def test_bad_tenants_are_refused(
     _refuses(answer, pointer)
 
 
-@pytest.mark.parametrize("field", ["tenant_id", "name", "region", "isolation"])
-async def test_every_field_is_required(manager: httpx.AsyncClient, field: str) -> None:
+@pytest.mark.parametrize("field", ["tenant_id", "name"])
+async def test_id_and_name_are_required(manager: httpx.AsyncClient, field: str) -> None:
     wanted = new_tenant()
     del wanted[field]
     _refuses(await manager.post("/v1/tenants", json=wanted), f"/{field}")
+
+
+async def test_region_and_isolation_are_the_usual_where_left_out(
+    manager: httpx.AsyncClient,
+) -> None:
+    wanted = new_tenant()
+    del wanted["region"], wanted["isolation"]
+    answer = await manager.post("/v1/tenants", json=wanted)
+    assert answer.status_code == 201, answer.text
+    made = answer.json()["tenant"]
+    assert (made["region"], made["isolation"]) == ("local", "database")
+    again = await manager.post("/v1/tenants", json={**wanted, "isolation": "database"})
+    assert again.status_code == 200
 
 
 async def test_the_longest_names_pass(manager: httpx.AsyncClient) -> None:
@@ -202,8 +215,6 @@ async def test_the_documentation_names_every_route(manager: httpx.AsyncClient) -
     assert document["components"]["schemas"]["NewTenant"]["required"] == [
         "tenant_id",
         "name",
-        "region",
-        "isolation",
     ]
 
 

@@ -126,15 +126,20 @@ class NewTenant(Request):
                     "name": "Acme Ltd",
                     "region": "local",
                     "isolation": "database",
-                }
+                },
+                {"tenant_id": "acme", "name": "Acme Ltd"},
             ]
         }
     )
 
     tenant_id: TenantId
     name: TenantName
-    region: str = Field(min_length=1, max_length=63, description="One of those in /v1/regions.")
-    isolation: Literal["database"] = Field(description="A Postgres database of the tenant's own.")
+    region: str = Field(
+        default="local", min_length=1, max_length=63, description="One of those in /v1/regions."
+    )
+    isolation: Literal["database"] = Field(
+        default="database", description="A Postgres database of the tenant's own."
+    )
 
 
 class NewApiKey(Request):
@@ -260,7 +265,9 @@ class ProvisionedTenant(_Answer):
     )
 
     tenant: Tenant
-    api_key: str | None = Field(default=None, description="Has every scope; shown this once.")
+    api_key: str | None = Field(
+        default=None, repr=False, description="Has every scope; shown this once."
+    )
 
 
 class TenantPage(_Answer):
@@ -292,7 +299,7 @@ class CreatedApiKey(_Answer):
     )
 
     key_id: str
-    api_key: str
+    api_key: str = Field(repr=False)
     scopes: list[Scope]
     created_at: UtcTime
     expires_at: UtcTime | None

@@ -293,12 +293,6 @@ async def event(connection: Connection, event_id: UUID) -> Record | None:
     return await connection.fetchrow("SELECT * FROM event($1)", event_id)
 
 
-async def account_count(connection: Connection) -> int:
-    """Count the accounts that the state tables know."""
-    (count,) = await _row(connection, "SELECT account_count()")
-    return int(count)
-
-
 async def _row(connection: Connection, statement: str, *arguments: object) -> Record:
     row = await connection.fetchrow(statement, *arguments)
     if row is None:

@@ -15,11 +15,11 @@ BEGIN
             VALUES
             ('ingest', '{append,head}'::text []),
             ('projector', '{project,projection_lag,head,event_at,reconcile,verify,rebuild,'
-                'make_partitions,account_count}'::text []),
+                'make_partitions}'::text []),
             ('query', '{balances,strong_balances,list_balances,events,event,projection_lag,head,'
-                'verify,reconcile,account_count}'::text []),
+                'verify,reconcile}'::text []),
             ('auditor', '{balances,strong_balances,list_balances,events,event,event_at,'
-                'projection_lag,head,verify,reconcile,account_count,event_bytes}'::text [])
+                'projection_lag,head,verify,reconcile,event_bytes}'::text [])
         ) AS a (service, function_names)
         INNER JOIN pg_proc AS p ON p.proname = ANY (a.function_names)
         WHERE p.pronamespace = home::regnamespace

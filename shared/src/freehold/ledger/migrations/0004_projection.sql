@@ -190,8 +190,9 @@ AS $$
             0
         )::double precision,
         c.epoch
-    FROM ledger_head AS h
-    CROSS JOIN projection_checkpoint AS c
+    -- LIMIT tells the planner what it cannot know of a young table: there is one row in each.
+    FROM (SELECT * FROM ledger_head LIMIT 1) AS h
+    CROSS JOIN (SELECT * FROM projection_checkpoint LIMIT 1) AS c
 $$;
 COMMENT ON FUNCTION projection_lag IS
 'How far the state is behind the ledger, in events and in seconds.';

@@ -1,0 +1,14 @@
+"""Fixtures for the services' own tests."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from integration.tenant_manager.installation import Installation, new_installation
+
+
+@pytest.fixture(scope="session")
+async def installation(postgres_url: str) -> AsyncIterator[Installation]:
+    """The one installation of a session: two on one server would quarrel over the template."""
+    async with new_installation(postgres_url) as installation:
+        yield installation

@@ -1,0 +1,410 @@
+"""Each of a tenant's roles, tried against everything that it must not reach or do."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from typing import Any
+
+import asyncpg
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from freehold.ledger import client
+from freehold.ledger.client import Connection
+from freehold.security.sealing import KeyRing
+from freehold.tenancy.homes import Home
+from freehold_tenant_manager.catalog.credentials import SERVICES, find_passwords
+from freehold_tenant_manager.settings import Settings
+from freehold_tenant_manager.templates import TEMPLATE
+from integration.tenant_manager.installation import (
+    CREDENTIAL_KEYS,
+    Installation,
+    connected,
+    manager_of,
+    new_tenant,
+)
+from support.builders import append_request, new_event
+
+Homes = dict[str, Home]
+
+TABLES = (
+    "ledger_events",
+    "ledger_head",
+    "ledger_settings",
+    "external_ids",
+    "reversals",
+    "idempotency_keys",
+    "account_balances",
+    "projection_checkpoint",
+    "schema_migrations",
+)
+PER_TABLE = (
+    "SELECT * FROM {table}",
+    "SELECT FROM {table} FOR UPDATE",
+    "INSERT INTO {table} SELECT * FROM {table}",
+    "INSERT INTO {table} DEFAULT VALUES",
+    "DELETE FROM {table}",
+    "TRUNCATE {table}",
+    "TRUNCATE {table} CASCADE",
+    "LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE",
+    "COPY {table} TO STDOUT",
+    "ALTER TABLE {table} DISABLE TRIGGER ALL",
+    "ALTER TABLE {table} ADD COLUMN extra text",
+    "ALTER TABLE {table} OWNER TO CURRENT_USER",
+    "DROP TABLE {table} CASCADE",
+    "CREATE INDEX ON {table} ((1))",
+    "CREATE TRIGGER mine BEFORE INSERT ON {table} EXECUTE FUNCTION refuse_change()",
+)
+UPDATES = (
+    "UPDATE ledger_events SET amount_minor = 1",
+    "UPDATE ledger_head SET last_seq = 0",
+    "UPDATE ledger_settings SET partition_span = 'month'",
+    "UPDATE external_ids SET external_id = 'x'",
+    "UPDATE reversals SET event_id = event_id",
+    "UPDATE idempotency_keys SET fingerprint = 'x'",
+    "UPDATE account_balances SET current_balance_minor = 0",
+    "UPDATE projection_checkpoint SET last_seq = 0",
+    "UPDATE schema_migrations SET version = 9",
+)
+NEVER = (
+    # Making things: nothing in anybody's way, no place to keep data, no trap for others.
+    "CREATE TABLE mine (x integer)",
+    "CREATE TABLE public.mine (x integer)",
+    "CREATE TEMPORARY TABLE mine (x integer)",
+    "CREATE SCHEMA mine",
+    "CREATE VIEW mine AS SELECT 1",
+    "CREATE FUNCTION mine() RETURNS integer LANGUAGE sql AS 'SELECT 1'",
+    "CREATE FUNCTION pg_temp.mine() RETURNS integer LANGUAGE sql AS 'SELECT 1'",
+    "CREATE TYPE mine AS (x integer)",
+    "CREATE EXTENSION pg_trgm",
+    "CREATE PUBLICATION mine FOR ALL TABLES",
+    "CREATE EVENT TRIGGER mine ON ddl_command_end EXECUTE FUNCTION refuse_change()",
+    "CREATE DATABASE mine",
+    "CREATE ROLE mine",
+    # Changing the rules.
+    "ALTER FUNCTION append SECURITY INVOKER",
+    "DROP FUNCTION verify",
+    "CREATE OR REPLACE FUNCTION head(OUT x bigint) LANGUAGE sql AS 'SELECT 1::bigint'",
+    "DROP SCHEMA ledger CASCADE",
+    "ALTER SCHEMA ledger RENAME TO other",
+    "ALTER DEFAULT PRIVILEGES FOR ROLE {owner} GRANT ALL ON TABLES TO PUBLIC",
+    "ALTER DATABASE {database} RENAME TO other",
+    "ALTER DATABASE {database} SET search_path TO pg_temp",
+    "DROP DATABASE {other_database}",
+    "ALTER SYSTEM SET fsync TO off",
+    "SET session_replication_role TO replica",
+    # Becoming somebody else.
+    "SET ROLE {owner}",
+    "SET ROLE {other_role}",
+    "SET ROLE {manager}",
+    "SET ROLE freehold_template_owner",
+    "SET ROLE pg_read_all_data",
+    "SET SESSION AUTHORIZATION {owner}",
+    "GRANT {owner} TO CURRENT_USER",
+    "ALTER ROLE CURRENT_USER SUPERUSER",
+    "ALTER ROLE CURRENT_USER CREATEROLE",
+    "ALTER ROLE CURRENT_USER CONNECTION LIMIT -1",
+    "ALTER ROLE {other_role} PASSWORD 'mine'",
+    "REASSIGN OWNED BY {owner} TO CURRENT_USER",
+    # The server's files, programs, passwords and other sessions.
+    "COPY (SELECT 1) TO PROGRAM 'true'",
+    "COPY (SELECT 1) TO '/tmp/mine'",
+    "SELECT pg_read_file('PG_VERSION')",
+    "SELECT pg_ls_dir('.')",
+    "SELECT lo_import('/etc/hostname')",
+    "SELECT * FROM pg_authid",
+    "SELECT pg_terminate_backend({other_session})",
+    "SELECT pg_cancel_backend({other_session})",
+    "SELECT pg_reload_conf()",
+)
+# Whoever has a right but may not give it away is warned, and nothing is given.
+GRANTS = (
+    "GRANT ALL ON ALL TABLES IN SCHEMA ledger TO PUBLIC",
+    "GRANT ALL ON ALL FUNCTIONS IN SCHEMA ledger TO PUBLIC",
+    "GRANT ALL ON SCHEMA ledger TO PUBLIC",
+    "GRANT ALL ON DATABASE {database} TO PUBLIC",
+)
+RIGHTS = """
+    SELECT array_agg(acl::text ORDER BY acl::text) FROM (
+        SELECT relacl FROM pg_class WHERE relnamespace = 'ledger'::regnamespace
+        UNION ALL SELECT proacl FROM pg_proc WHERE pronamespace = 'ledger'::regnamespace
+        UNION ALL SELECT nspacl FROM pg_namespace
+        UNION ALL SELECT datacl FROM pg_database WHERE datname = current_database()
+    ) AS rights (acl)
+"""
+APPEND = f"SELECT * FROM append({', '.join(['NULL'] * 11)})"
+FUNCTIONS = {
+    "ingest": {"append", "head"},
+    "projector": {
+        "event_at",
+        "head",
+        "make_partitions",
+        "project",
+        "projection_lag",
+        "rebuild",
+        "reconcile",
+        "verify",
+    },
+    "query": {
+        "balances",
+        "event",
+        "events",
+        "head",
+        "list_balances",
+        "projection_lag",
+        "reconcile",
+        "strong_balances",
+        "verify",
+    },
+    "auditor": {
+        "balances",
+        "event",
+        "event_at",
+        "event_bytes",
+        "events",
+        "head",
+        "list_balances",
+        "projection_lag",
+        "reconcile",
+        "strong_balances",
+        "verify",
+    },
+}
+MAY_READ = ("SELECT * FROM {table}", "COPY {table} TO STDOUT")
+
+
+@pytest.fixture(scope="module")
+async def homes(manager: httpx.AsyncClient, app: FastAPI, installation: Installation) -> Homes:
+    """A tenant's home, for each of their roles."""
+    return await _new_homes(manager, app, installation)
+
+
+@pytest.fixture(scope="module")
+async def other_homes(
+    manager: httpx.AsyncClient, app: FastAPI, installation: Installation
+) -> Homes:
+    return await _new_homes(manager, app, installation)
+
+
+@pytest.fixture(scope="module")
+async def connections(homes: Homes) -> AsyncIterator[dict[str, Connection]]:
+    """Each role's connection to its own tenant's database, where there is an event."""
+    async with (
+        connected(homes["ingest"]) as ingest,
+        connected(homes["projector"]) as projector,
+        connected(homes["query"]) as query,
+        connected(homes["auditor"]) as auditor,
+    ):
+        await client.append(ingest, [append_request(new_event(external_id="x"))])
+        yield {"ingest": ingest, "projector": projector, "query": query, "auditor": auditor}
+
+
+async def _new_homes(manager: httpx.AsyncClient, app: FastAPI, installation: Installation) -> Homes:
+    wanted = new_tenant()
+    made = (await manager.post("/v1/tenants", json=wanted)).json()["tenant"]["home"]
+    async with manager_of(app).catalog.connection() as connection:
+        passwords = await find_passwords(connection, KeyRing(CREDENTIAL_KEYS), wanted["tenant_id"])
+    host, port = installation.address
+    return {
+        service: Home(
+            tenant_id=wanted["tenant_id"],
+            epoch=1,
+            host=host,
+            port=port,
+            database=made["database"],
+            schema=made["schema"],
+            schema_version=1,
+            role=f"{made['database']}_{service}",
+            password=passwords[service],
+        )
+        for service in SERVICES
+    }
+
+
+@pytest.mark.parametrize("service", SERVICES)
+@pytest.mark.parametrize("place", ["other tenant", "template", "catalog"])
+async def test_a_role_enters_its_own_database_only(
+    homes: Homes, other_homes: Homes, settings: Settings, place: str, service: str
+) -> None:
+    home = homes[service]
+    database = {
+        "other tenant": other_homes[service].database,
+        "template": TEMPLATE,
+        "catalog": settings.catalog_name,
+    }[place]
+    # The template refuses everybody; the others lack a right.
+    with pytest.raises(
+        (asyncpg.InsufficientPrivilegeError, asyncpg.ObjectNotInPrerequisiteStateError)
+    ):
+        await asyncpg.connect(
+            host=home.host,
+            port=home.port,
+            database=database,
+            user=home.role,
+            password=home.password,
+            timeout=10,
+        )
+
+
+async def test_the_owner_cannot_log_in(homes: Homes) -> None:
+    home = homes["ingest"]
+    with pytest.raises(
+        (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidPasswordError)
+    ):
+        await asyncpg.connect(
+            host=home.host,
+            port=home.port,
+            database=home.database,
+            user=f"{home.database}_owner",
+            password="",
+            timeout=10,
+        )
+
+
+@pytest.mark.parametrize("service", SERVICES)
+@pytest.mark.parametrize("table", TABLES)
+async def test_tables_are_out_of_reach(
+    connections: dict[str, Connection], table: str, service: str
+) -> None:
+    for statement in PER_TABLE:
+        if service == "auditor" and statement in MAY_READ:
+            continue
+        await _refused(connections[service], statement.format(table=table))
+
+
+@pytest.mark.parametrize("service", SERVICES)
+async def test_partitions_are_out_of_reach(
+    connections: dict[str, Connection], homes: Homes, service: str
+) -> None:
+    partitions = await connections["auditor"].fetch(
+        "SELECT inhrelid::regclass::text FROM pg_inherits"
+        " WHERE inhparent = 'ledger_events'::regclass"
+    )
+    assert partitions
+    for (partition,) in partitions:
+        for statement in PER_TABLE:
+            if service == "auditor" and statement in MAY_READ:
+                continue
+            await _refused(connections[service], statement.format(table=partition))
+
+
+@pytest.mark.parametrize("service", SERVICES)
+@pytest.mark.parametrize("statement", UPDATES)
+async def test_nothing_can_be_updated(
+    connections: dict[str, Connection], statement: str, service: str
+) -> None:
+    await _refused(connections[service], statement)
+
+
+@pytest.mark.parametrize("service", SERVICES)
+@pytest.mark.parametrize("statement", NEVER)
+async def test_statements_for_nobody(
+    connections: dict[str, Connection],
+    homes: Homes,
+    other_homes: Homes,
+    installation: Installation,
+    statement: str,
+    service: str,
+) -> None:
+    neighbour = next(name for name in SERVICES if name != service)
+    await _refused(
+        connections[service],
+        statement.format(
+            owner=f"{homes[service].database}_owner",
+            database=homes[service].database,
+            other_database=other_homes[service].database,
+            other_role=homes[neighbour].role,
+            manager=installation.role,
+            other_session=connections[neighbour].get_server_pid(),
+        ),
+    )
+
+
+@pytest.mark.parametrize("service", SERVICES)
+@pytest.mark.parametrize("statement", GRANTS)
+async def test_rights_cannot_be_given_away(
+    connections: dict[str, Connection], homes: Homes, statement: str, service: str
+) -> None:
+    connection = connections[service]
+    before = await connection.fetchval(RIGHTS)
+    transaction = connection.transaction()
+    await transaction.start()
+    with suppress(asyncpg.InsufficientPrivilegeError):
+        await connection.execute(statement.format(database=homes[service].database))
+        assert await connection.fetchval(RIGHTS) == before
+    await transaction.rollback()
+
+
+@pytest.mark.parametrize("service", SERVICES)
+async def test_a_role_runs_its_own_functions_only(
+    connections: dict[str, Connection], service: str
+) -> None:
+    rows = await connections[service].fetch(
+        "SELECT proname, prokind, has_function_privilege(oid, 'EXECUTE') AS allowed FROM pg_proc"
+        " WHERE pronamespace = 'ledger'::regnamespace"
+    )
+    assert {row["proname"] for row in rows if row["allowed"]} == FUNCTIONS[service]
+    assert len(rows) > len(FUNCTIONS[service])
+
+
+@pytest.mark.parametrize(
+    ("service", "statement"),
+    [
+        ("ingest", "SELECT * FROM project(1)"),
+        ("ingest", "SELECT * FROM balances('{{a}}')"),
+        ("ingest", "SELECT rebuild()"),
+        ("projector", "SELECT * FROM events(NULL, NULL, 1)"),
+        ("query", "SELECT * FROM project(1)"),
+        ("query", "SELECT make_partitions()"),
+        ("auditor", "SELECT * FROM project(1)"),
+        ("auditor", "SELECT rebuild()"),
+        *((service, APPEND) for service in ("projector", "query", "auditor")),
+    ],
+)
+async def test_other_services_functions_are_refused(
+    connections: dict[str, Connection], service: str, statement: str
+) -> None:
+    await _refused(connections[service], statement)
+
+
+async def test_the_auditor_reads_everything_and_proves_it(
+    connections: dict[str, Connection],
+) -> None:
+    auditor = connections["auditor"]
+    for table in TABLES:
+        await auditor.fetch(f"SELECT * FROM {table}")
+    verification = await client.verify(auditor)
+    assert verification.ok
+    assert verification.events_checked == 1
+
+
+async def _refused(connection: Connection, statement: str) -> None:
+    """Run a statement that must fail for want of a right, and change nothing if it does not."""
+    transaction = connection.transaction()
+    await transaction.start()
+    try:
+        with pytest.raises(asyncpg.PostgresError) as refusal:
+            await asyncio.wait_for(_run(connection, statement), 10)
+    finally:
+        await transaction.rollback()
+    assert isinstance(refusal.value, REFUSALS), (statement, refusal.value)
+
+
+async def _run(connection: Connection, statement: str) -> Any:
+    if statement.startswith("COPY") and statement.endswith("STDOUT"):
+        table = statement.split()[1]
+        return await connection.copy_from_table(table, output=_nowhere)
+    return await connection.execute(statement)
+
+
+async def _nowhere(_: bytes) -> None:
+    pass
+
+
+REFUSALS = (
+    asyncpg.InsufficientPrivilegeError,
+    # CREATE TABLE without a schema to make it in; CREATE DATABASE in a transaction.
+    asyncpg.InvalidSchemaNameError,
+    asyncpg.ActiveSQLTransactionError,
+)
