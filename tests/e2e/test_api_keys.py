@@ -64,9 +64,7 @@ async def test_each_scope_opens_its_own_doors_only(tenant: Tenant) -> None:
 async def test_a_revoked_key_ends_within_two_seconds_where_it_was_known(
     freehold: Freehold, tenant: Tenant
 ) -> None:
-    made = created(
-        await freehold.manage("POST", keys_of(tenant), {"scopes": ["ingest", "read"]})
-    )
+    made = created(await freehold.manage("POST", keys_of(tenant), {"scopes": ["ingest", "read"]}))
     bearer = tenant.bearing(made["api_key"])
     await bearer.append()
     await bearer.lag()

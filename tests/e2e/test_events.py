@@ -200,9 +200,7 @@ async def test_an_event_that_breaks_a_rule_is_refused_and_the_place_is_named(
     refused_tenant: Tenant, changes: Document, pointer: str
 ) -> None:
     body = {
-        member: value
-        for member, value in event_body(**changes).items()
-        if value is not LEFT_OUT
+        member: value for member, value in event_body(**changes).items() if value is not LEFT_OUT
     }
     assert pointers(await refused_tenant.post("/events", body)) == [pointer]
     assert (await refused_tenant.lag())["head_seq"] == 0
@@ -221,9 +219,7 @@ async def test_every_broken_rule_is_listed(refused_tenant: Tenant) -> None:
 
 
 @pytest.mark.parametrize("spelling", ["2000.0", "2e3", "2E3", "1e400", "-0", "0.0", '"2000"'])
-async def test_an_amount_is_a_whole_number_in_digits(
-    refused_tenant: Tenant, spelling: str
-) -> None:
+async def test_an_amount_is_a_whole_number_in_digits(refused_tenant: Tenant, spelling: str) -> None:
     body = json.dumps(event_body()).replace("2000", spelling).encode()
     assert pointers(await refused_tenant.post("/events", body)) == ["/amount_minor"]
 

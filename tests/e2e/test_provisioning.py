@@ -57,9 +57,7 @@ async def test_the_same_request_again_answers_the_tenant_without_a_key(freehold:
 
 async def test_a_request_made_many_times_at_once_makes_one_tenant(freehold: Freehold) -> None:
     wanted = tenant_body()
-    answers = await asyncio.gather(
-        *(freehold.manage("POST", "/tenants", wanted) for _ in range(4))
-    )
+    answers = await asyncio.gather(*(freehold.manage("POST", "/tenants", wanted) for _ in range(4)))
     assert sorted(answer.status_code for answer in answers) == [200, 200, 200, 201]
     assert len({str(answer.json()["tenant"]) for answer in answers}) == 1
 

@@ -73,7 +73,10 @@ class Freehold:
             method,
             url,
             # As bytes: not all that a client may send there is ASCII.
-            headers={name: value.encode() for name, value in {**sent, **(headers or {})}.items()},
+            headers=[
+                (name.encode(), value.encode())
+                for name, value in {**sent, **(headers or {})}.items()
+            ],
             params=params,
             **({} if body is None else written),
         )
@@ -154,7 +157,12 @@ class Tenant:
         )
 
     async def get(
-        self, path: str, *, headers: Mapping[str, str] | None = None, **params: Any
+        self,
+        path: str,
+        params: Mapping[str, Any] | None = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        **more: Any,
     ) -> httpx.Response:
         """Ask query."""
         return await self.freehold.ask(
@@ -162,7 +170,7 @@ class Tenant:
             f"{self.freehold.addresses.query}/v1{path}",
             bearer=self.api_key,
             headers=headers,
-            params=params,
+            params={**(params or {}), **more},
         )
 
     async def append(self, *, key: str = NEW_KEY, **changes: Any) -> Document:
@@ -195,14 +203,14 @@ class Tenant:
     async def all_of(self, path: str, *, limit: int = 1000, **params: Any) -> list[Document]:
         """Read a list to its end, page by page."""
         entries: list[Document] = []
-        more: dict[str, str] = {}
+        more: Document = {"limit": limit, **params}
         while True:
-            page = found(await self.get(path, limit=limit, **params, **more))
+            page = found(await self.get(path, more))
             assert len(page["data"]) <= limit
             entries += page["data"]
             if page["next_cursor"] is None:
                 return entries
-            more = {"cursor": page["next_cursor"]}
+            more["cursor"] = page["next_cursor"]
 
     async def lag(self) -> Document:
         """How far this tenant's state is behind."""

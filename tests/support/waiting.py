@@ -11,7 +11,7 @@ POLL_S = 0.05
 
 
 async def eventually(
-    look: Callable[[], Awaitable[Found]], what: str, *, within_s: float = 60
+    look: Callable[[], Awaitable[Found | None]], what: str, *, within_s: float = 60
 ) -> Found:
     """Look again and again until there is something true to see, and give it.
 

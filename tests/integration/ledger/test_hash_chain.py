@@ -261,21 +261,10 @@ EXAMPLE_HASH = "3096b9d5201a2148acf86a25f6fb5ee0aebb4a2ab1e79ba119859d041f9218dd
 
 
 async def test_the_worked_example_is_right(connection: Connection) -> None:
-    types = [
-        "bigint",
-        "uuid",
-        "text",
-        "timestamptz",
-        "timestamptz",
-        "text",
-        "bigint",
-        "text",
-        "uuid",
-        "uuid",
-        "text",
-        "jsonb",
-    ]
-    casts = ", ".join(f"${place}::text::{name}" for place, name in enumerate(types, start=1))
+    casts = (
+        "$1::text::bigint, $2::text::uuid, $3, $4::text::timestamptz, $5::text::timestamptz, $6,"
+        " $7::text::bigint, $8, $9::text::uuid, $10::text::uuid, $11, $12::text::jsonb"
+    )
     written = await connection.fetchval(f"SELECT event_bytes({casts})", *EXAMPLE.values())
     assert written.hex() == event_bytes(EXAMPLE).hex() == EXAMPLE_BYTES
     assert sha256(bytes(32) + written).hexdigest() == EXAMPLE_HASH
