@@ -173,6 +173,27 @@ REFUSED: dict[str, tuple[Document, str]] = {
         {"transaction_time": "2026-02-30T12:00:00Z"},
         "/transaction_time",
     ),
+    "a second that clocks do not show": (
+        {"transaction_time": "2016-12-31T23:59:60Z"},
+        "/transaction_time",
+    ),
+    "an hour that no day has": ({"transaction_time": "2026-03-01T25:00:00Z"}, "/transaction_time"),
+    "an offset that no place has": (
+        {"transaction_time": "2026-03-01T12:00:00+99:99"},
+        "/transaction_time",
+    ),
+    "time before all calendars": (
+        {"transaction_time": "0001-01-01T00:00:00+14:00"},
+        "/transaction_time",
+    ),
+    "time after all calendars": (
+        {"transaction_time": "9999-12-31T23:59:59-14:00"},
+        "/transaction_time",
+    ),
+    "time in another script's digits": (
+        {"transaction_time": "\u0662026-03-01T12:00:00Z"},
+        "/transaction_time",
+    ),
     "time as a number": ({"transaction_time": 1772366400}, "/transaction_time"),
     "time as digits": ({"transaction_time": "1772366400"}, "/transaction_time"),
     "time empty": ({"transaction_time": ""}, "/transaction_time"),
