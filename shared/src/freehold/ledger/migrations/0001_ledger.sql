@@ -46,7 +46,9 @@ COMMENT ON COLUMN ledger_events.hash IS
 -- seq follows the physical order, so a block-range index finds it at almost no cost to inserts.
 CREATE INDEX ledger_events_seq_idx ON ledger_events
 USING brin (seq) WITH (pages_per_range = 32, autosummarize = on);
-CREATE INDEX ledger_events_account_idx ON ledger_events (account_id, event_id);
+-- By seq and not by event_id, although they rise together: so no plan can take this index for the
+-- primary key's.
+CREATE INDEX ledger_events_account_idx ON ledger_events (account_id, seq);
 
 CREATE TABLE ledger_head (
     only_row boolean NOT NULL DEFAULT true

@@ -59,8 +59,9 @@ CREATE FUNCTION append(
 )
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path FROM CURRENT
--- Planning anew for each call would cost more than the call itself; and a plan made while the
--- tables are small must serve when they are large.
+-- Planning anew for each call would cost more than the call, and a plan made while the tables
+-- are small must serve when they are large. So every lookup below is a subquery of its own that one
+-- index alone can answer: no plan of it reads a table from end to end.
 SET plan_cache_mode TO force_generic_plan
 SET enable_seqscan TO off
 SET jit TO off
@@ -90,14 +91,12 @@ BEGIN
     -- after the other, in waves; a call without such a clash, the usual one, is a single wave.
     WHILE pending <> '{}' LOOP
         -- Requests whose key is known are settled first.
-        WITH known AS (
-            SELECT r.request, k.fingerprint = request_fingerprints[r.request] AS same,
-                k.first_event_id, k.last_event_id
-            FROM unnest(pending) AS r (request)
-            INNER JOIN idempotency_keys AS k
-                ON k.idempotency_key = request_keys[r.request] AND k.expires_at > instant
-        )
-        SELECT array_agg(known.request) INTO settled FROM known;
+        SELECT array_agg(r.request) INTO settled
+        FROM unnest(pending) AS r (request)
+        WHERE (
+            SELECT k.expires_at FROM idempotency_keys AS k
+            WHERE k.idempotency_key = request_keys[r.request]
+        ) > instant;
 
         IF settled IS NOT NULL THEN
             RETURN QUERY
@@ -106,10 +105,17 @@ BEGIN
                 e.event_type, e.amount_minor, e.currency::text, e.transaction_id,
                 e.reverses_event_id, e.external_id, e.metadata::text, e.hash
             FROM unnest(settled) AS r (request)
-            INNER JOIN idempotency_keys AS k ON k.idempotency_key = request_keys[r.request]
-            LEFT JOIN ledger_events AS e
-                ON k.fingerprint = request_fingerprints[r.request]
-                AND e.event_id BETWEEN k.first_event_id AND k.last_event_id;
+            CROSS JOIN LATERAL (
+                SELECT * FROM idempotency_keys AS k
+                WHERE k.idempotency_key = request_keys[r.request]
+                OFFSET 0
+            ) AS k
+            LEFT JOIN LATERAL (
+                SELECT * FROM ledger_events AS e
+                WHERE k.fingerprint = request_fingerprints[r.request]
+                    AND e.event_id BETWEEN k.first_event_id AND k.last_event_id
+                OFFSET 0
+            ) AS e ON true;
             pending := ARRAY(
                 SELECT r.request FROM unnest(pending) AS r (request)
                 WHERE r.request <> ALL (settled) ORDER BY r.request
@@ -167,23 +173,39 @@ BEGIN
                     WHERE a.request = ANY (wave)
                         AND (a.external IS NOT NULL OR a.target IS NOT NULL)
                 ),
-                judged AS (
-                    SELECT asked.request, asked.place,
-                        coalesce(x.event_id, v.event_id) AS conflicting,
-                        CASE
-                            WHEN x.event_id IS NOT NULL
-                                OR (asked.external IS NOT NULL AND asked.external_use > 1)
-                                THEN 'duplicate_external_id'
-                            WHEN asked.target IS NULL THEN NULL
-                            WHEN e.event_id IS NULL THEN 'event_not_found'
-                            WHEN v.event_id IS NOT NULL OR asked.target_use > 1
-                                THEN 'already_reversed'
-                            WHEN e.amount_minor = -9223372036854775808 THEN 'not_reversible'
-                        END AS refusal
+                found AS MATERIALIZED (
+                    SELECT asked.*,
+                        (
+                            SELECT x.event_id FROM external_ids AS x
+                            WHERE x.external_id = asked.external
+                        ) AS external_event_id,
+                        (
+                            SELECT v.event_id FROM reversals AS v
+                            WHERE v.reversed_event_id = asked.target
+                        ) AS reversal_event_id,
+                        (
+                            SELECT e.amount_minor FROM ledger_events AS e
+                            WHERE e.event_id = asked.target
+                        ) AS target_amount_minor
                     FROM asked
-                    LEFT JOIN external_ids AS x ON x.external_id = asked.external
-                    LEFT JOIN ledger_events AS e ON e.event_id = asked.target
-                    LEFT JOIN reversals AS v ON v.reversed_event_id = asked.target
+                ),
+                judged AS (
+                    SELECT found.request, found.place,
+                        coalesce(
+                            found.external_event_id, found.reversal_event_id
+                        ) AS conflicting,
+                        CASE
+                            WHEN found.external_event_id IS NOT NULL
+                                OR (found.external IS NOT NULL AND found.external_use > 1)
+                                THEN 'duplicate_external_id'
+                            WHEN found.target IS NULL THEN NULL
+                            WHEN found.target_amount_minor IS NULL THEN 'event_not_found'
+                            WHEN found.reversal_event_id IS NOT NULL OR found.target_use > 1
+                                THEN 'already_reversed'
+                            WHEN found.target_amount_minor = -9223372036854775808
+                                THEN 'not_reversible'
+                        END AS refusal
+                    FROM found
                 )
                 SELECT DISTINCT ON (judged.request)
                     judged.request, judged.refusal, judged.conflicting
@@ -216,7 +238,11 @@ BEGIN
             WITH ORDINALITY AS a (
                 account_id, event_type, amount_minor, currency, request, target, place
             )
-            LEFT JOIN ledger_events AS e ON e.event_id = a.target AND a.request = ANY (wave);
+            LEFT JOIN LATERAL (
+                SELECT * FROM ledger_events AS e
+                WHERE e.event_id = a.target AND a.request = ANY (wave)
+                OFFSET 0
+            ) AS e ON true;
         END IF;
 
         RETURN QUERY

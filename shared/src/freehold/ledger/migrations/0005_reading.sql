@@ -61,7 +61,7 @@ AS $$
         SELECT e.account_id, e.currency, e.amount_minor, 1, e.event_id, e.seq, e.recorded_at
         FROM ledger_events AS e
         WHERE e.account_id = ANY (account_ids)
-            AND e.event_id > (SELECT c.last_ledger_event_id FROM projection_checkpoint AS c)
+            AND e.seq > (SELECT c.last_seq FROM projection_checkpoint AS c)
     ) AS part
     GROUP BY part.account_id, part.currency
     ORDER BY part.account_id, part.currency
@@ -117,17 +117,33 @@ CREATE FUNCTION events(
 RETURNS SETOF event_lines
 LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path FROM CURRENT
--- As above: one plan for one account and for all accounts would walk the whole ledger.
+-- Planned for the ledger's size at hand, as above.
 SET plan_cache_mode TO force_custom_plan
 AS $$
 #variable_conflict use_column
 BEGIN
-    RETURN QUERY
-    SELECT l.* FROM event_lines AS l
-    WHERE l.event_id > coalesce(after_event_id, '00000000-0000-0000-0000-000000000000')
-        AND (only_account_id IS NULL OR l.account_id = only_account_id)
-    ORDER BY l.event_id
-    LIMIT max_rows;
+    IF only_account_id IS NULL THEN
+        RETURN QUERY
+        SELECT l.* FROM event_lines AS l
+        WHERE l.event_id > coalesce(after_event_id, '00000000-0000-0000-0000-000000000000')
+        ORDER BY l.event_id
+        LIMIT max_rows;
+    ELSE
+        RETURN QUERY
+        SELECT l.* FROM event_lines AS l
+        WHERE l.account_id = only_account_id
+            AND l.seq > coalesce(
+                (
+                    SELECT e.seq FROM ledger_events AS e
+                    WHERE e.event_id <= after_event_id
+                    ORDER BY e.event_id DESC
+                    LIMIT 1
+                ),
+                0
+            )
+        ORDER BY l.seq
+        LIMIT max_rows;
+    END IF;
 END
 $$;
 COMMENT ON FUNCTION events IS
