@@ -18,6 +18,7 @@ def serve(app: FastAPI, settings: ServiceSettings) -> None:
         lifespan="on",
         log_config=None,
         access_log=False,
+        proxy_headers=False,
         server_header=False,
         timeout_graceful_shutdown=max(1, round(settings.shutdown_timeout_s)),
     )
