@@ -9,6 +9,7 @@ from freehold.contracts.problems import Problem
 from freehold.messaging.broker import Broker
 from freehold.security.sealing import KeyRing
 from freehold.service.application import new_application
+from freehold.service.background import Periodic
 from freehold.tenancy.catalog import Catalog
 from freehold.tenancy.connections import TenantConnections
 from freehold.tenancy.directory import Directory
@@ -37,19 +38,20 @@ def make_application(settings: Settings) -> FastAPI:
     marks = Marks(catalog, idle_s=settings.idle_mark_s, dead_after_s=settings.dead_after_s)
     announcer = Announcer(broker)
     appender = Appender(settings, connections, marks, announcer)
-    relay = Relay(marks, announcer, directory, connections, heartbeat_s=settings.heartbeat_s)
+    relay = Relay(marks, announcer, directory, connections)
+    beating = Periodic("relay", relay.beat, pause_s=settings.heartbeat_s)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await catalog.open(directory.changed)
         await broker.open()
         await announcer.open()
-        await relay.open()
+        await beating.open()
         yield
         # What was accepted is finished first, then announced; then the process leaves the relay.
         await appender.drain()
         announced = await announcer.close(settings.shutdown_timeout_s / 3)
-        await relay.close()
+        await beating.close()
         if announced:
             with suppress(Problem):
                 await marks.resign()

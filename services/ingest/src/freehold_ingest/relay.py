@@ -4,8 +4,6 @@ The ledger is its own outbox. A dead process's marks name the few tenants worth 
 ledger's head is read and announced, which is harmless where nothing was missing.
 """
 
-import asyncio
-
 import structlog
 
 from freehold.contracts.problems import Problem
@@ -30,38 +28,19 @@ class Relay:
         announcer: Announcer,
         directory: Directory,
         connections: TenantConnections,
-        *,
-        heartbeat_s: float,
     ) -> None:
         self._marks = marks
         self._announcer = announcer
         self._directory = directory
         self._connections = connections
-        self._heartbeat_s = heartbeat_s
         self._to_look_at: dict[str, None] = {}
-        self._task: asyncio.Task[None] | None = None
 
-    async def open(self) -> None:
-        """Begin."""
-        self._task = asyncio.create_task(self._run())
+    async def beat(self) -> bool:
+        """Do one round; answers whether more is waiting for the next.
 
-    async def close(self) -> None:
-        """End."""
-        if self._task:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-
-    async def _run(self) -> None:
-        while True:
-            try:
-                await self._beat()
-            except Problem as error:
-                _log.debug("relay waits for the catalog", fault=error.detail)
-            except Exception:  # noqa: BLE001 (the relay must outlive any one fault)
-                _log.exception("relay failed; it goes on with the next beat")
-            await asyncio.sleep(self._heartbeat_s)
-
-    async def _beat(self) -> None:
+        Raises:
+            Problem: unavailable, where the catalog does not answer.
+        """
         await self._marks.beat()
         adopted = await self._marks.adopt()
         if adopted:
@@ -71,6 +50,7 @@ class Relay:
             if await self._look(tenant_id):
                 del self._to_look_at[tenant_id]
         await self._marks.remove_idle(self._busy)
+        return False
 
     def _busy(self, tenant_id: str) -> bool:
         return tenant_id in self._to_look_at or self._announcer.busy(tenant_id)

@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from freehold.messaging.broker import Broker
 from freehold.security.sealing import KeyRing
 from freehold.service.application import new_application
+from freehold.service.background import Periodic
 from freehold.tenancy.catalog import Catalog
 from freehold.tenancy.connections import TenantConnections
 from freehold.tenancy.directory import Directory
@@ -51,7 +52,9 @@ def make_application(settings: Settings) -> FastAPI:
         connections,
         catching_up,
         every_s=settings.reconcile_every_s,
-        poll_s=settings.reconcile_poll_s,
+    )
+    reconciling = Periodic(
+        "reconciliation", reconciliation.reconcile_due, pause_s=settings.reconcile_poll_s
     )
 
     @asynccontextmanager
@@ -59,12 +62,12 @@ def make_application(settings: Settings) -> FastAPI:
         doorbells.attach(broker, catching_up)
         await catalog.open(directory.changed)
         await broker.open()
-        await reconciliation.open()
+        await reconciling.open()
         yield
         # No new doorbells; those taken are served and acknowledged; then the link may go.
         await broker.stop_consuming()
         await doorbells.drain(settings.shutdown_timeout_s / 2)
-        await reconciliation.close()
+        await reconciling.close()
         await catching_up.close()
         await broker.close()
         await connections.close()

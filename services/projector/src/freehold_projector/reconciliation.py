@@ -5,7 +5,6 @@ was rewritten or cut short since no longer fits. What is found is reported, neve
 silence. It also heals what a lost doorbell left behind, and makes next year's partitions.
 """
 
-import asyncio
 from dataclasses import asdict, dataclass
 
 import asyncpg
@@ -51,40 +50,23 @@ class Reconciliation:
         catching_up: CatchingUp,
         *,
         every_s: float,
-        poll_s: float,
     ) -> None:
         self._catalog = catalog
         self._directory = directory
         self._connections = connections
         self._catching_up = catching_up
         self._every_s = every_s
-        self._poll_s = poll_s
-        self._task: asyncio.Task[None] | None = None
 
-    async def open(self) -> None:
-        """Begin."""
-        self._task = asyncio.create_task(self._run())
+    async def reconcile_due(self) -> bool:
+        """Reconcile a few of those who are due; answers whether more may be.
 
-    async def close(self) -> None:
-        """End; a reconciliation under way is left for its claim to run out."""
-        if self._task:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-
-    async def _run(self) -> None:
-        while True:
-            claimed = 0
-            try:
-                rows = await self._catalog.fetch(_QUERIES["claim"], _CLAIMED_MAX, _CLAIM_S)
-                claimed = len(rows)
-                for row in rows:
-                    await self._reconcile(row)
-            except Problem as error:
-                _log.debug("reconciliation waits", fault=error.detail)
-            except Exception:  # noqa: BLE001 (the schedule must outlive any one fault)
-                _log.exception("reconciliation failed; it goes on")
-            if claimed < _CLAIMED_MAX:
-                await asyncio.sleep(self._poll_s)
+        Raises:
+            Problem: unavailable, where the catalog does not answer.
+        """
+        rows = await self._catalog.fetch(_QUERIES["claim"], _CLAIMED_MAX, _CLAIM_S)
+        for row in rows:
+            await self._reconcile(row)
+        return len(rows) == _CLAIMED_MAX
 
     async def _reconcile(self, claim: Record) -> None:
         tenant_id = claim["tenant_id"]

@@ -3,16 +3,9 @@
 They were never answered for. Undone, the same request made again starts afresh and gets its key.
 """
 
-import asyncio
-
-import structlog
-
-from freehold.contracts.problems import Problem
 from freehold.tenancy.catalog import Catalog
 from freehold_tenant_manager.catalog.tenants import list_abandoned
 from freehold_tenant_manager.provisioning import Provisioner
-
-_log = structlog.get_logger(__name__)
 
 
 async def undo_abandoned(catalog: Catalog, provisioner: Provisioner, older_than_s: float) -> None:
@@ -25,17 +18,3 @@ async def undo_abandoned(catalog: Catalog, provisioner: Provisioner, older_than_
         abandoned = await list_abandoned(connection, older_than_s)
     for tenant_id in abandoned:
         await provisioner.undo_if_abandoned(tenant_id)
-
-
-async def keep_undoing_abandoned(
-    catalog: Catalog, provisioner: Provisioner, older_than_s: float
-) -> None:
-    """Do so at once, and then again and again, until cancelled."""
-    while True:
-        try:
-            await undo_abandoned(catalog, provisioner, older_than_s)
-        except Problem as problem:
-            _log.warning("abandoned creations stay for now", fault=problem.detail)
-        except Exception:  # noqa: BLE001 (one that cannot be undone must not end this)
-            _log.exception("abandoned creations stay for now")
-        await asyncio.sleep(older_than_s / 2)

@@ -12,9 +12,10 @@ import structlog
 
 from freehold.contracts.problems import unavailable
 from freehold.security.sealing import KeyRing
+from freehold.service.background import Periodic
 from freehold.tenancy.catalog import Catalog
 from freehold.tenancy.connections import TenantConnections
-from freehold_tenant_manager.abandonment import keep_undoing_abandoned
+from freehold_tenant_manager.abandonment import undo_abandoned
 from freehold_tenant_manager.catalog.setup import set_up
 from freehold_tenant_manager.overview import Overview
 from freehold_tenant_manager.provisioning import Provisioner
@@ -63,6 +64,11 @@ class Manager:
         self._overview = Overview(
             self._catalog, self._connections, key_ring, timeout_s=settings.tenant_timeout_s
         )
+        self._undoing = Periodic(
+            "undoing abandoned creations",
+            self._undo_abandoned,
+            pause_s=settings.provisioning_abandoned_s / 2,
+        )
         self._is_set_up = False
         self._work: asyncio.Task[None] | None = None
 
@@ -106,6 +112,7 @@ class Manager:
             self._work.cancel()
             with suppress(asyncio.CancelledError):
                 await self._work
+        await self._undoing.close()
         await self._connections.close()
         await self._catalog.close()
 
@@ -122,13 +129,17 @@ class Manager:
         while not self._is_set_up:
             try:
                 await set_up(self._server, self.settings)
+                await self._catalog.open()
                 self._is_set_up = True
             except Exception as error:  # noqa: BLE001 (whatever it is may pass, and is told)
                 _log.warning("catalog not set up yet", fault=repr(error), retry_in_s=pause_s)
                 await asyncio.sleep(pause_s)
                 pause_s = min(pause_s * 2, _RETRY_MAX_S)
-        await self._catalog.open()
         _log.info("catalog set up", region=self.settings.region, cluster=self.settings.cluster)
-        await keep_undoing_abandoned(
+        await self._undoing.open()
+
+    async def _undo_abandoned(self) -> bool:
+        await undo_abandoned(
             self._catalog, self._provisioner, self.settings.provisioning_abandoned_s
         )
+        return False

@@ -9,6 +9,8 @@ import sys
 from typing import Any
 
 import structlog
+from structlog.processors import ExceptionRenderer
+from structlog.tracebacks import ExceptionDictTransformer
 from structlog.typing import EventDict, WrappedLogger
 
 _SECRET_WORDS = ("password", "secret", "token", "authorization", "dsn", "api_key", "amqp_url")
@@ -32,7 +34,8 @@ def configure_logs(service: str, level: str, form: str) -> None:
         _blot_secrets,
     ]
     if as_json:
-        shared.append(structlog.processors.dict_tracebacks)
+        # Without local variables: requests, and with them keys and amounts, are among those.
+        shared.append(ExceptionRenderer(ExceptionDictTransformer(show_locals=False)))
     renderer = structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer()
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],

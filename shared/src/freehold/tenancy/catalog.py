@@ -9,7 +9,7 @@ import asyncpg
 import structlog
 
 from freehold.ledger.client import Connection, Record
-from freehold.tenancy.failures import database_failures
+from freehold.tenancy.failures import DRIVER_ERRORS, database_failures
 
 _log = structlog.get_logger(__name__)
 
@@ -108,7 +108,7 @@ class Catalog:
                 while True:
                     await connection.execute("SELECT", timeout=1)
                     await asyncio.sleep(_HEARTBEAT_S)
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            except (OSError, asyncpg.PostgresError, *DRIVER_ERRORS) as error:
                 if self.reachable:
                     _log.warning("catalog lost", fault=repr(error))
             finally:

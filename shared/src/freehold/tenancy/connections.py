@@ -18,6 +18,7 @@ import structlog
 from freehold.contracts.problems import overloaded, unavailable
 from freehold.ledger.client import Connection
 from freehold.service.metrics import TENANT_CONNECTION_WAITS, TENANT_CONNECTIONS_OPENED
+from freehold.tenancy.failures import DRIVER_ERRORS
 from freehold.tenancy.homes import Home
 
 _log = structlog.get_logger(__name__)
@@ -90,7 +91,7 @@ class TenantConnections:
         connection = await self._acquire(place, home)
         try:
             yield connection
-        except (asyncio.CancelledError, OSError, asyncpg.InterfaceError):
+        except (asyncio.CancelledError, OSError, *DRIVER_ERRORS):
             # Its statement may still be under way, or the server silent: the driver would let the
             # next borrower wait for that without end.
             connection.terminate()
@@ -247,5 +248,5 @@ class TenantConnections:
 
 
 async def _close(connection: Connection) -> None:
-    with suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+    with suppress(OSError, TimeoutError, asyncpg.PostgresError, *DRIVER_ERRORS):
         await connection.close(timeout=2)

@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Generic, TypeVar
 
-from freehold.ledger.client import Record
 from freehold.security.api_keys import ApiKey, Scope, same_secret
-from freehold.security.sealing import KeyRing, Sealed
+from freehold.security.sealing import KeyRing
 from freehold.tenancy.catalog import Catalog
-from freehold.tenancy.homes import Home
+from freehold.tenancy.homes import Home, home_of
 
 _CACHED_MAX = 50_000
 
@@ -116,7 +115,7 @@ class Directory:
                 "SELECT * FROM service_homes WHERE tenant_id = $1", tenant_id
             )
             if row is not None:
-                home = self._home_of(row)
+                home = home_of(row, self._key_ring)
                 self._homes.keep(tenant_id, home, begun)
         return home
 
@@ -135,17 +134,3 @@ class Directory:
         )
         self._grants.keep(key_id, grant, begun)
         return grant
-
-    def _home_of(self, row: Record) -> Home:
-        sealed = Sealed(row["sealing_key_id"], row["sealed_password"])
-        return Home(
-            tenant_id=row["tenant_id"],
-            epoch=row["epoch"],
-            host=row["host"],
-            port=row["port"],
-            database=row["database_name"],
-            schema=row["schema_name"],
-            schema_version=row["schema_version"],
-            role=row["role_name"],
-            password=self._key_ring.open(sealed, row["role_name"]),
-        )

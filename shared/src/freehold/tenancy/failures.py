@@ -32,6 +32,12 @@ _LOST = (
     # A primary that has just become a standby.
     asyncpg.ReadOnlySQLTransactionError,
 )
+DRIVER_ERRORS = (
+    asyncpg.InterfaceError,
+    # A connection used in the moment between its server's farewell and its end.
+    asyncpg.InternalClientError,
+)
+"""What the driver itself raises; most often the connection was lost."""
 _NOT_READY = (
     asyncpg.InvalidAuthorizationSpecificationError,
     asyncpg.InvalidCatalogNameError,
@@ -55,7 +61,7 @@ def database_failures(what: str = "the tenant's database") -> Iterator[None]:
     """
     try:
         yield
-    except (*_BUSY, *_LOST, *_NOT_READY, asyncpg.InterfaceError) as error:
+    except (*_BUSY, *_LOST, *_NOT_READY, *DRIVER_ERRORS) as error:
         problem = _problem(error, what)
         if problem is None:
             raise

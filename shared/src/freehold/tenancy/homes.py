@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass, field
 
+from freehold.ledger.client import Record
+from freehold.security.sealing import KeyRing, Sealed
+
 
 @dataclass(frozen=True, slots=True)
 class Home:
@@ -16,3 +19,23 @@ class Home:
     schema_version: int
     role: str
     password: str = field(repr=False)
+
+
+def home_of(row: Record, key_ring: KeyRing) -> Home:
+    """Read a home from a row of the catalog, with the columns of the view service_homes.
+
+    Raises:
+        SealingError: The credential in it does not open.
+    """
+    sealed = Sealed(row["sealing_key_id"], row["sealed_password"])
+    return Home(
+        tenant_id=row["tenant_id"],
+        epoch=row["epoch"],
+        host=row["host"],
+        port=row["port"],
+        database=row["database_name"],
+        schema=row["schema_name"],
+        schema_version=row["schema_version"],
+        role=row["role_name"],
+        password=key_ring.open(sealed, row["role_name"]),
+    )

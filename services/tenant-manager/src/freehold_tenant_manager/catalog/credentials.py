@@ -7,7 +7,7 @@ import secrets
 
 from freehold.ledger.client import Connection
 from freehold.security.sealing import KeyRing, Sealed
-from freehold.tenancy.homes import Home
+from freehold.tenancy.homes import Home, home_of
 
 SERVICES = ("ingest", "projector", "query", "auditor")
 _PASSWORD_BYTES = 24
@@ -60,7 +60,8 @@ async def find_auditor_home(
         SealingError: The auditor's password does not open.
     """
     row = await connection.fetchrow(
-        "SELECT t.epoch, c.host, c.port, t.database_name, t.schema_name, t.schema_version,"
+        "SELECT t.tenant_id, t.epoch, c.host, c.port, t.database_name, t.schema_name,"
+        " t.schema_version,"
         " r.role_name, r.sealing_key_id, r.sealed_password"
         " FROM tenants AS t"
         " INNER JOIN clusters AS c ON c.cluster = t.cluster"
@@ -69,18 +70,4 @@ async def find_auditor_home(
         " WHERE t.tenant_id = $1 AND t.status = 'active'",
         tenant_id,
     )
-    if row is None:
-        return None
-    return Home(
-        tenant_id=tenant_id,
-        epoch=row["epoch"],
-        host=row["host"],
-        port=row["port"],
-        database=row["database_name"],
-        schema=row["schema_name"],
-        schema_version=row["schema_version"],
-        role=row["role_name"],
-        password=key_ring.open(
-            Sealed(row["sealing_key_id"], row["sealed_password"]), row["role_name"]
-        ),
-    )
+    return None if row is None else home_of(row, key_ring)
