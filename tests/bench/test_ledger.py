@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
 from itertools import count
 from statistics import median
 
@@ -82,7 +83,7 @@ async def test_appending_beside_plain_inserts(ledger: Ledger) -> None:
         shapes = {(1, 1): 100, (64, 1): 10, (256, 1): 4, (1, 1000): 2, (1, 10_000): 1}
         table = Table("requests a call", "events each", "events/s", "of one insert", "of COPY")
         for (requests, events_each), calls in shapes.items():
-            rate = await _events_per_s(lambda r=requests, e=events_each: append_some(r, e), calls)
+            rate = await _events_per_s(partial(append_some, requests, events_each), calls)
             table.add_row(
                 str(requests),
                 str(events_each),

@@ -1,7 +1,8 @@
 """Logs: structlog, JSON lines unless a person watches at a terminal.
 
 Request and tenant ids are bound to the context, so every line of a request carries them. Values
-under names that could be secrets are blotted out, whoever logs them.
+under names that could be secrets are blotted out, whoever logs them, and tracebacks show no local
+variables: requests, and with them keys and amounts, are among those.
 """
 
 import logging
@@ -34,9 +35,12 @@ def configure_logs(service: str, level: str, form: str) -> None:
         _blot_secrets,
     ]
     if as_json:
-        # Without local variables: requests, and with them keys and amounts, are among those.
         shared.append(ExceptionRenderer(ExceptionDictTransformer(show_locals=False)))
-    renderer = structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer()
+    renderer = (
+        structlog.processors.JSONRenderer()
+        if as_json
+        else structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+    )
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         wrapper_class=structlog.make_filtering_bound_logger(level),
