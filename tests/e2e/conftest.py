@@ -15,7 +15,7 @@ def addresses(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Addresses]:
     if given is not None:
         yield given
         return
-    with private_stack(tmp_path_factory.mktemp("e2e")) as stack:
+    with private_stack(tmp_path_factory.mktemp("e2e"), durable=False) as stack:
         yield addresses_of(stack)
 
 

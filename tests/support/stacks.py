@@ -1,12 +1,17 @@
 """The running Freehold that a test asks: one that is given by its URLs, or a private one."""
 
+import asyncio
 import shutil
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import asyncpg
+
 from freehold_local.ports import LOOPBACK, remembered_ports
+from freehold_local.postgres import PrivatePostgres
 from freehold_local.stack import Stack
 
 
@@ -48,20 +53,38 @@ def addresses_of(stack: Stack) -> Addresses:
 
 @contextmanager
 def private_stack(
-    folder: Path, service_environment: Mapping[str, Mapping[str, str]] | None = None
+    folder: Path,
+    service_environment: Mapping[str, Mapping[str, str]] | None = None,
+    *,
+    durable: bool,
 ) -> Iterator[Stack]:
     """Have a Freehold of one's own for a while; only its logs outlive it, in `folder`.
 
     Args:
         folder: Where it keeps everything.
         service_environment: More settings for single services, by their names.
+        durable: Whether Postgres waits for the disk; where nothing crashes it need not.
     """
     # What the shell has set is about some other stack.
     stack = Stack(folder / "stack", {}, ports="free", service_environment=service_environment)
     try:
         stack.up()
+        if not durable:
+            url = PrivatePostgres(stack.state / "postgres").url
+            # In a thread of its own, away from the event loop of the tests.
+            with ThreadPoolExecutor(1) as executor:
+                executor.submit(asyncio.run, _no_longer_wait_for_the_disk(url)).result()
         yield stack
     finally:
         if (stack.state / "logs").is_dir():
             shutil.copytree(stack.state / "logs", folder / "logs")
         stack.discard()
+
+
+async def _no_longer_wait_for_the_disk(url: str) -> None:
+    connection = await asyncpg.connect(url, timeout=10, command_timeout=10)
+    try:
+        await connection.execute("ALTER SYSTEM SET fsync = off")
+        await connection.execute("SELECT pg_reload_conf()")
+    finally:
+        await connection.close(timeout=5)

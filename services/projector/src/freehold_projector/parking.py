@@ -62,7 +62,12 @@ async def redrive(url: str, *, limit: int | None, timeout_s: float) -> int:
             if delivery is None:
                 break
             if delivery.headers.get(_REDRIVE_HEADER) == run:
-                await delivery.reject(requeue=True)
+                # As a new message: RabbitMQ 4 drops one that was returned too often.
+                kept = {name: str(value) for name, value in delivery.headers.items()}
+                await channel.default_exchange.publish(
+                    copy_of(delivery, kept), PARKED_QUEUE, timeout=timeout_s
+                )
+                await delivery.ack()
                 break
             message = copy_of(delivery, {_REDRIVE_HEADER: run})
             await channel.default_exchange.publish(message, PROJECTOR_QUEUE, timeout=timeout_s)

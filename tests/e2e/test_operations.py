@@ -1,0 +1,276 @@
+"""What every service tells those who run it: health, metrics, documentation, request ids."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import jsonschema
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from referencing import Registry
+from referencing.jsonschema import DRAFT202012
+
+from support.clients import Document, Freehold, Tenant, created, event_body, found, problem
+
+HEALTH = {("get", path) for path in ("/healthz", "/readyz", "/metrics")}
+ROUTES = {
+    "tenant-manager": {
+        ("post", "/v1/tenants"),
+        ("get", "/v1/tenants"),
+        ("get", "/v1/tenants/{tenant_id}"),
+        ("post", "/v1/tenants/{tenant_id}/api-keys"),
+        ("get", "/v1/tenants/{tenant_id}/api-keys"),
+        ("delete", "/v1/tenants/{tenant_id}/api-keys/{key_id}"),
+        ("get", "/v1/regions"),
+    },
+    "ingest": {
+        ("post", "/v1/events"),
+        ("post", "/v1/events/batch"),
+        ("post", "/v1/events/{event_id}/reversal"),
+    },
+    "query": {
+        ("get", "/v1/accounts/{account_id}/balances"),
+        ("get", "/v1/accounts/{account_id}/balances/{currency}"),
+        ("get", "/v1/balances"),
+        ("get", "/v1/events"),
+        ("get", "/v1/events/{event_id}"),
+        ("get", "/v1/lag"),
+    },
+    "projector": set(),
+}
+# A stack that is reached by its URLs alone need not tell where its projector is.
+each_service = pytest.mark.parametrize(
+    "service",
+    [
+        "tenant-manager",
+        "ingest",
+        "query",
+        pytest.param("projector", marks=pytest.mark.local),
+    ],
+)
+
+
+@each_service
+async def test_a_service_is_alive_and_ready(freehold: Freehold, service: str) -> None:
+    url = address(freehold, service)
+    assert found(await freehold.ask("GET", f"{url}/healthz")) == {"status": "ok"}
+    ready = found(await freehold.ask("GET", f"{url}/readyz"))
+    assert ready["status"] == "ok"
+    assert ready["checks"]
+    assert all(ready["checks"].values())
+
+
+@each_service
+async def test_metrics_are_told_as_prometheus_reads_them(freehold: Freehold, service: str) -> None:
+    url = address(freehold, service)
+    await freehold.ask("GET", f"{url}/healthz")
+    answer = await freehold.ask("GET", f"{url}/metrics")
+    assert answer.headers["content-type"].startswith("text/plain")
+    families = {family.name: family for family in text_string_to_metric_families(answer.text)}
+    requests = families["freehold_http_request_seconds"]
+    assert any(
+        sample.labels.get("route") == "/healthz" and sample.labels["status"] == "200"
+        for sample in requests.samples
+    )
+    for name, family in families.items():
+        assert family.documentation or not name.startswith("freehold_"), name
+
+
+@each_service
+async def test_what_clients_invent_makes_no_series_of_its_own(
+    freehold: Freehold, service: str
+) -> None:
+    url = address(freehold, service)
+    problem(await freehold.ask("GET", f"{url}/invented/here"), "not-found")
+    problem(await freehold.ask("PROPFIND", f"{url}/v1/invented"), "not-found")
+    text = (await freehold.ask("GET", f"{url}/metrics")).text
+    assert "invented" not in text
+    assert "PROPFIND" not in text
+
+
+@each_service
+async def test_a_person_can_read_the_documentation(freehold: Freehold, service: str) -> None:
+    answer = await freehold.ask("GET", f"{address(freehold, service)}/docs")
+    assert answer.status_code == 200
+    assert answer.headers["content-type"].startswith("text/html")
+
+
+@each_service
+async def test_every_route_is_documented(freehold: Freehold, service: str) -> None:
+    document = await openapi(freehold, service)
+    documented = {(method, path) for method, path, _ in operations(document)}
+    assert documented == ROUTES[service] | HEALTH
+    for method, path, operation in operations(document):
+        place = f"{method} {path}"
+        assert operation["summary"], place
+        in_path = {
+            parameter["name"]
+            for parameter in operation.get("parameters", [])
+            if parameter["in"] == "path"
+        }
+        assert in_path == {part[1:-1] for part in path.split("/") if part.startswith("{")}, place
+        assert any(status.startswith("2") for status in operation["responses"]), place
+
+
+@each_service
+async def test_the_documentation_is_sound(freehold: Freehold, service: str) -> None:
+    document = await openapi(freehold, service)
+    assert document["openapi"].startswith("3.1")
+    assert document["info"]["title"]
+    assert document["info"]["version"] == "1"
+    ids = [operation["operationId"] for _, _, operation in operations(document)]
+    assert len(set(ids)) == len(ids)
+    resolver = Registry().with_resource("", DRAFT202012.create_resource(document)).resolver()
+    for reference in values_of(document, "$ref"):
+        resolver.lookup(reference)
+    for schema in document["components"]["schemas"].values():
+        jsonschema.Draft202012Validator.check_schema(schema)
+
+
+@each_service
+async def test_every_documented_example_is_a_valid_one(freehold: Freehold, service: str) -> None:
+    document = await openapi(freehold, service)
+    with_examples = {
+        name: schema["examples"]
+        for name, schema in document["components"]["schemas"].items()
+        if "examples" in schema
+    }
+    assert "ProblemDocument" in with_examples
+    for name, examples in with_examples.items():
+        for example in examples:
+            validate(document, {"$ref": f"#/components/schemas/{name}"}, example)
+
+
+@each_service
+async def test_every_body_that_is_asked_for_or_answered_has_an_example(
+    freehold: Freehold, service: str
+) -> None:
+    document = await openapi(freehold, service)
+    schemas = document["components"]["schemas"]
+    for method, path, operation in operations(document):
+        contents = [
+            operation.get("requestBody", {}),
+            *(response for response in operation["responses"].values()),
+        ]
+        for content in contents:
+            for media in content.get("content", {}).values():
+                name = media.get("schema", {}).get("$ref", "").rpartition("/")[2]
+                if path.startswith("/v1/"):
+                    assert schemas[name]["examples"], f"{method} {path}"
+
+
+async def test_answers_are_as_documented(freehold: Freehold, tenant: Tenant) -> None:
+    ingest = await openapi(freehold, "ingest")
+    query = await openapi(freehold, "query")
+    manager = await openapi(freehold, "tenant-manager")
+    one = await tenant.post("/events", event_body(external_id="a", metadata={"a": "b"}))
+    event = created(one)
+    batch = await tenant.post("/events/batch", {"events": [event_body()]})
+    reversal = await tenant.post(f"/events/{event['event_id']}/reversal")
+    answers: list[tuple[Document, str, str, httpx.Response]] = [
+        (ingest, "post", "/v1/events", one),
+        (ingest, "post", "/v1/events/batch", batch),
+        (ingest, "post", "/v1/events/{event_id}/reversal", reversal),
+    ]
+    await tenant.caught_up()
+    answers += [
+        (query, "get", f"/v1{template}", await tenant.get(path))
+        for template, path in (
+            ("/accounts/{account_id}/balances", "/accounts/cus_42/balances"),
+            ("/accounts/{account_id}/balances/{currency}", "/accounts/cus_42/balances/USD"),
+            ("/balances", "/balances"),
+            ("/events", "/events"),
+            ("/events/{event_id}", f"/events/{event['event_id']}"),
+            ("/lag", "/lag"),
+        )
+    ]
+    own = f"/tenants/{tenant.tenant_id}"
+    answers += [
+        (manager, "get", f"/v1{template}", await freehold.manage("GET", path))
+        for template, path in (
+            ("/tenants", "/tenants"),
+            ("/tenants/{tenant_id}", own),
+            ("/tenants/{tenant_id}/api-keys", f"{own}/api-keys"),
+            ("/regions", "/regions"),
+        )
+    ]
+    for document, method, path, answer in answers:
+        responses = document["paths"][path][method]["responses"]
+        media = responses[str(answer.status_code)]["content"]["application/json"]
+        validate(document, media["schema"], answer.json())
+    refused = await tenant.post("/events", event_body(amount_minor=0))
+    documented = ingest["paths"]["/v1/events"]["post"]["responses"]["4XX"]
+    media = documented["content"][refused.headers["content-type"]]
+    validate(ingest, media["schema"], refused.json())
+
+
+@each_service
+@pytest.mark.parametrize("path", ["/healthz", "/v1/nothing"])
+async def test_a_request_id_comes_back(freehold: Freehold, service: str, path: str) -> None:
+    url = f"{address(freehold, service)}{path}"
+    answer = await freehold.ask("GET", url, headers={"X-Request-Id": "a-B.c_1"})
+    assert answer.headers["x-request-id"] == "a-B.c_1"
+    made = {(await freehold.ask("GET", url)).headers["x-request-id"] for _ in range(3)}
+    assert len(made) == 3
+    for unusable in ("", "a b", "x" * 65, "\u00e9", 'quote"'):
+        answer = await freehold.ask("GET", url, headers={"X-Request-Id": unusable})
+        assert answer.headers["x-request-id"] != unusable
+
+
+async def test_a_refused_request_has_its_id_too(tenant: Tenant) -> None:
+    named = {"X-Request-Id": "mine"}
+    stranger = tenant.bearing("nobody")
+    for answer in (
+        await tenant.post("/events", b"{", headers=named),
+        await tenant.post("/events", event_body(amount_minor=0), headers=named),
+        await stranger.post("/events", event_body(), headers=named),
+        await tenant.get("/accounts/nobody/balances", headers=named),
+        await tenant.post("/events", b" " * (16 * 2**20 + 1), headers=named),
+    ):
+        assert answer.status_code >= 400
+        assert answer.headers.get_list("x-request-id") == ["mine"]
+
+
+@pytest.mark.parametrize("service", ["tenant-manager", "query"])
+async def test_a_body_that_no_route_could_want_is_too_large(
+    freehold: Freehold, service: str
+) -> None:
+    url = f"{address(freehold, service)}/v1/tenants"
+    body = b" " * 70_000
+    problem(await freehold.ask("POST", url, bearer="x", body=body), "body-too-large")
+
+
+def address(freehold: Freehold, service: str) -> str:
+    if service not in freehold.services:
+        pytest.skip(f"this stack does not tell where {service} is")
+    return freehold.services[service]
+
+
+async def openapi(freehold: Freehold, service: str) -> Document:
+    return found(await freehold.ask("GET", f"{address(freehold, service)}/openapi.json"))
+
+
+def operations(document: Document) -> Iterator[tuple[str, str, Document]]:
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            yield method, path, operation
+
+
+def values_of(document: Any, name: str) -> Iterator[Any]:
+    """Every value that stands under this name, anywhere in a document."""
+    if isinstance(document, dict):
+        for key, value in document.items():
+            if key == name:
+                yield value
+            yield from values_of(value, name)
+    elif isinstance(document, list):
+        for value in document:
+            yield from values_of(value, name)
+
+
+def validate(document: Document, schema: Document, instance: Any) -> None:
+    """Hold an instance to a schema whose references lead into an OpenAPI document."""
+    whole = {**schema, "components": document["components"]}
+    jsonschema.Draft202012Validator(whole, format_checker=jsonschema.FormatChecker()).validate(
+        instance
+    )

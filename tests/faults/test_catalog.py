@@ -1,0 +1,82 @@
+"""The catalog out of reach: whom the services know, they go on serving."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from support.clients import Freehold, Tenant, created, event_body, problem
+from support.machine import CATALOG_DATABASE, Machine
+from support.waiting import eventually
+
+SERVICES = ("ingest", "projector", "query")
+
+
+async def test_known_tenants_go_on_working_without_the_catalog(
+    machine: Machine, tenant: Tenant, other_tenant: Tenant
+) -> None:
+    acknowledged = [await tenant.append(metadata={"key": "before"})]
+    await tenant.caught_up()
+    unknown = await other_tenant.limited_to("ingest", "read")
+    async with without_catalog(machine):
+        for number in range(10):
+            acknowledged.append(await tenant.append(metadata={"key": f"during-{number}"}))
+            assert await tenant.balances("cus_42", consistency="strong") == {
+                "USD": 2000 * (number + 2)
+            }
+        assert (await tenant.caught_up())["head_seq"] == 11
+        # A key that was never seen cannot be looked up: its bearer is asked to come again.
+        problem(await unknown.post("/events", event_body()), "unavailable")
+        problem(await unknown.get("/lag"), "unavailable")
+    acknowledged.append(created(await tenant.post("/events", event_body(), key="after")))
+    assert (await unknown.append())["seq"] == 1
+    await machine.assert_whole(tenant, acknowledged)
+    await machine.assert_whole(other_tenant, [])
+
+
+async def test_a_key_revoked_while_nobody_could_hear_of_it_ends_with_the_outage(
+    machine: Machine, tenant: Tenant
+) -> None:
+    bearer = await tenant.limited_to("ingest", "read")
+    await bearer.append()
+    await bearer.lag()
+    key_id = bearer.api_key.split("_")[1]
+    async with without_catalog(machine):
+        keys = f"/tenants/{tenant.tenant_id}/api-keys"
+        answer = await machine.freehold.manage("DELETE", f"{keys}/{key_id}")
+        assert answer.status_code == 204
+
+    async def shut_out() -> bool:
+        written = await bearer.post("/events", {})
+        read = await bearer.get("/lag")
+        return written.status_code == read.status_code == 401
+
+    await eventually(shut_out, "the revoked key is refused", within_s=5)
+
+
+@asynccontextmanager
+async def without_catalog(machine: Machine) -> AsyncIterator[None]:
+    """Shut three services out of the catalog for a while; tenants' databases stay open."""
+    roles = ", ".join(f"freehold_{service}" for service in SERVICES)
+    async with machine.catalog() as superuser:
+        await superuser.execute(f"REVOKE CONNECT ON DATABASE {CATALOG_DATABASE} FROM {roles}")
+        try:
+            await superuser.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = $1 AND usename = ANY ($2::text [])",
+                CATALOG_DATABASE,
+                [f"freehold_{service}" for service in SERVICES],
+            )
+            await eventually_all(machine.freehold, 503)
+            yield
+        finally:
+            await superuser.execute(f"GRANT CONNECT ON DATABASE {CATALOG_DATABASE} TO {roles}")
+        await eventually_all(machine.freehold, 200)
+
+
+async def eventually_all(freehold: Freehold, status: int) -> None:
+    """Wait until every service that was shut out, or let in again, says so."""
+    for service in SERVICES:
+
+        async def said(url: str = f"{freehold.services[service]}/readyz") -> bool:
+            return (await freehold.ask("GET", url)).status_code == status
+
+        await eventually(said, f"{service} answers {status}")

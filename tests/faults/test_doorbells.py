@@ -1,0 +1,269 @@
+"""Doorbells doubled, disordered, forged or broken: at worst they are parked, never believed."""
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from uuid import uuid4
+
+import aio_pika
+import pytest
+from aio_pika.abc import AbstractChannel
+
+from freehold.contracts.messages import Appended, LedgerRange
+from freehold.messaging.topology import (
+    LEDGER_EXCHANGE,
+    PARKED_QUEUE,
+    appended_key,
+)
+from support.clients import Document, Tenant, event_body
+from support.machine import Machine
+from support.waiting import eventually
+
+REASON = "x-freehold-reason"
+
+
+async def test_doorbells_doubled_and_out_of_order_change_nothing(
+    machine: Machine, broker: AbstractChannel, tenant: Tenant
+) -> None:
+    events = (await tenant.append_batch([event_body(amount_minor=n) for n in range(1, 11)]))[
+        "events"
+    ]
+    await tenant.caught_up()
+    bells = [doorbell(tenant, event) for event in events]
+    for bell in [*reversed(bells), *bells, bells[0], bells[0]]:
+        await ring(broker, tenant, bell)
+    await everything_served(machine, broker)
+    assert await tenant.balances("cus_42") == {"USD": 55}
+    await machine.assert_whole(tenant, events)
+
+
+@pytest.mark.parametrize(
+    "forgery",
+    [
+        {"first_seq": 10**9, "last_seq": 10**12},
+        {"epoch": 1, "first_seq": 1, "last_seq": 1, "last_event_id": str(uuid4())},
+        {"epoch": 999},
+        {"first_seq": 3, "last_seq": 1},
+        {"head_hash": "0" * 64},
+    ],
+    ids=["far ahead", "unknown event", "another epoch", "backwards", "another hash"],
+)
+async def test_a_forged_doorbell_is_not_believed(
+    machine: Machine, broker: AbstractChannel, tenant: Tenant, forgery: Document
+) -> None:
+    event = await tenant.append(amount_minor=5)
+    await tenant.caught_up()
+    bell = doorbell(tenant, event)
+    bell["data"] |= forgery
+    await ring(broker, tenant, bell)
+    await everything_served(machine, broker)
+    assert await tenant.balances("cus_42") == {"USD": 5}
+    later = await tenant.append(amount_minor=6)
+    await machine.assert_whole(tenant, [event, later])
+    assert bell["id"] not in await parked(broker)
+
+
+async def test_a_doorbell_under_another_tenants_key_projects_whom_it_names(
+    machine: Machine, broker: AbstractChannel, tenant: Tenant, other_tenant: Tenant
+) -> None:
+    event = await tenant.append()
+    await ring(broker, other_tenant, doorbell(tenant, event))
+    await everything_served(machine, broker)
+    await machine.assert_whole(tenant, [event])
+    assert (await other_tenant.lag())["head_seq"] == 0
+
+
+NOBODY = "nobody-at-all"
+BROKEN: dict[str, tuple[bytes | Document, str]] = {
+    "not JSON": (b"{", "not a doorbell"),
+    "empty": (b"", "not a doorbell"),
+    "not text": (b"\xff\xfe", "not a doorbell"),
+    "no object": (b"[]", "not a doorbell"),
+    "no tenant": ({"subject": None}, "not a doorbell"),
+    "a tenant's id that cannot be": ({"subject": "../../etc"}, "not a doorbell"),
+    "another version": ({"type": "freehold.ledger.appended.v2"}, "not a doorbell"),
+    "a member too many": ({"amount_minor": 7}, "not a doorbell"),
+    "a tenant who is nobody": ({"subject": NOBODY}, NOBODY),
+}
+
+
+@pytest.mark.parametrize(("broken", "reason"), BROKEN.values(), ids=BROKEN)
+async def test_a_doorbell_that_cannot_be_served_is_parked_with_the_reason(
+    machine: Machine,
+    broker: AbstractChannel,
+    pestered: Tenant,
+    broken: bytes | Document,
+    reason: str,
+) -> None:
+    event = await pestered.append()
+    message_id = uuid4().hex
+    body = broken if isinstance(broken, bytes) else {**doorbell(pestered, event), **broken}
+    await ring(broker, pestered, body, message_id=message_id)
+
+    async def there() -> str | None:
+        return (await parked(broker)).get(message_id)
+
+    assert reason in await eventually(there, "the doorbell is parked")
+    # Nobody has to wait for it.
+    await machine.assert_whole(pestered, [event])
+
+
+async def test_a_tenant_in_trouble_is_parked_and_redriven_and_nobody_else_waits(
+    machine: Machine, broker: AbstractChannel, tenant: Tenant, other_tenant: Tenant
+) -> None:
+    hopeless = uuid4().hex
+    await ring(broker, tenant, b"{", message_id=hopeless)
+    async with machine.ledger(tenant) as ledger:
+        # A fault of the tenant's own, in their database.
+        await ledger.execute(
+            "ALTER TABLE account_balances ADD CONSTRAINT trouble CHECK (event_count < 0)"
+        )
+        event = await tenant.append()
+        theirs = await other_tenant.append()
+        await other_tenant.caught_up()
+
+        async def in_trouble() -> list[str]:
+            reasons = await parked(broker)
+            return [reason for reason in reasons.values() if "trouble" in reason]
+
+        (reason,) = await eventually(in_trouble, "the doorbell is parked")
+        assert "after 3 tries" in reason
+        assert (await tenant.lag())["events_behind"] == 1
+        await ledger.execute("ALTER TABLE account_balances DROP CONSTRAINT trouble")
+    waiting = await parked(broker)
+    assert hopeless in waiting
+    # It ends although what stays broken is parked again meanwhile.
+    assert await redrive(machine) == f"{len(waiting)} doorbells put back"
+    await machine.assert_whole(tenant, [event])
+    await machine.assert_whole(other_tenant, [theirs])
+
+    async def parked_again() -> bool:
+        left = await parked(broker)
+        return "not a doorbell" in left.get(hopeless, "") and "trouble" not in str(left)
+
+    await eventually(parked_again, "what cannot be mended is parked again")
+    assert await redrive(machine, "--limit", "1") == "1 doorbells put back"
+
+
+async def test_redriving_without_a_broker_says_so(machine: Machine) -> None:
+    nowhere = "amqp://nobody:nothing@127.0.0.1:1/"
+    status, said, complained = await run_redrive(machine, nowhere)
+    assert (status, said) == (1, "")
+    assert "the broker does not answer" in complained
+
+
+@pytest.fixture(scope="module")
+async def pestered(machine_at_large: Machine) -> Tenant:
+    """A tenant in whose name broken doorbells are rung."""
+    return await machine_at_large.new_tenant()
+
+
+@pytest.fixture
+async def broker(machine: Machine) -> AsyncIterator[AbstractChannel]:
+    """The broker as anybody reaches it who has its password."""
+    async with channel_of(machine) as channel:
+        yield channel
+
+
+@asynccontextmanager
+async def channel_of(machine: Machine) -> AsyncIterator[AbstractChannel]:
+    connection = await aio_pika.connect(machine.amqp_url, timeout=10)
+    async with connection:
+        yield await connection.channel()
+
+
+def doorbell(tenant: Tenant, event: Document) -> Document:
+    """The doorbell that ingest rings for an event."""
+    bell = Appended(
+        subject=tenant.tenant_id,
+        data=LedgerRange(
+            epoch=1,
+            first_seq=event["seq"],
+            last_seq=event["seq"],
+            last_event_id=event["event_id"],
+            head_hash=event["hash"],
+        ),
+    )
+    document: Document = json.loads(bell.model_dump_json())
+    return document
+
+
+async def ring(
+    broker: AbstractChannel,
+    tenant: Tenant,
+    bell: bytes | Document,
+    *,
+    message_id: str | None = None,
+) -> None:
+    exchange = await broker.get_exchange(LEDGER_EXCHANGE, ensure=False)
+    body = bell if isinstance(bell, bytes) else json.dumps(bell).encode()
+    message = aio_pika.Message(body, message_id=message_id or uuid4().hex)
+    await exchange.publish(message, appended_key(tenant.tenant_id), timeout=10)
+
+
+async def parked(broker: AbstractChannel) -> dict[str, str]:
+    """Look at what is parked, and leave it there: the reasons by message id."""
+    queue = await broker.get_queue(PARKED_QUEUE, ensure=False)
+    seen = []
+    while delivery := await queue.get(fail=False, timeout=10):
+        seen.append(delivery)
+    for delivery in seen:
+        # Put there anew: some brokers drop what is returned too often.
+        again = aio_pika.Message(
+            delivery.body,
+            message_id=delivery.message_id,
+            headers=delivery.headers,
+            delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
+        )
+        await broker.default_exchange.publish(again, PARKED_QUEUE, timeout=10)
+        await delivery.ack()
+    return {str(delivery.message_id): str(delivery.headers.get(REASON)) for delivery in seen}
+
+
+async def everything_served(machine: Machine, broker: AbstractChannel) -> None:
+    """Wait until what was rung before has been served.
+
+    The queue is in order, so one more doorbell that ends up parked tells of all before it; those
+    of a tenant that are served together are acknowledged right after.
+    """
+    last = uuid4().hex
+    exchange = await broker.get_exchange(LEDGER_EXCHANGE, ensure=False)
+    await exchange.publish(aio_pika.Message(b"", message_id=last), appended_key(NOBODY), timeout=10)
+
+    async def there() -> bool:
+        return last in await parked(broker)
+
+    await eventually(there, "the last doorbell is parked")
+
+
+async def redrive(machine: Machine, *arguments: str) -> str:
+    """Run the operator's command, and give what it says."""
+    status, said, complained = await run_redrive(machine, machine.amqp_url, *arguments)
+    assert status == 0, complained
+    return said.strip()
+
+
+async def run_redrive(machine: Machine, amqp_url: str, *arguments: str) -> tuple[int, str, str]:
+    """Run the operator's command; give its exit code, what it says, and what it complains of."""
+    environment = {
+        "PATH": os.environ["PATH"],
+        "FREEHOLD_AMQP_URL": amqp_url,
+        "FREEHOLD_CATALOG_DSN": machine.stack.env()["FREEHOLD_CATALOG_DSN"],
+        "FREEHOLD_CREDENTIAL_KEYS": machine.stack.credential_keys,
+    }
+    process = await asyncio.create_subprocess_exec(
+        Path(sys.executable).with_name("freehold-projector"),
+        "redrive",
+        *arguments,
+        env=environment,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    async with asyncio.timeout(60):
+        said, complained = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, said.decode(), complained.decode()

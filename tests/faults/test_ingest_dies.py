@@ -1,0 +1,118 @@
+"""Ingest killed, or told to stop: what it acknowledged stays, what it committed is announced."""
+
+import asyncio
+import signal
+from functools import partial
+
+import httpx
+import pytest
+
+from support.clients import Tenant, created, event_body
+from support.load import load_on
+from support.machine import Machine, waiting_for_a_lock
+from support.waiting import eventually
+
+
+async def test_an_append_that_commits_as_ingest_dies_is_announced_by_its_successor(
+    machine: Machine, tenant: Tenant
+) -> None:
+    first = await tenant.append(metadata={"key": "first"})
+    await tenant.caught_up()
+    body = event_body(amount_minor=7, metadata={"key": "second"})
+    async with machine.ledger(tenant) as watching:
+        async with machine.ledger(tenant) as blocking, blocking.transaction():
+            # The append waits in the database for the writer lock; ingest is frozen meanwhile, so
+            # that nobody is there to announce the append when it commits.
+            await blocking.execute("SELECT FROM ledger_head FOR UPDATE")
+            sending = asyncio.create_task(tenant.post("/events", body, key="second"))
+            await eventually(partial(waiting_for_a_lock, watching), "the append waits")
+            await machine.send("ingest", signal.SIGSTOP)
+
+        async def committed() -> bool:
+            return bool(await watching.fetchval("SELECT last_seq = 2 FROM ledger_head"))
+
+        await eventually(committed, "the append commits")
+    await machine.replace("ingest", signal.SIGKILL)
+    with pytest.raises(httpx.TransportError):
+        await sending
+    # The client was told nothing. Nothing is appended meanwhile, and still the state follows.
+    assert (await tenant.caught_up())["head_seq"] == 2
+    assert await tenant.balances("cus_42") == {"USD": 2007}
+    again = await tenant.post("/events", body, key="second")
+    assert again.headers["idempotency-replayed"] == "true"
+    await machine.assert_whole(tenant, [first, created(again)])
+
+
+async def test_events_accepted_without_a_broker_survive_their_ingest(
+    machine: Machine, tenant: Tenant, other_tenant: Tenant
+) -> None:
+    tenants = (tenant, other_tenant)
+    before = [await each.append(metadata={"key": "before"}) for each in tenants]
+    for each in tenants:
+        await each.caught_up()
+    async with machine.without("rabbitmq"):
+        unannounced = [await each.append(metadata={"key": "unannounced"}) for each in tenants]
+        await machine.replace("ingest", signal.SIGKILL)
+        for each in tenants:
+            assert (await each.lag())["events_behind"] == 1
+    for each, *events in zip(tenants, before, unannounced, strict=True):
+        await machine.assert_whole(each, events)
+
+
+async def test_ingest_killed_under_load_loses_and_doubles_nothing(
+    machine: Machine, tenant: Tenant, other_tenant: Tenant
+) -> None:
+    async with load_on([tenant, other_tenant]) as load:
+        for _ in range(2):
+            await load.more(40)
+            await machine.replace("ingest", signal.SIGKILL)
+        await load.more(40)
+    assert load.refusals
+    for each in (tenant, other_tenant):
+        await machine.assert_whole(each, load.acknowledged[each.tenant_id])
+
+
+async def test_ingest_told_to_stop_answers_the_request_it_has_begun(
+    machine: Machine, tenant: Tenant
+) -> None:
+    first = await tenant.append()
+    before = await machine.pid("ingest")
+    async with machine.ledger(tenant) as watching:
+        async with machine.ledger(tenant) as blocking, blocking.transaction():
+            await blocking.execute("SELECT FROM ledger_head FOR UPDATE")
+            sending = asyncio.create_task(tenant.post("/events", event_body()))
+            await eventually(partial(waiting_for_a_lock, watching), "the append waits")
+            await machine.send("ingest", signal.SIGTERM)
+
+            async def closed() -> bool:
+                url = f"{machine.freehold.addresses.ingest}/healthz"
+                try:
+                    await machine.freehold.ask("GET", url)
+                except httpx.TransportError:
+                    return True
+                return False
+
+            await eventually(closed, "ingest takes no more requests")
+            assert await machine.pid("ingest") == before
+        second = created(await sending)
+    await machine.wait_until_ready("ingest")
+    await machine.assert_whole(tenant, [first, second])
+
+
+async def test_ingest_told_to_stop_finishes_and_announces_what_it_took(
+    machine: Machine, tenant: Tenant, other_tenant: Tenant
+) -> None:
+    async with load_on([tenant, other_tenant]) as load:
+        await load.more(40)
+        await machine.replace("ingest", signal.SIGTERM)
+        await load.more(40)
+    # Whoever was answered nothing met a closed door, never a broken promise.
+    assert "ReadTimeout" not in load.refusals
+    for each in (tenant, other_tenant):
+        await machine.assert_whole(each, load.acknowledged[each.tenant_id])
+
+    async def alone() -> bool:
+        async with machine.catalog() as catalog:
+            return bool(await catalog.fetchval("SELECT count(*) = 1 FROM ingest_instances"))
+
+    await eventually(alone, "the one that stopped has left nothing for others to take over")

@@ -1,0 +1,62 @@
+"""More work than can be done: refused within the deadline, and done when asked for again."""
+
+import asyncio
+import time
+from functools import partial
+
+from support.clients import Tenant, created, event_body, found, problem
+from support.machine import Machine, waiting_for_a_lock
+from support.waiting import eventually
+
+# As the stack of these tests is set up.
+DEADLINE_S = 4
+WAITING_EVENTS_MAX = 200
+# The deadline, and what a busy machine may take on top to say so.
+ANSWERED_WITHIN_S = DEADLINE_S + 4
+
+
+async def test_what_cannot_be_done_in_time_is_refused_within_it(
+    machine: Machine, tenant: Tenant, other_tenant: Tenant
+) -> None:
+    async def timed(key: str, events: int) -> float:
+        started = time.monotonic()
+        answer = await tenant.post("/events/batch", batch(key, events), key=key)
+        problem(answer, "overloaded")
+        return time.monotonic() - started
+
+    await other_tenant.append()
+    async with (
+        machine.ledger(tenant) as watching,
+        machine.ledger(tenant) as blocking,
+        blocking.transaction(),
+    ):
+        # Somebody has the tenant's writer lock and does not let go.
+        await blocking.execute("SELECT FROM ledger_head FOR UPDATE")
+        working = asyncio.create_task(timed("working", 1))
+        await eventually(partial(waiting_for_a_lock, watching), "an append waits")
+        # Whichever comes second does not even fit into the queue, and is refused at once.
+        queuing = {asyncio.create_task(timed(key, WAITING_EVENTS_MAX)) for key in ("one", "other")}
+        (refused,), queuing = await asyncio.wait(queuing, return_when=asyncio.FIRST_COMPLETED)
+        assert not working.done()
+        assert await refused < DEADLINE_S
+        # Another tenant is none the wiser.
+        started = time.monotonic()
+        await other_tenant.append()
+        assert time.monotonic() - started < DEADLINE_S
+        for late in (working, *queuing):
+            assert await late < ANSWERED_WITHIN_S
+    acknowledged = []
+    for key, events in (("working", 1), ("one", WAITING_EVENTS_MAX), ("other", WAITING_EVENTS_MAX)):
+        answer = await tenant.post("/events/batch", batch(key, events), key=key)
+        acknowledged += created(answer)["events"]
+    assert len(acknowledged) == 2 * WAITING_EVENTS_MAX + 1
+    await machine.assert_whole(tenant, acknowledged)
+    found(await other_tenant.get("/lag"))
+
+
+def batch(key: str, events: int) -> dict[str, object]:
+    return {
+        "events": [
+            event_body(metadata={"key": key, "place": str(place)}) for place in range(events)
+        ]
+    }

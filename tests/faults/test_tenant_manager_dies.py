@@ -1,0 +1,77 @@
+"""Tenant-manager killed over its work: a tenant is there whole, or can be asked for again."""
+
+import asyncio
+import signal
+from typing import Any
+
+import httpx
+
+from support.clients import Document, Freehold, Tenant, tenant_body
+from support.machine import Machine
+from support.waiting import eventually
+
+ROUNDS = 3
+AT_ONCE = 3
+
+
+async def test_tenants_whose_making_was_cut_short_are_made_when_asked_for_again(
+    machine: Machine,
+) -> None:
+    wanted: list[Document] = []
+    for _ in range(ROUNDS):
+        asked = [tenant_body() for _ in range(AT_ONCE)]
+        wanted += asked
+        async with asyncio.TaskGroup() as group:
+            for body in asked:
+                group.create_task(ask_once(machine.freehold, body))
+            await until_one_is_in_the_making(machine)
+            await machine.replace("tenant-manager", signal.SIGKILL)
+
+    for body in wanted:
+        answer = await machine.freehold.manage("POST", "/tenants", body)
+        assert answer.status_code in {200, 201}, answer.text
+        # Whoever was never told their first key is given another.
+        bearer = Tenant(machine.freehold, body["tenant_id"], answer.json().get("api_key", ""))
+        if answer.status_code == 200:
+            bearer = await bearer.limited_to("ingest", "read")
+        event = await bearer.append()
+        assert event["seq"] == 1
+        assert (await bearer.caught_up())["head_seq"] == 1
+
+    assert await leftovers(machine) == []
+
+
+async def ask_once(freehold: Freehold, body: Document) -> None:
+    try:
+        answer = await freehold.manage("POST", "/tenants", body)
+    except httpx.TransportError:
+        return
+    assert answer.status_code in {201, 503}, answer.text
+
+
+async def until_one_is_in_the_making(machine: Machine) -> None:
+    async with machine.catalog() as catalog:
+
+        async def begun() -> bool:
+            return bool(
+                await catalog.fetchval(
+                    "SELECT EXISTS (SELECT FROM tenants WHERE status = 'provisioning')"
+                )
+            )
+
+        await eventually(begun, "a tenant is in the making", every_s=0.005)
+
+
+async def leftovers(machine: Machine) -> list[Any]:
+    """Databases and roles that belong to no tenant, and tenants that are not whole."""
+    async with machine.catalog() as catalog:
+        rows = await catalog.fetch(
+            "SELECT datname AS left_over FROM pg_database"
+            " WHERE datname ~ '^fh_' AND datname NOT IN (SELECT database_name FROM tenants)"
+            " UNION ALL SELECT rolname FROM pg_roles"
+            " WHERE rolname ~ '^fh_'"
+            " AND regexp_replace(rolname, '_[a-z]+$', '')"
+            " NOT IN (SELECT database_name FROM tenants)"
+            " UNION ALL SELECT tenant_id FROM tenants WHERE status <> 'active'"
+        )
+    return [row["left_over"] for row in rows]
