@@ -52,6 +52,7 @@ class Appender:
             Problem: overloaded or unavailable. Whether it was written is then unknown; the same
                 request may be sent again.
         """
+        await self._marks.ensure(home.tenant_id)
         return await self._lanes.submit(home, request, len(request.additions))
 
     async def drain(self) -> None:
@@ -61,7 +62,6 @@ class Appender:
     async def _work(
         self, home: Home, requests: Sequence[AppendRequest]
     ) -> Sequence[Answer | BaseException]:
-        await self._marks.ensure(home.tenant_id)
         APPEND_REQUESTS.observe(len(requests))
         try:
             return await self._call(home, requests)

@@ -7,6 +7,7 @@ from uuid import UUID
 from fastapi import APIRouter, Request, Response
 
 from freehold.contracts.events import AppendedBatch, LedgerEvent, NewBatch, NewEvent, NewReversal
+from freehold.contracts.fields import read_event_id
 from freehold.contracts.problems import (
     IDEMPOTENCY_KEY_INVALID,
     IDEMPOTENCY_KEY_MISSING,
@@ -115,10 +116,10 @@ def idempotency_key(request: Request) -> str:
 
 
 def _event_id(text: str) -> UUID:
-    try:
-        return UUID(text)
-    except ValueError:
-        raise Problem(NOT_FOUND, "there is no such event") from None
+    event_id = read_event_id(text)
+    if event_id is None:
+        raise Problem(NOT_FOUND, "there is no such event")
+    return event_id
 
 
 def _prefers_minimal(request: Request) -> bool:

@@ -1,12 +1,11 @@
 """The routes of the ledger itself: its events, one event, and how far the state is behind it."""
 
-from uuid import UUID
-
 import orjson
 from fastapi import APIRouter, Request, Response
 
 from freehold.contracts.balances import Lag
 from freehold.contracts.events import EventPage, LedgerEvent
+from freehold.contracts.fields import read_event_id
 from freehold.contracts.problems import NOT_FOUND, Problem
 from freehold.ledger.rendering import event_document, event_json, page_json
 from freehold.security.api_keys import Scope
@@ -61,7 +60,7 @@ def event_routes(directory: Directory, reads: Reads) -> APIRouter:
     async def event(request: Request) -> Response:
         home = await reader(request, Scope.READ, Scope.AUDIT)
         read_query(NoQuery, request)
-        event_id = _uuid(request.path_params["event_id"])
+        event_id = read_event_id(request.path_params["event_id"])
         row = None if event_id is None else await reads.event(home, event_id)
         if row is None:
             raise Problem(NOT_FOUND, "there is no such event")
@@ -87,12 +86,3 @@ def event_routes(directory: Directory, reads: Reads) -> APIRouter:
         return json_response(orjson.dumps(document), headers=CACHING)
 
     return router
-
-
-def _uuid(text: str) -> UUID | None:
-    try:
-        found = UUID(text)
-    except ValueError:
-        return None
-    # UUID() also reads braces, urn: and missing hyphens; one event has one address.
-    return found if str(found) == text.lower() else None

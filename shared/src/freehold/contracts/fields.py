@@ -3,6 +3,7 @@
 import re
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
+from uuid import UUID
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 
@@ -84,3 +85,13 @@ MetadataValue = Annotated[
     str, StringConstraints(max_length=500), AfterValidator(no_control_characters)
 ]
 Metadata = Annotated[dict[MetadataKey, MetadataValue], Field(max_length=50)]
+
+
+def read_event_id(text: str) -> UUID | None:
+    """Read an event's id out of a path; None where it is none in the form we write (RFC 9562)."""
+    try:
+        found = UUID(text)
+    except ValueError:
+        return None
+    # UUID() also reads braces, urn: and missing hyphens; one event has one address.
+    return found if str(found) == text.lower() else None

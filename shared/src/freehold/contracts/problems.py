@@ -36,9 +36,6 @@ UNAUTHORIZED = ProblemType("unauthorized", 401, "The request carries no valid cr
 MISSING_SCOPE = ProblemType("missing-scope", 403, "The key does not have the scope")
 NOT_FOUND = ProblemType("not-found", 404, "There is no such thing")
 METHOD_NOT_ALLOWED = ProblemType("method-not-allowed", 405, "The method is not allowed here")
-IDEMPOTENCY_KEY_IN_USE = ProblemType(
-    "idempotency-key-in-use", 409, "A request with this key is still being worked on"
-)
 DUPLICATE_EXTERNAL_ID = ProblemType(
     "duplicate-external-id", 409, "An event with this external_id exists"
 )

@@ -73,6 +73,7 @@ def new_application(
         title=title,
         description=description,
         version="1",
+        redirect_slashes=False,
         lifespan=lifespan,
         responses={"4XX": _PROBLEM_RESPONSE, "5XX": _PROBLEM_RESPONSE},
     )
