@@ -61,7 +61,7 @@ def script_text(
         "#!/bin/sh",
         f"# {what} Written anew at each start; changes made here are lost.",
         *(f"export {name}={shlex.quote(value)}" for name, value in exports.items()),
-        f"exec {shlex.join(str(part) for part in command)}",
+        f'exec {shlex.join(str(part) for part in command)} "$@"',
     ]
     return "\n".join(lines) + "\n"
 

@@ -66,11 +66,13 @@ class Announcer:
             async with asyncio.timeout(timeout_s):
                 await self._settled.wait()
         except TimeoutError:
-            _log.warning("left unannounced for the relay", tenants=len(self._pending))
+            _log.warning("left unannounced for the relay")
+        # Asked before the workers end, for they give up what they are ringing.
+        announced = self._settled.is_set()
         for worker in self._workers:
             worker.cancel()
         await asyncio.gather(*self._workers, return_exceptions=True)
-        return not self._pending and not self._ringing
+        return announced
 
     def announce(self, tenant_id: str, growth: Growth) -> None:
         """Have a doorbell rung for this growth."""
@@ -94,6 +96,10 @@ class Announcer:
             self._ringing[tenant_id] = self._ringing.get(tenant_id, 0) + 1
             try:
                 await self._ring(tenant_id, growth)
+            except Exception:  # noqa: BLE001 (no fault may end a worker or lose a growth)
+                _log.exception("doorbell failed", tenant_id=tenant_id)
+                self.announce(tenant_id, growth)
+                await asyncio.sleep(_RETRY_S)
             finally:
                 self._ringing[tenant_id] -= 1
                 if not self._ringing[tenant_id]:

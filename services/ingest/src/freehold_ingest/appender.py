@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import asyncpg
 
+from freehold.contracts.problems import Problem
 from freehold.ledger import client as ledger
 from freehold.ledger.client import Answer, AppendRequest, Outcome
 from freehold.service.metrics import LEDGER_CALL_SECONDS
@@ -19,6 +20,7 @@ from freehold.tenancy.lanes import Lanes
 from freehold_ingest.announcer import Announcer, Growth
 from freehold_ingest.marks import Marks
 from freehold_ingest.metrics import APPEND_REQUESTS, EVENTS_APPENDED, REQUEST_OUTCOMES
+from freehold_ingest.relay import Relay
 from freehold_ingest.settings import Settings
 
 _APPEND_SECONDS = LEDGER_CALL_SECONDS.labels("append")
@@ -34,10 +36,12 @@ class Appender:
         connections: TenantConnections,
         marks: Marks,
         announcer: Announcer,
+        relay: Relay,
     ) -> None:
         self._connections = connections
         self._marks = marks
         self._announcer = announcer
+        self._relay = relay
         self._lanes: Lanes[AppendRequest, Answer] = Lanes(
             self._work,
             in_flight=asyncio.Semaphore(settings.transactions_in_flight_max),
@@ -71,9 +75,14 @@ class Appender:
             return [(await self._work(home, [request]))[0] for request in requests]
 
     async def _call(self, home: Home, requests: Sequence[AppendRequest]) -> list[Answer]:
-        with _APPEND_SECONDS.time(), database_failures():
-            async with self._connections.use(home) as connection:
-                answers = await ledger.append(connection, requests)
+        try:
+            with _APPEND_SECONDS.time(), database_failures():
+                async with self._connections.use(home) as connection:
+                    answers = await ledger.append(connection, requests)
+        except Problem:
+            # It may have been written all the same, and nobody else would announce that.
+            self._relay.look_at(home.tenant_id)
+            raise
         self._announce(home, answers)
         return answers
 
@@ -84,6 +93,8 @@ class Appender:
             _OUTCOMES[answer.outcome].inc()
             if answer.outcome is Outcome.CREATED:
                 created += len(answer.events)
+            # A replay too: the first answer may have been lost before it was announced.
+            if answer.events:
                 if first is None or answer.events[0]["seq"] < first["seq"]:
                     first = answer.events[0]
                 if last is None or answer.events[-1]["seq"] > last["seq"]:

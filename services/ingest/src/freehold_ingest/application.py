@@ -37,9 +37,11 @@ def make_application(settings: Settings) -> FastAPI:
     broker = Broker(settings.amqp_url.get_secret_value(), name=_NAME, timeout_s=5.0)
     marks = Marks(catalog, idle_s=settings.idle_mark_s, dead_after_s=settings.dead_after_s)
     announcer = Announcer(broker)
-    appender = Appender(settings, connections, marks, announcer)
     relay = Relay(marks, announcer, directory, connections)
-    beating = Periodic("relay", relay.beat, pause_s=settings.heartbeat_s)
+    # Two of them: looking at a slow ledger must not delay the heartbeat.
+    beating = Periodic("heartbeat", relay.beat, pause_s=settings.heartbeat_s)
+    relaying = Periodic("relay", relay.look_around, pause_s=settings.heartbeat_s)
+    appender = Appender(settings, connections, marks, announcer, relay)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -47,12 +49,14 @@ def make_application(settings: Settings) -> FastAPI:
         await broker.open()
         await announcer.open()
         await beating.open()
+        await relaying.open()
         yield
         # What was accepted is finished first, then announced; then the process leaves the relay.
         await appender.drain()
+        await relaying.close()
         announced = await announcer.close(settings.shutdown_timeout_s / 3)
         await beating.close()
-        if announced:
+        if announced and relay.settled:
             with suppress(Problem):
                 await marks.resign()
         await broker.close()

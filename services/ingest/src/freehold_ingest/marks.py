@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from uuid import UUID, uuid4
 
+import asyncpg
 import structlog
 
 from freehold.contracts.problems import Problem
@@ -50,8 +51,8 @@ class Marks:
         try:
             async with asyncio.timeout(_WAIT_S):
                 await self.write()
-        except (Problem, TimeoutError):
-            _log.warning("catalog down: appending without a mark", tenant_id=tenant_id)
+        except (Problem, TimeoutError, asyncpg.PostgresError) as error:
+            _log.warning("appending without a mark", tenant_id=tenant_id, fault=repr(error))
 
     async def write(self) -> None:
         """Write the marks that are due, of all tenants waiting, in one statement."""
@@ -59,19 +60,15 @@ class Marks:
             tenants = list(self._unwritten)
             if not tenants:
                 return
-            await self._catalog.execute(
-                _QUERIES["mark"],
-                self._instance_id,
-                tenants,
-            )
+            row = await self._catalog.fetchrow(_QUERIES["mark"], self._instance_id, tenants)
             self._unwritten.difference_update(tenants)
+            if row is not None and row["anew"]:
+                # Others took this process for dead, and its marks with it: all are due again.
+                self._unwritten.update(self._used_at.keys() - set(tenants))
 
     async def beat(self) -> None:
         """Say that this process lives; mark anew where it was taken for dead."""
-        row = await self._catalog.fetchrow(
-            _QUERIES["beat"],
-            self._instance_id,
-        )
+        row = await self._catalog.fetchrow(_QUERIES["beat"], self._instance_id)
         if row is not None and row["anew"]:
             self._unwritten.update(self._used_at)
         await self.write()

@@ -1,20 +1,26 @@
 -- Queries of the catalog by ingest's relay (see marks.py).
 
 -- name: mark
--- $1 this instance, $2 the tenants it is about to append for.
+-- $1 this instance, $2 the tenants it is about to append for; tells whether it had been forgotten.
 WITH me AS (
-    INSERT INTO ingest_instances (instance_id) VALUES ($1)
+    INSERT INTO ingest_instances AS i (instance_id) VALUES ($1)
     ON CONFLICT (instance_id) DO UPDATE SET seen_at = now()
-    RETURNING instance_id
+    RETURNING
+        i.instance_id,
+        (i.xmax = 0) AS anew
+),
+
+marked AS (
+    INSERT INTO announcement_marks (instance_id, tenant_id)
+    SELECT
+        me.instance_id,
+        wanted.tenant_id
+    FROM me
+    CROSS JOIN unnest($2::text[]) AS wanted (tenant_id)
+    ON CONFLICT DO NOTHING
 )
 
-INSERT INTO announcement_marks (instance_id, tenant_id)
-SELECT
-    me.instance_id,
-    wanted.tenant_id
-FROM me
-CROSS JOIN unnest($2::text[]) AS wanted (tenant_id)
-ON CONFLICT DO NOTHING;
+SELECT me.anew FROM me;
 
 -- name: beat
 -- $1 this instance; tells whether it had been taken for dead.

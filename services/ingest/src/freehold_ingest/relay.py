@@ -1,12 +1,12 @@
 """The relay: announces what a dead ingest process committed and did not announce.
 
-The ledger is its own outbox. A dead process's marks name the few tenants worth a look; each
-ledger's head is read and announced, which is harmless where nothing was missing.
+The ledger is its own outbox. A dead process's marks name the few tenants worth a look, and so does
+an append whose answer was lost; each ledger's head is read and announced, which is harmless where
+nothing was missing.
 """
 
 import structlog
 
-from freehold.contracts.problems import Problem
 from freehold.ledger import client as ledger
 from freehold.tenancy.connections import TenantConnections
 from freehold.tenancy.directory import Directory
@@ -16,11 +16,11 @@ from freehold_ingest.marks import Marks
 from freehold_ingest.metrics import RELAYED
 
 _log = structlog.get_logger(__name__)
-_LOOKS_PER_BEAT_MAX = 100
+_LOOKS_MAX = 100
 
 
 class Relay:
-    """Beats, adopts, announces; a bounded amount of work a beat."""
+    """Finds tenants with growth that may be unannounced, and announces their ledgers' heads."""
 
     def __init__(
         self,
@@ -34,38 +34,62 @@ class Relay:
         self._directory = directory
         self._connections = connections
         self._to_look_at: dict[str, None] = {}
+        self._adopting = False
+
+    @property
+    def settled(self) -> bool:
+        """Whether no tenant is left to look at."""
+        return not self._to_look_at and not self._adopting
+
+    def look_at(self, tenant_id: str) -> None:
+        """Have a ledger looked at: an append of this process was not answered for."""
+        self._to_look_at[tenant_id] = None
 
     async def beat(self) -> bool:
-        """Do one round; answers whether more is waiting for the next.
+        """Say that this process lives, and let go of idle tenants' marks.
 
         Raises:
             Problem: unavailable, where the catalog does not answer.
         """
         await self._marks.beat()
-        adopted = await self._marks.adopt()
-        if adopted:
-            _log.info("took over from a dead ingest process", tenants=len(adopted))
-            self._to_look_at.update(dict.fromkeys(adopted))
-        for tenant_id in list(self._to_look_at)[:_LOOKS_PER_BEAT_MAX]:
-            if await self._look(tenant_id):
-                del self._to_look_at[tenant_id]
         await self._marks.remove_idle(self._busy)
         return False
+
+    async def look_around(self) -> bool:
+        """Take over from a dead process and look at ledgers; answers whether there was one.
+
+        Raises:
+            Problem: unavailable, where the catalog does not answer.
+        """
+        # Stays set where this is cut short: then who knows what was taken over.
+        self._adopting = True
+        adopted = await self._marks.adopt()
+        for tenant_id in adopted:
+            self.look_at(tenant_id)
+        self._adopting = False
+        if adopted:
+            _log.info("took over from a dead ingest process", tenants=len(adopted))
+        for tenant_id in list(self._to_look_at)[:_LOOKS_MAX]:
+            # Whoever cannot be looked at now stands last in the next round.
+            del self._to_look_at[tenant_id]
+            if not await self._look(tenant_id):
+                self.look_at(tenant_id)
+        return bool(adopted)
 
     def _busy(self, tenant_id: str) -> bool:
         return tenant_id in self._to_look_at or self._announcer.busy(tenant_id)
 
     async def _look(self, tenant_id: str) -> bool:
         """Announce a ledger's head; say whether that is settled."""
-        home = await self._directory.home(tenant_id)
-        if home is None:
-            return True
         try:
+            home = await self._directory.home(tenant_id)
+            if home is None:
+                return True
             with database_failures():
                 async with self._connections.use(home) as connection:
                     head = await ledger.head(connection)
-        except Problem:
-            _log.warning("relay could not read a ledger; it will try again", tenant_id=tenant_id)
+        except Exception as error:  # noqa: BLE001 (one tenant's fault must not keep others waiting)
+            _log.warning("could not look at a ledger", tenant_id=tenant_id, fault=repr(error))
             return False
         if head.seq:
             RELAYED.inc()

@@ -16,7 +16,7 @@ from freehold.contracts.problems import (
 )
 from freehold.ledger.client import AppendRequest, Reversal, fingerprint
 from freehold.security.api_keys import Scope
-from freehold.service.authentication import authenticate
+from freehold.service.authentication import authenticate, sole_authorization
 from freehold.service.bodies import field_errors, json_body, parse
 from freehold.tenancy.directory import Directory
 from freehold.tenancy.homes import Home
@@ -46,8 +46,12 @@ def routes(directory: Directory, appender: Appender) -> APIRouter:
     router = APIRouter(prefix="/v1", tags=["events"])
 
     async def caller(request: Request) -> Home:
-        authorization = request.headers.get("authorization")
-        return (await authenticate(directory, authorization, Scope.INGEST)).home
+        home = (await authenticate(directory, sole_authorization(request), Scope.INGEST)).home
+        if request.query_params:
+            raise field_errors(
+                (f"/{name}", "this route takes no parameters") for name in request.query_params
+            )
+        return home
 
     @router.post(
         "/events",
@@ -107,9 +111,12 @@ def idempotency_key(request: Request) -> str:
     Raises:
         Problem: idempotency-key-missing, idempotency-key-invalid.
     """
-    key = request.headers.get("idempotency-key", "").strip()
+    keys = request.headers.getlist("idempotency-key")
+    key = keys[0].strip() if keys else ""
     if not key:
         raise Problem(IDEMPOTENCY_KEY_MISSING, "send an Idempotency-Key header")
+    if len(keys) > 1:
+        raise Problem(IDEMPOTENCY_KEY_INVALID, "send one Idempotency-Key header, not several")
     if not _KEY.fullmatch(key):
         raise Problem(IDEMPOTENCY_KEY_INVALID, "a key has 1 to 255 printable ASCII characters")
     return key
@@ -123,8 +130,13 @@ def _event_id(text: str) -> UUID:
 
 
 def _prefers_minimal(request: Request) -> bool:
+    """Whether the client asks for a short answer (RFC 7240, section 4.2)."""
     preferences = ",".join(request.headers.getlist("prefer")).split(",")
-    return any(preference.strip().lower() == "return=minimal" for preference in preferences)
+    for preference in preferences:
+        name, _, value = preference.partition(";")[0].partition("=")
+        if name.strip().lower() == "return" and value.strip().strip('"').lower() == "minimal":
+            return True
+    return False
 
 
 def _refuse_repeated_external_ids(events: list[NewEvent]) -> None:

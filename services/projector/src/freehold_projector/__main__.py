@@ -1,25 +1,32 @@
-"""The projector process, and its one command: redrive."""
+"""The projector process, and its commands: redrive and rebuild."""
 
 import argparse
 import asyncio
 import sys
 
+from freehold.contracts.problems import Problem
 from freehold.messaging.broker import LOST
 from freehold.service.logs import configure_logs
 from freehold.service.server import serve
 from freehold_projector.application import make_application
+from freehold_projector.catching_up import UnknownTenantError
 from freehold_projector.parking import redrive
+from freehold_projector.rebuilding import rebuild
 from freehold_projector.settings import Settings
 
 
 def main() -> None:
-    """Serve until told to stop; or put parked doorbells back."""
+    """Serve until told to stop, or do what the command says."""
     arguments = _arguments()
     settings = Settings.from_environment()
     configure_logs("projector", settings.log_level, settings.log_format)
-    if arguments.command == "redrive":
-        sys.exit(_redrive(settings, arguments.limit))
-    serve(make_application(settings), settings)
+    match arguments.command:
+        case "redrive":
+            sys.exit(_redrive(settings, arguments.limit))
+        case "rebuild":
+            sys.exit(_rebuild(settings, arguments.tenant))
+        case _:
+            serve(make_application(settings), settings)
 
 
 def _arguments() -> argparse.Namespace:
@@ -28,6 +35,8 @@ def _arguments() -> argparse.Namespace:
     commands.add_parser("serve", help="serve until told to stop (the default)")
     redriving = commands.add_parser("redrive", help="put parked doorbells back into the queue")
     redriving.add_argument("--limit", type=int, help="how many at most (default: all)")
+    rebuilding = commands.add_parser("rebuild", help="make a tenant's balances anew")
+    rebuilding.add_argument("tenant", help="the tenant's id")
     return parser.parse_args()
 
 
@@ -36,10 +45,25 @@ def _redrive(settings: Settings, limit: int | None) -> int:
     try:
         moved = asyncio.run(redrive(url, limit=limit, timeout_s=10.0))
     except LOST as error:
-        print(f"the broker does not answer: {error!r}; try again", file=sys.stderr)  # noqa: T201
-        return 1
+        return _tell(f"the broker does not answer: {error!r}; try again")
     print(f"{moved} doorbells put back")  # noqa: T201
     return 0
+
+
+def _rebuild(settings: Settings, tenant_id: str) -> int:
+    try:
+        seq = asyncio.run(rebuild(settings, tenant_id))
+    except UnknownTenantError:
+        return _tell(f"there is no tenant {tenant_id!r}")
+    except Problem as problem:
+        return _tell(f"{problem.detail}; nothing was changed, try again")
+    print(f"balances of {tenant_id} made anew, up to seq {seq}")  # noqa: T201
+    return 0
+
+
+def _tell(fault: str) -> int:
+    print(fault, file=sys.stderr)  # noqa: T201
+    return 1
 
 
 if __name__ == "__main__":

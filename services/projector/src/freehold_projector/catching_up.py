@@ -55,10 +55,9 @@ class CatchingUp:
         if home is None:
             raise UnknownTenantError(tenant_id)
         while True:
-            # Let go between calls, so that a long tail does not keep other tenants waiting.
-            async with self._in_flight:
-                projection = await self._project(home)
-            if projection.last_seq >= projection.head_seq:
+            projection = await self._project(home)
+            # Where nothing was applied nothing will be: a ledger cut short ends before its head.
+            if projection.last_seq >= projection.head_seq or projection.applied == 0:
                 return projection
 
     async def close(self) -> None:
@@ -68,12 +67,13 @@ class CatchingUp:
 
     async def _project(self, home: Home) -> Projection:
         with _PROJECT_SECONDS.time(), database_failures():
-            async with self._connections.use(home) as connection:
+            # The connection first: one that is slow to come must not hold a place in flight. Both
+            # are let go between calls, so that a long tail keeps no other tenant waiting.
+            async with self._connections.use(home) as connection, self._in_flight:
                 projection = await ledger.project(connection, self._events_max)
-        applied = projection.last_seq - projection.from_seq + 1
-        CALL_EVENTS.observe(applied)
-        if applied:
-            EVENTS_PROJECTED.inc(applied)
+        CALL_EVENTS.observe(projection.applied)
+        if projection.applied:
+            EVENTS_PROJECTED.inc(projection.applied)
             task = asyncio.create_task(self._ring(home.tenant_id, projection))
             self._rings.add(task)
             task.add_done_callback(self._rings.discard)

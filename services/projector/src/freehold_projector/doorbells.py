@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from freehold.contracts.messages import Appended
 from freehold.contracts.problems import Problem
-from freehold.messaging.broker import Broker, Delivery, LinkError, acknowledge
+from freehold.messaging.broker import Broker, Delivery, LinkError, acknowledge, give_back
 from freehold_projector.catching_up import CatchingUp, UnknownTenantError
 from freehold_projector.metrics import DOORBELLS, RETRIES
 from freehold_projector.parking import park
@@ -74,29 +74,30 @@ class Doorbells:
             await asyncio.wait(set(self._tasks), timeout=timeout_s)
 
     async def _serve(self, tenant: _Tenant) -> None:
-        with structlog.contextvars.bound_contextvars(tenant_id=tenant.tenant_id):
-            while tenant.waiting:
-                taken, tenant.waiting = tenant.waiting, []
-                rung_seq = tenant.last_seq
-                try:
-                    projection = await self._catching_up.catch_up(tenant.tenant_id)
-                except Exception as error:  # noqa: BLE001 (retried or parked, whatever it is)
-                    tenant.waiting[:0] = taken
-                    await self._keep_newest(tenant)
-                    await self._after_failure(tenant, error)
-                    if self._stopping.is_set():
-                        break
-                    continue
-                if rung_seq > projection.head_seq:
-                    _log.warning(
-                        "doorbell ahead of the ledger", seq=rung_seq, head_seq=projection.head_seq
-                    )
-                tenant.attempts = 0
-                tenant.last_seq = 0
-                DOORBELLS.labels("served").inc(len(taken))
-                await acknowledge(taken)
+        try:
+            with structlog.contextvars.bound_contextvars(tenant_id=tenant.tenant_id):
+                while tenant.waiting and not (tenant.attempts and self._stopping.is_set()):
+                    await self._serve_waiting(tenant)
+        finally:
             # No await between seeing nothing waiting and leaving: no doorbell is overlooked.
             del self._tenants[tenant.tenant_id]
+
+    async def _serve_waiting(self, tenant: _Tenant) -> None:
+        taken, tenant.waiting = tenant.waiting, []
+        rung_seq = tenant.last_seq
+        try:
+            projection = await self._catching_up.catch_up(tenant.tenant_id)
+        except Exception as error:  # noqa: BLE001 (retried or parked, whatever it is)
+            tenant.waiting[:0] = taken
+            await self._keep_newest(tenant)
+            await self._after_failure(tenant, error)
+            return
+        if rung_seq > projection.last_seq:
+            _log.warning("doorbell ahead of the ledger", seq=rung_seq, last_seq=projection.last_seq)
+        tenant.attempts = 0
+        tenant.last_seq = 0
+        DOORBELLS.labels("served").inc(len(taken))
+        await acknowledge(taken)
 
     async def _after_failure(self, tenant: _Tenant, error: Exception) -> None:
         """Wait before the next try, or park where there is no point in one."""
@@ -126,5 +127,6 @@ class Doorbells:
         try:
             await park(self._broker, delivery, reason)
         except LinkError as error:
-            # Still unacknowledged: it comes again when the link is back.
-            _log.warning("could not park", reason=reason, fault=repr(error))
+            _log.warning("could not park; it comes again", reason=reason, fault=repr(error))
+            await asyncio.sleep(self._settings.retry_first_s)
+            await give_back(delivery)

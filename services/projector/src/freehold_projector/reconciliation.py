@@ -65,7 +65,10 @@ class Reconciliation:
         """
         rows = await self._catalog.fetch(_QUERIES["claim"], _CLAIMED_MAX, _CLAIM_S)
         for row in rows:
-            await self._reconcile(row)
+            try:
+                await self._reconcile(row)
+            except Exception:  # noqa: BLE001 (one tenant's fault must not keep the others waiting)
+                _log.exception("could not reconcile", tenant_id=row["tenant_id"])
         return len(rows) == _CLAIMED_MAX
 
     async def _reconcile(self, claim: Record) -> None:
@@ -116,6 +119,9 @@ async def examine(
         for row in await ledger.reconcile(connection)
     ]
     head = await ledger.head(connection)
+    proof = await ledger.verify(connection, max(anchor_seq, 1))
+    if not proof.ok:
+        findings.insert(0, Finding("chain-broken", seq=proof.first_bad_seq))
     if anchor_hash is not None and await ledger.hash_at(connection, anchor_seq) != anchor_hash:
         findings.insert(0, Finding("ledger-rewritten", seq=anchor_seq))
     return findings, head

@@ -25,7 +25,11 @@ class Settings(TenantSettings):
         default=6, ge=1, description="Tries before a doorbell that fails is parked."
     )
     outage_attempts_max: int = Field(
-        default=60, ge=1, description="The same while a database does not answer."
+        # With the longest pause between them: below the broker's own limit of 30 minutes for an
+        # acknowledgement.
+        default=40,
+        ge=1,
+        description="The same while a database does not answer.",
     )
     reconcile_every_s: float = Field(
         default=3600.0, gt=0, description="How often each tenant is reconciled."

@@ -133,6 +133,6 @@ def overloaded(detail: str, retry_after_s: int = 1) -> Problem:
     return Problem(OVERLOADED, detail, headers={"Retry-After": str(retry_after_s)})
 
 
-def unavailable(detail: str, retry_after_s: int = 2) -> Problem:
+def unavailable(detail: str, retry_after_s: int = 2, **members: Any) -> Problem:
     """Make the problem of a lost dependency: the client should come again."""
-    return Problem(UNAVAILABLE, detail, headers={"Retry-After": str(retry_after_s)})
+    return Problem(UNAVAILABLE, detail, headers={"Retry-After": str(retry_after_s)}, **members)

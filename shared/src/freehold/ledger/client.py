@@ -84,6 +84,11 @@ class Projection:
     head_seq: int
     epoch: int
 
+    @property
+    def applied(self) -> int:
+        """How many events it applied."""
+        return self.last_seq - self.from_seq + 1
+
 
 @dataclass(frozen=True, slots=True)
 class Verification:

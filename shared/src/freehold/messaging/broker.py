@@ -174,6 +174,8 @@ class Broker:
                 if not complained:
                     _log.warning("broker unreachable", fault=repr(error))
                 complained = True
+            except Exception:  # noqa: BLE001 (whatever a broker sends, the next link may do better)
+                _log.exception("broker link failed")
             finally:
                 self._exchange = self._publishing = self._consumer = None
                 if connection is not None:
@@ -220,6 +222,12 @@ async def acknowledge(deliveries: Iterable[Delivery]) -> None:
     with suppress(LinkError), link_failures():
         for delivery in deliveries:
             await delivery.ack()
+
+
+async def give_back(delivery: Delivery) -> None:
+    """Have a delivery come again; on a broken link it does so by itself."""
+    with suppress(LinkError), link_failures():
+        await delivery.nack(requeue=True)
 
 
 def _message(body: bytes, message_id: str) -> aio_pika.Message:

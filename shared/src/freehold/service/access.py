@@ -11,6 +11,7 @@ from uuid import uuid4
 import structlog
 from prometheus_client import Histogram
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from freehold.contracts.problems import (
@@ -62,6 +63,9 @@ class Access:
                 return
             async with asyncio.timeout(self._timeout_s):
                 await self._app(scope, self._counted(receive), send_with_id)
+        except ClientDisconnect:
+            # Nobody is left to answer; counted by the status that servers log for it.
+            status = 499
         except TimeoutError:
             problem = overloaded(f"no answer within {self._timeout_s:g} s; try again")
             await _answer(problem, send_with_id, begun=status != 0)

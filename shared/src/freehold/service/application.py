@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
@@ -21,6 +22,7 @@ from freehold.contracts.problems import (
     PROBLEM_MEDIA_TYPE,
     Problem,
     ProblemDocument,
+    unavailable,
 )
 from freehold.service.access import Access
 from freehold.service.bodies import field_errors, pointer
@@ -119,18 +121,22 @@ def _problem_response(problem: Problem) -> Response:
 
 
 def _tell_health(app: FastAPI, readiness: Readiness) -> None:
-    @app.get("/healthz", tags=["health"], summary="Alive? Touches nothing.")
+    # Whoever watches over a service has no credential.
+    public: dict[str, Any] = {"tags": ["health"], "openapi_extra": {"security": []}}
+
+    @app.get("/healthz", summary="Alive? Touches nothing.", **public)
     async def healthz() -> Response:
         return json_response(b'{"status":"ok"}')
 
-    @app.get("/readyz", tags=["health"], summary="Do the dependencies answer?")
+    @app.get("/readyz", summary="Do the dependencies answer?", **public)
     async def readyz() -> Response:
         checks = await readiness()
-        ready = all(checks.values())
-        body = orjson.dumps({"status": "ok" if ready else "unavailable", "checks": dict(checks)})
-        return json_response(body, 200 if ready else 503, {} if ready else {"Retry-After": "1"})
+        if not all(checks.values()):
+            missing = ", ".join(name for name, answers in checks.items() if not answers)
+            raise unavailable(f"waiting for: {missing}", retry_after_s=1, checks=dict(checks))
+        return json_response(orjson.dumps({"status": "ok", "checks": dict(checks)}))
 
-    @app.get("/metrics", tags=["health"], summary="Prometheus metrics.")
+    @app.get("/metrics", summary="Prometheus metrics.", response_class=PlainTextResponse, **public)
     async def metrics() -> Response:
         return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 

@@ -4,6 +4,7 @@ import hmac
 from hashlib import sha256
 
 import structlog
+from starlette.requests import Request
 
 from freehold.contracts.problems import MISSING_SCOPE, UNAUTHORIZED, Problem
 from freehold.security.api_keys import Scope, parse_api_key
@@ -26,6 +27,12 @@ async def authenticate(directory: Directory, authorization: str | None, *scopes:
     if not caller.may(*scopes):
         raise Problem(MISSING_SCOPE, f"the key needs the scope {' or '.join(scopes)}")
     return caller
+
+
+def sole_authorization(request: Request) -> str | None:
+    """Take a request's Authorization header; several of them are as good as none."""
+    values = request.headers.getlist("authorization")
+    return values[0] if len(values) == 1 else None
 
 
 def authenticate_operator(authorization: str | None, token: str) -> None:

@@ -1,7 +1,7 @@
 """The catalog database as a service reaches it: a small pool, deadlines, and change notices."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -9,7 +9,7 @@ import asyncpg
 import structlog
 
 from freehold.ledger.client import Connection, Record
-from freehold.tenancy.failures import DRIVER_ERRORS, database_failures
+from freehold.tenancy.failures import database_failures
 
 _log = structlog.get_logger(__name__)
 
@@ -83,11 +83,6 @@ class Catalog:
         async with self.connection() as connection:
             await connection.execute(query, *arguments)
 
-    async def executemany(self, query: str, rows: Iterable[tuple[Any, ...]]) -> None:
-        """Run a statement for many rows, all or none."""
-        async with self.connection() as connection:
-            await connection.executemany(query, rows)
-
     async def _listen(self, on_change: Callable[[str | None], None]) -> None:
         """Hear of changes; a connection that died silently is noticed by its heartbeat."""
         while True:
@@ -108,7 +103,7 @@ class Catalog:
                 while True:
                     await connection.execute("SELECT", timeout=1)
                     await asyncio.sleep(_HEARTBEAT_S)
-            except (OSError, asyncpg.PostgresError, *DRIVER_ERRORS) as error:
+            except Exception as error:  # noqa: BLE001 (unheard, a revoked key would go on working)
                 if self.reachable:
                     _log.warning("catalog lost", fault=repr(error))
             finally:

@@ -22,6 +22,8 @@ from freehold.tenancy.failures import DRIVER_ERRORS
 from freehold.tenancy.homes import Home
 
 _log = structlog.get_logger(__name__)
+_CONNECT_TIMEOUT_S = 3.0
+_SILENT_S = 1.0
 
 Place = tuple[str, int, str, str]
 """Server, port, database and role: connections to the same place are interchangeable."""
@@ -64,7 +66,7 @@ class TenantConnections:
             connections_max: Open connections, all told.
             per_tenant_max: Open connections of one tenant.
             idle_s: A connection unused for this long is closed.
-            timeout_s: Bounds connecting, waiting for a connection, and every statement.
+            timeout_s: Bounds waiting for a connection, and every statement.
         """
         self._application = application
         self._connections_max = connections_max
@@ -77,6 +79,7 @@ class TenantConnections:
         self._waiting: deque[_Waiter] = deque()
         self._closing: set[asyncio.Task[None]] = set()
         self._sweeper: asyncio.Task[None] | None = None
+        self._silent_until: dict[tuple[str, int], float] = {}
         self._closed = False
 
     @asynccontextmanager
@@ -168,13 +171,14 @@ class TenantConnections:
             if displaced is not None:
                 # Closed first, so that the server never sees more than the budget.
                 await _close(displaced)
+            self._refuse_silent(home)
             connection = await asyncpg.connect(
                 host=home.host,
                 port=home.port,
                 database=home.database,
                 user=home.role,
                 password=home.password,
-                timeout=self._timeout_s,
+                timeout=min(_CONNECT_TIMEOUT_S, self._timeout_s),
                 command_timeout=self._timeout_s,
                 server_settings={
                     "application_name": self._application,
@@ -186,14 +190,24 @@ class TenantConnections:
             )
         except BaseException as error:
             self._forget(place)
-            if isinstance(error, OSError | TimeoutError | asyncpg.PostgresError):
+            if isinstance(error, OSError):
+                self._silent_until[home.host, home.port] = time.monotonic() + _SILENT_S
+            if isinstance(error, OSError | asyncpg.PostgresError):
                 _log.warning(
-                    "tenant database unreachable", database=home.database, fault=str(error)
+                    "tenant database unreachable", database=home.database, fault=repr(error)
                 )
                 raise unavailable("the tenant's database does not answer") from error
             raise
         TENANT_CONNECTIONS_OPENED.inc()
         return connection
+
+    def _refuse_silent(self, home: Home) -> None:
+        """Give up at once on a server that just did not answer.
+
+        Every tenant on a dead server would otherwise wait for it in turn.
+        """
+        if self._silent_until.get((home.host, home.port), 0) > time.monotonic():
+            raise unavailable("the tenant's database server does not answer")
 
     def _release(self, place: Place, connection: Connection) -> None:
         if self._closed or connection.is_closed() or connection.is_in_transaction():

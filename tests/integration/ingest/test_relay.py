@@ -1,0 +1,148 @@
+"""Marks and the relay: what a process may not have announced is found, whatever happens to it."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import cast
+
+import pytest
+
+from freehold.contracts.messages import Appended, Projected
+from freehold.ledger.client import Record
+from freehold.messaging.broker import Broker, LinkError
+from freehold.tenancy.catalog import Catalog
+from freehold.tenancy.connections import TenantConnections
+from freehold.tenancy.directory import Directory
+from freehold.tenancy.homes import Home
+from freehold_ingest.announcer import Announcer, Growth
+from freehold_ingest.marks import Marks
+from freehold_ingest.relay import Relay
+from integration.query.tenants import Tenant
+from support.builders import new_event
+
+
+class Bell:
+    """Stands for the broker: keeps what was rung, or behaves as told."""
+
+    def __init__(self, ring: Callable[[], Awaitable[None]] | None = None) -> None:
+        self.rung: list[Appended | Projected] = []
+        self._ring = ring
+
+    async def ring(self, doorbell: Appended | Projected) -> None:
+        if self._ring is not None:
+            await self._ring()
+        self.rung.append(doorbell)
+
+
+def announcer_of(bell: Bell) -> Announcer:
+    return Announcer(cast("Broker", bell))
+
+
+def marks_of(catalog: Catalog) -> Marks:
+    # Nobody is given time to beat: whoever looks takes everybody else for dead.
+    return Marks(catalog, idle_s=60, dead_after_s=0)
+
+
+async def marked(catalog: Catalog) -> list[str]:
+    rows: list[Record] = await catalog.fetch("SELECT tenant_id FROM announcement_marks")
+    return sorted(row["tenant_id"] for row in rows)
+
+
+async def test_a_dead_process_leaves_its_tenants_to_the_next(
+    catalog: Catalog,
+    directory: Directory,
+    connections: TenantConnections,
+    tenants: list[Tenant],
+) -> None:
+    dead = marks_of(catalog)
+    await dead.ensure(tenants[0].tenant_id)
+    (event,) = await tenants[0].append(new_event())
+    bell = Bell()
+    announcer = announcer_of(bell)
+    await announcer.open()
+    relay = Relay(marks_of(catalog), announcer, directory, connections)
+    await relay.beat()
+    assert await relay.look_around()
+    assert await announcer.close(5)
+    assert [doorbell.subject for doorbell in bell.rung] == [tenants[0].tenant_id]
+    assert bell.rung[0].data.last_event_id == event["event_id"]
+    assert relay.settled
+
+
+async def test_a_process_taken_for_dead_marks_all_its_tenants_again(
+    catalog: Catalog, tenants: list[Tenant]
+) -> None:
+    one, two, three = (tenant.tenant_id for tenant in tenants)
+    alive, other = marks_of(catalog), marks_of(catalog)
+    await alive.ensure(one)
+    await alive.ensure(two)
+    await other.beat()
+    assert sorted(await other.adopt()) == sorted([one, two])
+    await other.resign()
+    assert await marked(catalog) == []
+    # The next write is for a tenant who is new to it, and happens to come before the next beat.
+    await alive.ensure(three)
+    await alive.beat()
+    assert await marked(catalog) == sorted([one, two, three])
+
+
+async def test_a_tenant_who_cannot_be_looked_at_keeps_no_other_waiting(
+    catalog: Catalog,
+    directory: Directory,
+    connections: TenantConnections,
+    tenants: list[Tenant],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bad, good = tenants[0].tenant_id, tenants[1].tenant_id
+    await tenants[1].append(new_event())
+    find = directory.home
+
+    async def home(tenant_id: str) -> Home | None:
+        if tenant_id == bad:
+            raise RuntimeError("nobody foresaw this")
+        return await find(tenant_id)
+
+    monkeypatch.setattr(directory, "home", home)
+    bell = Bell()
+    announcer = announcer_of(bell)
+    await announcer.open()
+    relay = Relay(marks_of(catalog), announcer, directory, connections)
+    relay.look_at(bad)
+    relay.look_at(good)
+    await relay.beat()
+    await relay.look_around()
+    assert await announcer.close(5)
+    assert [doorbell.subject for doorbell in bell.rung] == [good]
+    assert not relay.settled
+
+
+async def test_what_is_being_rung_when_the_time_is_up_was_not_announced() -> None:
+    async def never() -> None:
+        await asyncio.Event().wait()
+
+    announcer = announcer_of(Bell(never))
+    await announcer.open()
+    announcer.announce("acme", _growth(1))
+    await asyncio.sleep(0)
+    assert not await announcer.close(0.05)
+
+
+async def test_a_doorbell_is_rung_again_until_it_is_confirmed() -> None:
+    faults = [LinkError("unknown"), RuntimeError("nobody foresaw this")]
+
+    async def fail_twice() -> None:
+        if faults:
+            raise faults.pop()
+
+    bell = Bell(fail_twice)
+    announcer = announcer_of(bell)
+    await announcer.open()
+    for seq in (1, 2, 3):
+        announcer.announce("acme", _growth(seq))
+    assert await announcer.close(10)
+    assert [(ring.data.first_seq, ring.data.last_seq) for ring in bell.rung] == [(1, 3)]
+
+
+def _growth(seq: int) -> Growth:
+    from uuid import UUID
+
+    return Growth(1, seq, seq, UUID(int=seq), bytes(32))

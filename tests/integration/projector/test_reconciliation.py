@@ -1,0 +1,134 @@
+"""What reconciliation finds: in the state, in the chain, and against the head kept outside."""
+
+from typing import cast
+
+from freehold.ledger import client as ledger
+from freehold.ledger.client import Connection, Projection
+from freehold.messaging.broker import Broker
+from freehold.tenancy.connections import TenantConnections
+from freehold.tenancy.directory import Directory
+from freehold.tenancy.homes import Home
+from freehold_projector.catching_up import CatchingUp
+from freehold_projector.reconciliation import examine
+from integration.tenant_manager.installation import Installation
+from support.builders import append_request, new_event
+from support.ledgers import Ledger
+
+
+async def _append(connection: Connection, events: int) -> None:
+    await ledger.append(
+        connection, [append_request(*(new_event(f"cus_{n}") for n in range(events)))]
+    )
+
+
+async def _tamper(connection: Connection, statement: str) -> None:
+    """Do as a superuser what the triggers would refuse."""
+    async with connection.transaction():
+        partitions = await connection.fetch(
+            "SELECT inhrelid::regclass::text AS name FROM pg_inherits"
+            " WHERE inhparent = 'ledger_events'::regclass"
+        )
+        for table in ("ledger_events", *(row["name"] for row in partitions)):
+            await connection.execute(f"ALTER TABLE {table} DISABLE TRIGGER append_only")
+        await connection.execute(statement)
+
+
+async def test_nothing_is_found_where_all_is_well(connection: Connection) -> None:
+    await _append(connection, 5)
+    await ledger.project(connection, 100)
+    findings, head = await examine(connection, 0, None)
+    assert findings == []
+    await _append(connection, 3)
+    await ledger.project(connection, 100)
+    findings, head = await examine(connection, head.seq, head.hash)
+    assert (findings, head.seq) == ([], 8)
+
+
+async def test_a_wrong_balance_is_found_and_named(connection: Connection) -> None:
+    await _append(connection, 2)
+    await ledger.project(connection, 100)
+    await connection.execute(
+        "UPDATE account_balances SET current_balance_minor = 1 WHERE account_id = 'cus_1'"
+    )
+    findings, _ = await examine(connection, 0, None)
+    assert [(f.kind, f.account_id, f.currency) for f in findings] == [
+        ("balance-differs", "cus_1", "USD")
+    ]
+
+
+async def test_a_changed_amount_is_found_although_the_state_follows_it(
+    connection: Connection,
+) -> None:
+    await _append(connection, 5)
+    await _tamper(connection, "UPDATE ledger_events SET amount_minor = 999 WHERE seq = 3")
+    await ledger.project(connection, 100)
+    findings, _ = await examine(connection, 0, None)
+    assert [(f.kind, f.seq) for f in findings] == [("chain-broken", 3)]
+
+
+async def test_a_ledger_cut_short_is_found_with_its_head_left_or_put_back(
+    connection: Connection,
+) -> None:
+    await _append(connection, 5)
+    await ledger.project(connection, 100)
+    _, head = await examine(connection, 0, None)
+    await _tamper(connection, "DELETE FROM ledger_events WHERE seq > 3")
+    findings, _ = await examine(connection, head.seq, head.hash)
+    assert ("chain-broken", 4) in {(f.kind, f.seq) for f in findings} or (
+        "ledger-rewritten",
+        5,
+    ) in {(f.kind, f.seq) for f in findings}
+    await connection.execute(
+        "UPDATE ledger_head SET last_seq = e.seq, last_event_id = e.event_id, last_hash = e.hash"
+        " FROM (SELECT * FROM ledger_events ORDER BY seq DESC LIMIT 1) AS e"
+    )
+    findings, _ = await examine(connection, head.seq, head.hash)
+    assert ("ledger-rewritten", 5) in {(f.kind, f.seq) for f in findings}
+
+
+async def test_catching_up_ends_where_a_ledger_was_cut_short(
+    ledger: Ledger, connection: Connection, installation: Installation
+) -> None:
+    await _append(connection, 5)
+    await _tamper(connection, "DELETE FROM ledger_events WHERE seq > 3")
+    home = _home(ledger, installation)
+    connections = TenantConnections(
+        application="test", connections_max=2, per_tenant_max=1, idle_s=60, timeout_s=5
+    )
+    catching_up = CatchingUp(
+        cast("Directory", _OneHome(home)),
+        connections,
+        Broker("amqp://127.0.0.1:1/", name="test", timeout_s=1),
+        in_flight_max=1,
+        events_max=2,
+    )
+    projection: Projection = await catching_up.catch_up(home.tenant_id)
+    await catching_up.close()
+    await connections.close()
+    assert (projection.last_seq, projection.head_seq) == (3, 5)
+
+
+class _OneHome:
+    def __init__(self, home: Home) -> None:
+        self._home = home
+
+    async def home(self, _: str) -> Home:
+        return self._home
+
+
+def _home(ledger: Ledger, installation: Installation) -> Home:
+    from urllib.parse import unquote, urlsplit
+
+    parts = urlsplit(ledger.url)
+    host, port = installation.address
+    return Home(
+        tenant_id="acme",
+        epoch=1,
+        host=host,
+        port=port,
+        database=parts.path.removeprefix("/"),
+        schema="ledger",
+        schema_version=5,
+        role=parts.username or "postgres",
+        password=unquote(parts.password or ""),
+    )
