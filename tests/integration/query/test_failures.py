@@ -56,6 +56,14 @@ async def check_200(client: httpx.AsyncClient) -> None:
     assert [answer.status_code for answer in answers] == [200, 200, 200, 200, 200, 404, 200]
 
 
+async def recovers(client: httpx.AsyncClient) -> None:
+    """Wait until the database is tried again: one that just refused is left alone for a moment."""
+    async with asyncio.timeout(5):
+        while (await client.get(PATHS[0])).status_code != 200:  # noqa: ASYNC110 (as others do)
+            await asyncio.sleep(0.05)
+    await check_200(client)
+
+
 @pytest.mark.parametrize("warm", [False, True])
 async def test_a_database_that_refuses(
     far_query: httpx.AsyncClient, proxy: Proxy, warm: bool
@@ -65,7 +73,7 @@ async def test_a_database_that_refuses(
     await proxy.stop()
     await asyncio.gather(*(check_503(far_query, path) for path in PATHS * 20))
     await proxy.start()
-    await check_200(far_query)
+    await recovers(far_query)
 
 
 @pytest.mark.parametrize("warm", [False, True])
@@ -78,7 +86,7 @@ async def test_a_database_that_falls_silent(
     for _ in range(2):
         await asyncio.gather(*(check_503(far_query, path) for path in PATHS))
     proxy.speak()
-    await check_200(far_query)
+    await recovers(far_query)
 
 
 async def test_a_restarted_database_is_found_again(
@@ -133,3 +141,48 @@ async def test_a_silent_database_does_not_stop_other_tenants(
     elapsed = time.monotonic() - began
     await asyncio.gather(*burst)
     assert elapsed < 4 * TIMEOUT_S
+
+
+async def test_a_tenant_whose_reads_all_hang_does_not_stop_other_tenants(
+    landlord: Landlord, tenant: Tenant, other_tenant: Tenant
+) -> None:
+    async with serve(landlord.dsn(), tenant) as query:
+        await other_tenant.append(new_event("cus_1", 5))
+        await other_tenant.project()
+        async with tenant.connection.transaction():
+            await tenant.connection.execute(
+                "LOCK TABLE account_balances, ledger_events, projection_checkpoint"
+            )
+            burst = [asyncio.create_task(query.get(path)) for path in PATHS * 5]
+            await asyncio.sleep(0.2)
+            began = time.monotonic()
+            answers = [
+                await query.get(path, headers=other_tenant.authorization) for path in PATHS[:5]
+            ]
+            elapsed = time.monotonic() - began
+            assert not any(task.done() for task in burst)
+        assert [answer.status_code for answer in answers] == [200] * 5
+        assert elapsed < 1
+        assert {answer.status_code for answer in await asyncio.gather(*burst)} <= {200, 404}
+
+
+async def test_whoever_still_connects_keeps_nobody_from_reading(
+    landlord: Landlord, far_tenant: Tenant, tenant: Tenant, proxy: Proxy
+) -> None:
+    """Even with a single place in flight."""
+    await tenant.append(new_event("cus_1", 5))
+    await tenant.project()
+    async with serve(landlord.dsn(), tenant, transactions_in_flight_max=1) as query:
+        assert (await query.get(PATHS[0])).status_code == 200
+        proxy.fall_silent()
+        burst = [
+            asyncio.create_task(query.get(path, headers=far_tenant.authorization)) for path in PATHS
+        ]
+        await asyncio.sleep(0.2)
+        began = time.monotonic()
+        for path in PATHS[:5]:
+            assert (await query.get(path)).status_code == 200
+        assert time.monotonic() - began < 1
+        assert not any(task.done() for task in burst)
+        proxy.speak()
+        await asyncio.gather(*burst)

@@ -69,6 +69,49 @@ async def test_a_key_may_expire(
     assert caller is not None
 
 
+async def test_a_key_may_expire_as_late_as_can_be_told(
+    manager: httpx.AsyncClient, keys: str, installation: Installation, settings: Settings
+) -> None:
+    stated = {"scopes": ["read"], "expires_at": "9998-12-31T23:59:59.999999Z"}
+    body = (await manager.post(keys, json=stated)).json()
+    assert body["expires_at"] == stated["expires_at"]
+    assert (
+        _entry((await manager.get(keys)).json(), body["key_id"])["expires_at"]
+        == (stated["expires_at"])
+    )
+    assert await _caller(installation, settings, body["api_key"])
+
+
+@pytest.mark.parametrize(("expires_at", "works"), [("infinity", True), ("-infinity", False)])
+async def test_an_endless_time_in_the_catalog_is_understood(
+    manager: httpx.AsyncClient,
+    keys: str,
+    installation: Installation,
+    settings: Settings,
+    expires_at: str,
+    works: bool,
+) -> None:
+    body = (await manager.post(keys, json={"scopes": ["read"]})).json()
+    async with installation.superuser(settings.catalog_name) as catalog:
+        await catalog.execute(
+            "UPDATE catalog.api_keys SET expires_at = $2::text::timestamptz WHERE key_id = $1",
+            body["key_id"],
+            expires_at,
+        )
+    assert (await _caller(installation, settings, body["api_key"]) is not None) is works
+    assert (await manager.get(keys)).status_code == 200
+
+
+async def test_answers_with_a_key_are_kept_by_nobody(manager: httpx.AsyncClient, keys: str) -> None:
+    wanted = new_tenant()
+    made = await manager.post("/v1/tenants", json=wanted)
+    created = await manager.post(keys, json={"scopes": ["read"]})
+    for answer in (made, created):
+        assert answer.status_code == 201
+        assert answer.headers["cache-control"] == "no-store"
+    assert "cache-control" not in (await manager.post("/v1/tenants", json=wanted)).headers
+
+
 async def test_a_revoked_key_stops_working_and_stays_listed(
     manager: httpx.AsyncClient, keys: str, installation: Installation, settings: Settings
 ) -> None:

@@ -3,6 +3,7 @@ from typing import Any
 import httpx
 import pytest
 
+from freehold.service.cursors import Cursors
 from integration.tenant_manager.installation import new_tenant
 
 PAST = "2020-01-01T00:00:00Z"
@@ -59,6 +60,10 @@ BAD_KEYS: list[tuple[dict[str, Any], str]] = [
     ({"scopes": ["read"], "expires_at": "2126-03-01"}, "/expires_at"),
     ({"scopes": ["read"], "expires_at": "2126-03-01T12:00:00"}, "/expires_at"),
     ({"scopes": ["read"], "expires_at": "9999-12-31T23:59:59-12:00"}, "/expires_at"),
+    ({"scopes": ["read"], "expires_at": "9999-12-31T23:59:59.999999Z"}, "/expires_at"),
+    ({"scopes": ["read"], "expires_at": "9999-01-01T00:00:00Z"}, "/expires_at"),
+    ({"scopes": ["read"], "expires_at": "9998-12-31T23:00:00-01:00"}, "/expires_at"),
+    ({"scopes": ["read"], "expires_at": "0001-01-01T00:00:00+12:00"}, "/expires_at"),
     ({"scopes": ["read"], "expires_at": 4928083200}, "/expires_at"),
     ({"scopes": ["read"], "key_id": "0123456789abcdef"}, "/key_id"),
 ]
@@ -153,24 +158,99 @@ async def test_a_large_body_is_refused(manager: httpx.AsyncClient) -> None:
 
 
 @pytest.mark.parametrize(
-    ("parameters", "pointer"),
+    ("query_string", "pointer"),
     [
-        ({"limit": "0"}, "/limit"),
-        ({"limit": "1001"}, "/limit"),
-        ({"limit": "ten"}, "/limit"),
-        ({"limit": "-1"}, "/limit"),
-        ({"cursor": "%"}, "/cursor"),
-        ({"cursor": "AA"}, "/cursor"),
-        ({"cursor": "\N{SNOWMAN}"}, "/cursor"),
-        ({"cursor": ""}, "/cursor"),
+        ("limit=0", "/limit"),
+        ("limit=1001", "/limit"),
+        ("limit=ten", "/limit"),
+        ("limit=-1", "/limit"),
+        ("limit=", "/limit"),
+        ("limit=1.0", "/limit"),
+        ("limit=1_0", "/limit"),
+        ("limit=%205", "/limit"),
+        ("limit=5%20", "/limit"),
+        ("limit=+5", "/limit"),
+        ("limit=%2B5", "/limit"),
+        ("limit=\u0663", "/limit"),
+        ("limit=1&limit=2", "/limit"),
+        ("cursor=%25", "/cursor"),
+        ("cursor=AA", "/cursor"),
+        ("cursor=\N{SNOWMAN}", "/cursor"),
+        ("cursor=", "/cursor"),
+        ("cursor=%00", "/cursor"),
+        ("cursor=WyJhIl0", "/cursor"),
+        ("cursor=YWNtZQ", "/cursor"),
+        ("cursor=" + "a" * 5000, "/cursor"),
+        ("Limit=1", "/Limit"),
+        ("offset=1", "/offset"),
+        ("status=active&status=active", "/status"),
     ],
 )
-@pytest.mark.parametrize("keys", [False, True])
+@pytest.mark.parametrize("path", ["/v1/tenants", "/v1/tenants/{}/api-keys", "/v1/regions"])
 async def test_bad_pages_are_refused(
-    manager: httpx.AsyncClient, tenant_id: str, parameters: dict[str, str], pointer: str, keys: bool
+    manager: httpx.AsyncClient, tenant_id: str, path: str, query_string: str, pointer: str
 ) -> None:
-    path = f"/v1/tenants/{tenant_id}/api-keys" if keys else "/v1/tenants"
-    _refuses(await manager.get(path, params=parameters), pointer)
+    _refuses(await manager.get(f"{path.format(tenant_id)}?{query_string}"), pointer)
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/v1/tenants"),
+        ("GET", "/v1/tenants/{}"),
+        ("POST", "/v1/tenants/{}/api-keys"),
+        ("DELETE", "/v1/tenants/{}/api-keys/{}"),
+    ],
+)
+@pytest.mark.parametrize("query_string", ["limit=1", "dry_run=true", "x=1&x=2", "="])
+async def test_routes_without_parameters_refuse_them_all(
+    manager: httpx.AsyncClient, tenant_id: str, method: str, path: str, query_string: str
+) -> None:
+    """And do nothing."""
+    keys = f"/v1/tenants/{tenant_id}/api-keys"
+    before = (await manager.get(keys)).json()
+    answer = await manager.request(
+        method,
+        f"{path.format(tenant_id, before['data'][0]['key_id'])}?{query_string}",
+        json={"scopes": ["read"]} if method == "POST" else None,
+    )
+    _refuses(answer, f"/{query_string.partition('=')[0]}")
+    assert (await manager.get(keys)).json() == before
+
+
+async def test_a_cursor_is_good_for_its_list_only_and_as_it_is(
+    manager: httpx.AsyncClient, tenant_id: str
+) -> None:
+    other = new_tenant()
+    await manager.post("/v1/tenants", json=other)
+    tenants, keys, others_keys = (
+        "/v1/tenants",
+        f"/v1/tenants/{tenant_id}/api-keys",
+        f"/v1/tenants/{other['tenant_id']}/api-keys",
+    )
+    for path in (keys, others_keys):
+        await manager.post(path, json={"scopes": ["read"]})
+    cursors = {
+        path: (await manager.get(path, params={"limit": "1"})).json()["next_cursor"]
+        for path in (tenants, keys, others_keys)
+    }
+    for path, cursor in cursors.items():
+        followed = await manager.get(path, params={"limit": "1000", "cursor": cursor})
+        assert followed.status_code == 200
+        tampered = [cursor[:-1], cursor + "A", cursor + "=", " " + cursor, cursor + "\n"] + [
+            cursor[:place] + ("B" if character == "A" else "A") + cursor[place + 1 :]
+            for place, character in enumerate(cursor)
+        ]
+        foreign = [cursors[other] for other in cursors if other != path]
+        for bad in (*tampered, *foreign):
+            _refuses(await manager.get(path, params={"cursor": bad}), "/cursor")
+
+
+@pytest.mark.parametrize("place", [[], ["acme\x00"], ["Acme"], ["acme", "acme"], [""]])
+async def test_a_forged_cursor_is_refused(manager: httpx.AsyncClient, place: list[str]) -> None:
+    """Even one whose checksum is right, as anyone may compute it."""
+    forged = Cursors("tenants").write(*place)
+    _refuses(await manager.get("/v1/tenants", params={"cursor": forged}), "/cursor")
 
 
 @pytest.mark.parametrize("tenant", ["unknown", "Unknown", "%00", "a%00b", "..", "a'b", "x" * 300])
@@ -212,6 +292,9 @@ async def test_the_documentation_names_every_route(manager: httpx.AsyncClient) -
         "/v1/tenants/{tenant_id}/api-keys/{key_id}",
         "/v1/regions",
     }
+    for path in ("/v1/tenants", "/v1/tenants/{tenant_id}/api-keys", "/v1/regions"):
+        parameters = {p["name"] for p in document["paths"][path]["get"]["parameters"]}
+        assert parameters >= {"limit", "cursor"}
     assert document["components"]["schemas"]["NewTenant"]["required"] == [
         "tenant_id",
         "name",

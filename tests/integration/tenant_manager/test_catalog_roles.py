@@ -100,6 +100,41 @@ async def test_a_service_sees_its_own_credentials_only(
     assert all(row["role_name"].endswith(f"_{service}") for row in roles)
 
 
+@pytest.mark.parametrize(
+    ("view", "key", "leak"),
+    [
+        # The error of a function tells what it was given, and a cheap one is run early.
+        (
+            "service_homes",
+            "role_name",
+            "has_database_privilege(encode(sealed_password, 'escape'), 'CONNECT')",
+        ),
+        ("service_homes", "role_name", "has_database_privilege(role_name, 'CONNECT')"),
+        ("service_api_keys", "key_id", "has_database_privilege(key_id, 'CONNECT')"),
+    ],
+)
+async def test_a_condition_is_run_on_no_row_of_others(
+    login: Connection,
+    service: str,
+    manager: httpx.AsyncClient,
+    tenant_id: str,
+    view: str,
+    key: str,
+    leak: str,
+) -> None:
+    """Neither on another service's credentials nor on a revoked key."""
+    if view not in RIGHTS[service]:
+        return
+    created = await manager.post(f"/v1/tenants/{tenant_id}/api-keys", json={"scopes": ["read"]})
+    await manager.delete(f"/v1/tenants/{tenant_id}/api-keys/{created.json()['key_id']}")
+    own = [row[key] for row in await login.fetch(f"SELECT {key} FROM {view}")]
+    with pytest.raises(asyncpg.PostgresError):
+        await login.fetch(f"SELECT FROM {view} WHERE {leak}")
+    # Once its own rows are taken out, nothing is left that could be told.
+    rows = await login.fetch(f"SELECT FROM {view} WHERE {leak} AND {key} <> ALL ($1)", own)
+    assert rows == []
+
+
 async def test_a_service_has_the_rights_it_needs_and_no_more(
     login: Connection, service: str
 ) -> None:

@@ -171,6 +171,51 @@ async def test_a_tenant_in_the_making_has_no_keys_yet(
     await _undo(mortal_manager)
 
 
+async def test_what_cannot_be_undone_keeps_nothing_else_from_it(
+    mortal_manager: Manager, installation: Installation
+) -> None:
+    first, second = new_tenant(), new_tenant()
+    for wanted in (first, second):
+        await _make_all_but_active(mortal_manager, wanted)
+    catalog = mortal_manager.catalog
+    stuck: str = (
+        await catalog.fetch(
+            "SELECT database_name FROM tenants WHERE tenant_id = $1", first["tenant_id"]
+        )
+    )[0][0]
+
+    async def unfinished() -> set[str]:
+        rows = await catalog.fetch("SELECT tenant_id FROM tenants WHERE status = 'provisioning'")
+        return {row[0] for row in rows}
+
+    async with installation.superuser() as superuser:
+        # No database that is a template can be dropped.
+        await superuser.execute(f"ALTER DATABASE {stuck} IS_TEMPLATE true")
+        async with asyncio.timeout(DEADLINE_S):
+            while second["tenant_id"] in await unfinished():
+                await undo_abandoned(catalog, mortal_manager.provisioner, 0)
+        assert await unfinished() == {first["tenant_id"]}
+        await superuser.execute(f"ALTER DATABASE {stuck} IS_TEMPLATE false")
+    await _undo(mortal_manager)
+
+
+async def test_a_tenants_database_that_fails_is_named(
+    mortal_manager: Manager, manager: httpx.AsyncClient, installation: Installation
+) -> None:
+    wanted = new_tenant()
+    await _make_all_but_active(mortal_manager, wanted)
+    path = f"/v1/tenants/{wanted['tenant_id']}"
+    home = (await manager.get(path)).json()["home"]["database"]
+    async with installation.superuser() as superuser:
+        await superuser.execute(f"ALTER DATABASE {home} CONNECTION LIMIT 0")
+        answer = await manager.post("/v1/tenants", json=wanted)
+        assert answer.status_code == 503
+        assert answer.headers["retry-after"]
+        assert answer.json()["detail"].startswith("the tenant's database")
+        await superuser.execute(f"ALTER DATABASE {home} CONNECTION LIMIT -1")
+    assert (await manager.post("/v1/tenants", json=wanted)).status_code == 201
+
+
 async def test_what_is_being_worked_on_is_not_undone(
     mortal_manager: Manager, manager: httpx.AsyncClient, app: FastAPI
 ) -> None:

@@ -1,4 +1,5 @@
 import asyncio
+from collections.abc import Awaitable
 from datetime import datetime
 from typing import Any
 
@@ -9,6 +10,7 @@ from fastapi import FastAPI
 
 from freehold.contracts.tenants import ProvisionedTenant, TenantDetails
 from freehold.ledger import client
+from freehold.ledger.client import Connection
 from freehold.ledger.schema import LEDGER_VERSION
 from freehold.security.api_keys import Scope, parse_api_key
 from freehold.security.sealing import KeyRing
@@ -215,8 +217,9 @@ async def test_the_list_has_every_tenant_once_and_in_order(manager: httpx.AsyncC
     assert (await manager.get("/v1/tenants", params={"limit": 1000})).json()["data"] == listed
 
 
-async def test_regions_are_listed(manager: httpx.AsyncClient) -> None:
-    answer = await manager.get("/v1/regions")
+@pytest.mark.parametrize("limit", ["", "1", "1000"])
+async def test_regions_are_listed(manager: httpx.AsyncClient, limit: str) -> None:
+    answer = await manager.get("/v1/regions", params={"limit": limit} if limit else {})
     assert answer.json() == {
         "data": [{"region": "local", "clusters": ["local"]}],
         "next_cursor": None,
@@ -227,6 +230,38 @@ async def test_a_lost_template_is_made_again(
     manager: httpx.AsyncClient, installation: Installation
 ) -> None:
     async with installation.superuser() as superuser:
+        await superuser.execute(f"ALTER DATABASE {TEMPLATE} IS_TEMPLATE false")
+        await superuser.execute(f"DROP DATABASE {TEMPLATE}")
+    assert (await manager.post("/v1/tenants", json=new_tenant())).status_code == 201
+
+
+async def test_an_old_templates_copy_has_the_partitions_of_the_year_ahead(
+    manager: httpx.AsyncClient, installation: Installation
+) -> None:
+    def last_partition(connection: Connection) -> Awaitable[str]:
+        return connection.fetchval(
+            "SELECT max(inhrelid::regclass::text) FROM pg_inherits"
+            " WHERE inhparent = 'ledger.ledger_events'::regclass"
+        )
+
+    async with installation.superuser() as superuser:
+        await superuser.execute(f"ALTER DATABASE {TEMPLATE} ALLOW_CONNECTIONS true")
+        async with installation.superuser(TEMPLATE) as connection:
+            last = await last_partition(connection)
+            await connection.execute(f"DROP TABLE {last}")
+        await superuser.execute(f"ALTER DATABASE {TEMPLATE} ALLOW_CONNECTIONS false")
+        answer = await manager.post("/v1/tenants", json=new_tenant())
+        assert answer.status_code == 201
+        home = answer.json()["tenant"]["home"]["database"]
+        async with installation.superuser(home) as connection:
+            assert await last_partition(connection) == last
+            owner = await connection.fetchval(
+                "SELECT relowner::regrole::text FROM pg_class WHERE oid = $1::text::regclass", last
+            )
+            assert owner == f"{home}_owner"
+            assert await connection.fetchval(
+                "SELECT has_table_privilege($1, $2, 'SELECT')", f"{home}_auditor", last
+            )
         await superuser.execute(f"ALTER DATABASE {TEMPLATE} IS_TEMPLATE false")
         await superuser.execute(f"DROP DATABASE {TEMPLATE}")
     assert (await manager.post("/v1/tenants", json=new_tenant())).status_code == 201

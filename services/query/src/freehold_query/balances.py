@@ -14,11 +14,12 @@ from freehold.ledger.rendering import balance_document, page_json
 from freehold.security.api_keys import Scope
 from freehold.service.application import json_response
 from freehold.service.authentication import authenticate
+from freehold.service.parameters import read_query
 from freehold.tenancy.directory import Directory
 from freehold.tenancy.homes import Home
 from freehold_query.caching import CACHING, balances_etag, none_match
 from freehold_query.cursors import CursorScope
-from freehold_query.parameters import BalanceListQuery, BalanceQuery, documented, read_query
+from freehold_query.parameters import BalanceListQuery, BalanceQuery, documented
 from freehold_query.reads import Reads
 
 _ACCOUNT_ID = re.compile(ACCOUNT_ID_PATTERN)

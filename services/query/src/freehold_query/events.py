@@ -11,11 +11,12 @@ from freehold.ledger.rendering import event_document, event_json, page_json
 from freehold.security.api_keys import Scope
 from freehold.service.application import json_response
 from freehold.service.authentication import authenticate
+from freehold.service.parameters import NoQuery, read_query
 from freehold.tenancy.directory import Directory
 from freehold.tenancy.homes import Home
 from freehold_query.caching import CACHING
 from freehold_query.cursors import CursorScope
-from freehold_query.parameters import EventListQuery, NoQuery, documented, read_query
+from freehold_query.parameters import EventListQuery, documented
 from freehold_query.reads import Reads
 
 

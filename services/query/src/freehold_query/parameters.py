@@ -1,24 +1,8 @@
-"""Query parameters: what each list takes, read strictly.
+"""The query parameters of query's routes."""
 
-A parameter that is misspelt, doubled or not built yet is refused. To ignore it would answer a
-question that nobody asked.
-"""
+from typing import Annotated, Any, Literal, Self
 
-import re
-from collections import Counter
-from typing import Annotated, Any, Literal, Self, TypeVar
-
-from fastapi import Request
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    StringConstraints,
-    ValidationError,
-    model_validator,
-)
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from freehold.contracts.fields import (
     ACCOUNT_ID_PATTERN,
@@ -26,36 +10,10 @@ from freehold.contracts.fields import (
     Currency,
     no_control_characters,
 )
-from freehold.service.bodies import field_errors, pointer, refusal
-
-_INTEGER = re.compile(r"-?[0-9]{1,38}", re.ASCII)
-
-Query = TypeVar("Query", bound=BaseModel)
+from freehold.service.parameters import Integer, NoQuery, PageQuery, documented_query
 
 
-def _integer(text: str) -> int:
-    # int() itself would also take "1_000" and " 7 ".
-    if not _INTEGER.fullmatch(text):
-        raise ValueError("an integer of at most 38 digits, written in digits only")
-    return int(text)
-
-
-Integer = Annotated[int, BeforeValidator(_integer)]
-Limit = Annotated[Integer, Field(ge=1, le=1000, description="How many to answer at most.")]
-Cursor = Annotated[
-    str | None, Field(description="The next_cursor of the page before, with the same filters.")
-]
-
-
-class _Query(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class NoQuery(_Query):
-    """For routes that take no parameters."""
-
-
-class BalanceQuery(_Query):
+class BalanceQuery(NoQuery):
     """Parameters of an account's balances."""
 
     consistency: Literal["eventual", "strong"] = Field(
@@ -64,7 +22,7 @@ class BalanceQuery(_Query):
     )
 
 
-class BalanceListQuery(_Query):
+class BalanceListQuery(PageQuery):
     """Parameters of the list of balances."""
 
     account_prefix: Annotated[
@@ -77,8 +35,6 @@ class BalanceListQuery(_Query):
     most: Integer | None = Field(
         default=None, alias="max", description="Only balances of at most this many minor units."
     )
-    limit: Limit = 100
-    cursor: Cursor = None
 
     @model_validator(mode="after")
     def _some_fit(self) -> Self:
@@ -87,34 +43,13 @@ class BalanceListQuery(_Query):
         return self
 
 
-class EventListQuery(_Query):
+class EventListQuery(PageQuery):
     """Parameters of the list of events."""
 
     account_id: AccountId | None = Field(default=None, description="Only events of this account.")
-    limit: Limit = 100
-    cursor: Cursor = None
 
 
-def read_query(model: type[Query], request: Request) -> Query:
-    """Read a request's query string.
-
-    Raises:
-        Problem: validation-failed, naming every parameter that is unknown or breaks a rule.
-    """
-    given = request.query_params.multi_items()
-    values = dict(given)
-    if len(values) < len(given):
-        counts = Counter(name for name, _ in given)
-        raise field_errors(
-            (pointer([name]), "given more than once") for name, count in counts.items() if count > 1
-        )
-    try:
-        return model.model_validate(values)
-    except ValidationError as error:
-        raise refusal(error) from None
-
-
-def documented(query: type[BaseModel], **path: str) -> dict[str, Any]:
+def documented(query: type[NoQuery], **path: str) -> dict[str, Any]:
     """Describe, for OpenAPI, the parameters of a route that reads them itself.
 
     Args:
@@ -132,15 +67,4 @@ def documented(query: type[BaseModel], **path: str) -> dict[str, Any]:
         }
         for name, description in path.items()
     ]
-    properties = query.model_json_schema()["properties"] if query.model_fields else {}
-    in_query = [
-        {
-            "name": name,
-            "in": "query",
-            "required": False,
-            "description": schema.pop("description", ""),
-            "schema": schema,
-        }
-        for name, schema in properties.items()
-    ]
-    return {"parameters": in_path + in_query}
+    return {"parameters": in_path + documented_query(query)}

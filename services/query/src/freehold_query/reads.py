@@ -25,7 +25,7 @@ from freehold.tenancy.lanes import Lanes
 ACCOUNTS_PER_CALL_MAX = 1_000
 WAITING_PER_TENANT_MAX = 10_000
 # Balances have their lanes. Of all other reads, this many of a tenant go at once, and the rest of
-# them wait in a line of their own, not in front of other tenants.
+# them wait in a line of their own, not in front of the tenant's balances.
 OTHER_READS_PER_TENANT_MAX = 2
 
 ACCOUNTS_PER_CALL = Histogram(
@@ -34,6 +34,76 @@ ACCOUNTS_PER_CALL = Histogram(
     ["call"],
     buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024),
 )
+
+
+class _Tenant:
+    """One tenant's reads, which share the tenant's part of all that may be in flight.
+
+    Whoever reads takes a turn first, then a connection, then a place in flight, always in this
+    order: so nobody waits in a circle, and whoever still connects keeps no place from others.
+    """
+
+    def __init__(
+        self,
+        connections: TenantConnections,
+        in_flight: asyncio.Semaphore,
+        *,
+        turns_max: int,
+        timeout_s: float,
+    ) -> None:
+        self._connections = connections
+        self._in_flight = in_flight
+        self._timeout_s = timeout_s
+        self._turns = asyncio.Semaphore(turns_max)
+        self._other_reads = asyncio.Semaphore(OTHER_READS_PER_TENANT_MAX)
+        self._projected = self._balance_lane(strong=False)
+        self._strong = self._balance_lane(strong=True)
+
+    async def balances(self, home: Home, account_id: str, *, strong: bool) -> list[Record]:
+        """Read an account's balances, in one call with those of others who wait."""
+        lane = self._strong if strong else self._projected
+        return await lane.submit(home, account_id)
+
+    @asynccontextmanager
+    async def read(self, home: Home, call: str) -> AsyncIterator[Connection]:
+        """Lend a connection for any other read."""
+        async with (
+            _measured(call, self._timeout_s),
+            self._other_reads,
+            self._turns,
+            self._connections.use(home) as connection,
+            self._in_flight,
+        ):
+            yield connection
+
+    async def drain(self) -> None:
+        """Wait until every balance asked for was answered."""
+        await self._projected.drain()
+        await self._strong.drain()
+
+    def _balance_lane(self, *, strong: bool) -> Lanes[str, list[Record]]:
+        return Lanes(
+            partial(self._read_balances, strong=strong),
+            in_flight=self._turns,
+            call_weight_max=ACCOUNTS_PER_CALL_MAX,
+            waiting_weight_max=WAITING_PER_TENANT_MAX,
+        )
+
+    async def _read_balances(
+        self, home: Home, account_ids: Sequence[str], *, strong: bool
+    ) -> list[list[Record]]:
+        call = "strong_balances" if strong else "balances"
+        ACCOUNTS_PER_CALL.labels(call).observe(len(account_ids))
+        async with (
+            _measured(call, self._timeout_s),
+            self._connections.use(home) as connection,
+            self._in_flight,
+        ):
+            rows = await ledger.balances(connection, list(set(account_ids)), strong=strong)
+        found: defaultdict[str, list[Record]] = defaultdict(list)
+        for row in rows:
+            found[row["account_id"]].append(row)
+        return [found[account_id] for account_id in account_ids]
 
 
 class Reads:
@@ -46,15 +116,21 @@ class Reads:
 
         Args:
             connections: Lends connections to tenants' databases.
-            in_flight_max: Reads under way at once, of all tenants together.
-            timeout_s: Bounds each read, with the wait for its turn and its connection.
+            in_flight_max: Calls under way at once, of all tenants together. A single tenant gets
+                all but one of them, so that no tenant stops the others.
+            timeout_s: Bounds each call, with the wait for its connection and its place in flight.
+                Balances may have waited for the calls before theirs, which no more than the
+                request's own deadline bounds.
         """
-        self._connections = connections
-        self._timeout_s = timeout_s
-        self._in_flight = asyncio.Semaphore(in_flight_max)
-        self._projected = self._balance_lanes(strong=False)
-        self._strong = self._balance_lanes(strong=True)
-        self._turns: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
+        self._new_tenant = partial(
+            _Tenant,
+            connections,
+            asyncio.Semaphore(in_flight_max),
+            turns_max=max(1, in_flight_max - 1),
+            timeout_s=timeout_s,
+        )
+        # A tenant stays known for as long as any of their reads is under way.
+        self._tenants: WeakValueDictionary[str, _Tenant] = WeakValueDictionary()
 
     async def balances(self, home: Home, account_id: str, *, strong: bool) -> list[Record]:
         """Give an account's balances in order of currency; none where it was never seen.
@@ -62,8 +138,7 @@ class Reads:
         Raises:
             Problem: overloaded or unavailable, as for every read here.
         """
-        lanes = self._strong if strong else self._projected
-        return await lanes.submit(home, account_id)
+        return await self._of(home).balances(home, account_id, strong=strong)
 
     async def list_balances(
         self,
@@ -77,7 +152,7 @@ class Reads:
         rows_max: int,
     ) -> list[Record]:
         """List balances in order of account and currency, after a given pair of the two."""
-        async with self._turn(home, "list_balances") as connection:
+        async with self._of(home).read(home, "list_balances") as connection:
             return await ledger.list_balances(
                 connection,
                 account_prefix=account_prefix,
@@ -92,63 +167,36 @@ class Reads:
         self, home: Home, *, account_id: str | None, after: UUID | None, rows_max: int
     ) -> list[Record]:
         """List events in ledger order, after a given one, of one account or of all."""
-        async with self._turn(home, "events") as connection:
+        async with self._of(home).read(home, "events") as connection:
             return await ledger.events(
                 connection, account_id=account_id, after=after, rows_max=rows_max
             )
 
     async def event(self, home: Home, event_id: UUID) -> Record | None:
         """Give one event, or None where this tenant's ledger has none of this id."""
-        async with self._turn(home, "event") as connection:
+        async with self._of(home).read(home, "event") as connection:
             return await ledger.event(connection, event_id)
 
     async def lag(self, home: Home) -> Lag:
         """Say how far the tenant's state is behind their ledger."""
-        async with self._turn(home, "projection_lag") as connection:
+        async with self._of(home).read(home, "projection_lag") as connection:
             return await ledger.projection_lag(connection)
 
     async def drain(self) -> None:
         """Wait until everything submitted has its result."""
-        await self._projected.drain()
-        await self._strong.drain()
+        for tenant in list(self._tenants.values()):
+            await tenant.drain()
 
-    def _balance_lanes(self, *, strong: bool) -> Lanes[str, list[Record]]:
-        return Lanes(
-            partial(self._read_balances, strong=strong),
-            in_flight=self._in_flight,
-            call_weight_max=ACCOUNTS_PER_CALL_MAX,
-            waiting_weight_max=WAITING_PER_TENANT_MAX,
-        )
+    def _of(self, home: Home) -> _Tenant:
+        tenant = self._tenants.get(home.tenant_id)
+        if tenant is None:
+            tenant = self._tenants[home.tenant_id] = self._new_tenant()
+        return tenant
 
-    async def _read_balances(
-        self, home: Home, account_ids: Sequence[str], *, strong: bool
-    ) -> list[list[Record]]:
-        call = "strong_balances" if strong else "balances"
-        ACCOUNTS_PER_CALL.labels(call).observe(len(account_ids))
-        async with self._measured(call), self._connections.use(home) as connection:
-            rows = await ledger.balances(connection, list(set(account_ids)), strong=strong)
-        found: defaultdict[str, list[Record]] = defaultdict(list)
-        for row in rows:
-            found[row["account_id"]].append(row)
-        return [found[account_id] for account_id in account_ids]
 
-    @asynccontextmanager
-    async def _turn(self, home: Home, call: str) -> AsyncIterator[Connection]:
-        turns = self._turns.get(home.tenant_id)
-        if turns is None:
-            turns = asyncio.Semaphore(OTHER_READS_PER_TENANT_MAX)
-            self._turns[home.tenant_id] = turns
-        async with (
-            self._measured(call),
-            turns,
-            self._in_flight,
-            self._connections.use(home) as connection,
-        ):
-            yield connection
-
-    @asynccontextmanager
-    async def _measured(self, call: str) -> AsyncIterator[None]:
-        """Put a deadline and a clock on a call, and turn its failures into problems."""
-        with database_failures(), LEDGER_CALL_SECONDS.labels(call).time():
-            async with asyncio.timeout(self._timeout_s):
-                yield
+@asynccontextmanager
+async def _measured(call: str, timeout_s: float) -> AsyncIterator[None]:
+    """Put a deadline and a clock on a call, and turn its failures into problems."""
+    with database_failures(), LEDGER_CALL_SECONDS.labels(call).time():
+        async with asyncio.timeout(timeout_s):
+            yield

@@ -14,7 +14,8 @@ class Settings(TenantSettings):
     database_timeout_s: float = Field(
         default=4.0,
         gt=0,
-        description="Bounds one read of a database, with connecting and waiting for its turn.",
+        description="Bounds one call of a database, with connecting and waiting for its place; "
+        "balances may have waited for the call before theirs.",
     )
 
     @model_validator(mode="after")

@@ -1,13 +1,14 @@
-"""Pages of lists: a limit, and an opaque cursor that says after what to go on."""
+"""Pages of the operator's lists: a limit, and an opaque cursor that says after what to go on."""
 
-import base64
-import binascii
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, TypeVar
+from typing import TypeVar
 
-from fastapi import Query
+from fastapi import Request
 
-from freehold.service.bodies import field_errors
+from freehold.service.cursors import Cursors, cursor_refused
+from freehold.service.parameters import PageQuery, read_query
 
 Entry = TypeVar("Entry")
 
@@ -18,42 +19,41 @@ class Page:
 
     limit: int
     after: str | None
+    cursors: Cursors
 
     @property
     def rows_max(self) -> int:
         """How many rows to read: one more than asked for tells whether there are more."""
         return self.limit + 1
 
-    def cut(self, rows: list[Entry]) -> tuple[list[Entry], Entry | None]:
-        """Give the page's rows, and the last of them if others follow it."""
+    def cut(
+        self, rows: Sequence[Entry], name: Callable[[Entry], str]
+    ) -> tuple[Sequence[Entry], str | None]:
+        """Give the page's rows, and the cursor of those that follow if there are any."""
         if len(rows) <= self.limit:
             return rows, None
-        return rows[: self.limit], rows[self.limit - 1]
+        return rows[: self.limit], self.cursors.write(name(rows[self.limit - 1]))
 
 
-async def page(
-    limit: Annotated[int, Query(ge=1, le=1000)] = 100, cursor: str | None = None
-) -> Page:
-    """Read a request's `limit` and `cursor`.
+def read_page(request: Request, names: re.Pattern[str], *of_list: str) -> Page:
+    """Read which page of a list a request asks for.
+
+    Args:
+        request: The request.
+        names: What the names of the list's entries look like.
+        of_list: The list's own name, and whose it is.
 
     Raises:
-        Problem: validation-failed, where the cursor is none of ours.
+        Problem: validation-failed, where a parameter breaks a rule or the cursor is another list's.
     """
-    return Page(limit, None if cursor is None else _after(cursor))
+    query = read_query(PageQuery, request)
+    cursors = Cursors(*of_list)
+    after = None if query.cursor is None else _after(cursors.read(query.cursor), names)
+    return Page(query.limit, after, cursors)
 
 
-def cursor_after(name: str) -> str:
-    """Make the cursor of what follows the entry of this name."""
-    return base64.urlsafe_b64encode(name.encode()).decode().rstrip("=")
-
-
-def _after(cursor: str) -> str:
-    try:
-        padded = cursor + "=" * (-len(cursor) % 4)
-        name = base64.b64decode(padded, altchars=b"-_", validate=True).decode("ascii")
-    except (binascii.Error, ValueError):
-        name = ""
-    # Ids of tenants and of keys are made of these.
-    if not name.replace("-", "").isalnum():
-        raise field_errors([("/cursor", "not a cursor that this list gave out")])
-    return name
+def _after(place: list[str], names: re.Pattern[str]) -> str:
+    match place:
+        case [name] if names.fullmatch(name):
+            return name
+    raise cursor_refused()

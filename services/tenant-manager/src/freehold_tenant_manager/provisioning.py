@@ -17,6 +17,7 @@ from freehold.ledger.schema import LEDGER_GRANTS, LEDGER_VERSION
 from freehold.security.api_keys import Scope
 from freehold.security.sealing import KeyRing
 from freehold.tenancy.catalog import Catalog
+from freehold.tenancy.failures import database_failures
 from freehold_tenant_manager.catalog.api_keys import add_api_key
 from freehold_tenant_manager.catalog.credentials import add_credentials, find_passwords
 from freehold_tenant_manager.catalog.tenants import (
@@ -167,7 +168,15 @@ class Provisioner:
         await execute_with(connection, TENANT_OPENING, _settings(tenant), timeout_s=_TIMEOUT_S)
 
     async def _hand_over(self, tenant: TenantRow) -> None:
-        """Give everything in the database to its owner, who gives the services their rights."""
+        """Give everything in the database to its owner, who gives the services their rights.
+
+        Raises:
+            Problem: overloaded or unavailable, where the database does not answer as it should.
+        """
+        with database_failures():
+            await self._hand_over_within(tenant)
+
+    async def _hand_over_within(self, tenant: TenantRow) -> None:
         async with (
             self._server.connection(
                 tenant.database_name, search_path=f"{tenant.schema_name}, pg_temp"

@@ -1,6 +1,7 @@
 """The operator's routes under /v1. Every one of them asks for the operator's token first."""
 
 import re
+from collections.abc import Mapping
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -8,6 +9,7 @@ from pydantic import BaseModel
 
 from freehold.contracts.problems import NOT_FOUND, Problem, unavailable
 from freehold.contracts.tenants import (
+    KEY_ID_PATTERN,
     TENANT_ID_PATTERN,
     ApiKeyPage,
     CreatedApiKey,
@@ -23,14 +25,20 @@ from freehold.ledger.client import Connection
 from freehold.service.application import json_response
 from freehold.service.authentication import authenticate_operator
 from freehold.service.bodies import field_errors, json_body, parse
+from freehold.service.parameters import NoQuery, PageQuery, documented_query, read_query
 from freehold_tenant_manager.catalog.api_keys import add_api_key, list_api_keys, revoke_api_key
 from freehold_tenant_manager.catalog.tenants import find_tenant, list_regions, list_tenants
 from freehold_tenant_manager.manager import Manager
-from freehold_tenant_manager.pages import Page, cursor_after, page
+from freehold_tenant_manager.pages import read_page
+from freehold_tenant_manager.settings import NAME_PATTERN
 
 REQUEST_MODELS = (NewTenant, NewApiKey)
 _TENANT_ID = re.compile(TENANT_ID_PATTERN)
-_KEY_ID = re.compile(r"^[0-9a-f]{16}$")
+_KEY_ID = re.compile(KEY_ID_PATTERN)
+_REGION = re.compile(NAME_PATTERN)
+_PAGE_PARAMETERS = {"parameters": documented_query(PageQuery)}
+# An answer with a key in it is for whoever asked, and is to be kept by nobody in between.
+_SECRET = {"Cache-Control": "no-store"}
 
 
 async def _manager(request: Request) -> Manager:
@@ -54,10 +62,14 @@ async def _key_id(key_id: str) -> str:
     return key_id
 
 
+async def _no_query(request: Request) -> None:
+    read_query(NoQuery, request)
+
+
 TheManager = Annotated[Manager, Depends(_manager)]
 TenantId = Annotated[str, Depends(_tenant_id)]
 KeyId = Annotated[str, Depends(_key_id)]
-ThePage = Annotated[Page, Depends(page)]
+NO_QUERY = [Depends(_no_query)]
 
 # The token is asked for before anything else of the request is looked at.
 router = APIRouter(prefix="/v1", dependencies=[Depends(_manager)])
@@ -73,6 +85,7 @@ router = APIRouter(prefix="/v1", dependencies=[Depends(_manager)])
         201: {"model": ProvisionedTenant, "description": "Made, with their first API key."},
     },
     openapi_extra=dict(json_body(NewTenant)),
+    dependencies=NO_QUERY,
 )
 async def create_tenant(request: Request, manager: TheManager) -> Response:
     """Make a tenant."""
@@ -82,7 +95,9 @@ async def create_tenant(request: Request, manager: TheManager) -> Response:
             [("/region", f"there is no such region; known: {manager.settings.region}")]
         )
     created = await manager.provisioner.create(wanted)
-    return _answer(created, 200 if created.api_key is None else 201)
+    if created.api_key is None:
+        return _answer(created)
+    return _answer(created, 201, _SECRET)
 
 
 @router.get(
@@ -90,18 +105,15 @@ async def create_tenant(request: Request, manager: TheManager) -> Response:
     tags=["tenants"],
     summary="List tenants in order of their ids.",
     responses={200: {"model": TenantPage}},
+    openapi_extra=_PAGE_PARAMETERS,
 )
-async def get_tenants(manager: TheManager, page: ThePage) -> Response:
+async def get_tenants(request: Request, manager: TheManager) -> Response:
     """List tenants."""
+    page = read_page(request, _TENANT_ID, "tenants")
     async with manager.catalog.connection() as connection:
         rows = await list_tenants(connection, after=page.after, rows_max=page.rows_max)
-    shown, last = page.cut(rows)
-    return _answer(
-        TenantPage(
-            data=[row.shown() for row in shown],
-            next_cursor=cursor_after(last.tenant_id) if last else None,
-        )
-    )
+    shown, next_cursor = page.cut(rows, lambda row: row.tenant_id)
+    return _answer(TenantPage(data=[row.shown() for row in shown], next_cursor=next_cursor))
 
 
 @router.get(
@@ -109,6 +121,7 @@ async def get_tenants(manager: TheManager, page: ThePage) -> Response:
     tags=["tenants"],
     summary="Show a tenant: home, status, size, head, lag.",
     responses={200: {"model": TenantDetails}},
+    dependencies=NO_QUERY,
 )
 async def get_tenant(manager: TheManager, tenant_id: TenantId) -> Response:
     """Show a tenant."""
@@ -125,6 +138,7 @@ async def get_tenant(manager: TheManager, tenant_id: TenantId) -> Response:
     status_code=201,
     responses={201: {"model": CreatedApiKey}},
     openapi_extra=dict(json_body(NewApiKey)),
+    dependencies=NO_QUERY,
 )
 async def create_api_key(request: Request, manager: TheManager, tenant_id: TenantId) -> Response:
     """Make an API key."""
@@ -132,7 +146,7 @@ async def create_api_key(request: Request, manager: TheManager, tenant_id: Tenan
     async with manager.catalog.connection() as connection:
         await _require_active(connection, tenant_id)
         created = await add_api_key(connection, tenant_id, wanted.scopes, wanted.expires_at)
-    return _answer(created, 201)
+    return _answer(created, 201, _SECRET)
 
 
 @router.get(
@@ -140,15 +154,17 @@ async def create_api_key(request: Request, manager: TheManager, tenant_id: Tenan
     tags=["API keys"],
     summary="List a tenant's API keys, without their secrets.",
     responses={200: {"model": ApiKeyPage}},
+    openapi_extra=_PAGE_PARAMETERS,
 )
-async def get_api_keys(manager: TheManager, tenant_id: TenantId, page: ThePage) -> Response:
+async def get_api_keys(request: Request, manager: TheManager, tenant_id: TenantId) -> Response:
     """List a tenant's API keys."""
+    page = read_page(request, _KEY_ID, "API keys", tenant_id)
     async with manager.catalog.connection() as connection:
         if await find_tenant(connection, tenant_id) is None:
             raise _no_tenant()
         keys = await list_api_keys(connection, tenant_id, after=page.after, rows_max=page.rows_max)
-    shown, last = page.cut(keys)
-    return _answer(ApiKeyPage(data=shown, next_cursor=cursor_after(last.key_id) if last else None))
+    shown, next_cursor = page.cut(keys, lambda key: key.key_id)
+    return _answer(ApiKeyPage(data=list(shown), next_cursor=next_cursor))
 
 
 @router.delete(
@@ -156,6 +172,7 @@ async def get_api_keys(manager: TheManager, tenant_id: TenantId, page: ThePage) 
     tags=["API keys"],
     summary="Revoke an API key; doing so again changes nothing.",
     status_code=204,
+    dependencies=NO_QUERY,
 )
 async def delete_api_key(manager: TheManager, tenant_id: TenantId, key_id: KeyId) -> Response:
     """Revoke an API key."""
@@ -170,12 +187,15 @@ async def delete_api_key(manager: TheManager, tenant_id: TenantId, key_id: KeyId
     tags=["regions"],
     summary="List the regions that tenants can live in.",
     responses={200: {"model": RegionList}},
+    openapi_extra=_PAGE_PARAMETERS,
 )
-async def get_regions(manager: TheManager) -> Response:
+async def get_regions(request: Request, manager: TheManager) -> Response:
     """List the regions."""
+    page = read_page(request, _REGION, "regions")
     async with manager.catalog.connection() as connection:
-        rows = await list_regions(connection)
-    return _answer(RegionList(data=[Region(**row) for row in rows]))
+        rows = await list_regions(connection, after=page.after, rows_max=page.rows_max)
+    shown, next_cursor = page.cut(rows, lambda row: str(row["region"]))
+    return _answer(RegionList(data=[Region(**row) for row in shown], next_cursor=next_cursor))
 
 
 async def _require_active(connection: Connection, tenant_id: str) -> None:
@@ -194,7 +214,10 @@ def _no_key() -> Problem:
     return Problem(NOT_FOUND, "the tenant has no such key")
 
 
-def _answer(document: BaseModel, status: int = 200) -> Response:
+def _answer(
+    document: BaseModel, status: int = 200, headers: Mapping[str, str] | None = None
+) -> Response:
     # What was left unset, such as the key of a tenant who existed, is left out.
     unset = isinstance(document, ProvisionedTenant)
-    return json_response(document.model_dump_json(exclude_unset=unset).encode(), status)
+    body = document.model_dump_json(exclude_unset=unset).encode()
+    return json_response(body, status, headers)

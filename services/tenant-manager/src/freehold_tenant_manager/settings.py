@@ -9,6 +9,7 @@ from freehold.service.settings import ServiceSettings
 
 _DEFAULT_CATALOG = "freehold_catalog"
 _DEFAULT_PORT = 5432
+NAME_PATTERN = r"^[a-z][a-z0-9-]{0,62}$"
 
 
 def _plain(password: SecretStr) -> SecretStr:
@@ -20,7 +21,7 @@ def _plain(password: SecretStr) -> SecretStr:
 
 
 Password = Annotated[SecretStr, Field(min_length=8), AfterValidator(_plain)]
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
+Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
 
 
 class Settings(ServiceSettings):

@@ -25,6 +25,10 @@ from freehold.ledger.rendering import rfc_3339
 from freehold.security.api_keys import Scope
 
 TENANT_ID_PATTERN = r"^[a-z][a-z0-9-]{1,62}$"
+KEY_ID_PATTERN = r"^[0-9a-f]{16}$"
+# The last instants that a datetime can hold are no instants to others: a driver of Postgres makes
+# them infinity, and a conversion to another time zone goes over the edge.
+EXPIRY_END = datetime(9999, 1, 1, tzinfo=UTC)
 
 _HOME_EXAMPLE: dict[str, Any] = {
     "region": "local",
@@ -95,10 +99,9 @@ def _unique(scopes: list[Scope]) -> list[Scope]:
 def _to_come(instant: datetime) -> datetime:
     if instant <= datetime.now(UTC):
         raise ValueError("the time must lie ahead")
-    try:
-        return instant.astimezone(UTC)
-    except OverflowError:
-        raise ValueError("the time lies too far ahead") from None
+    if instant >= EXPIRY_END:
+        raise ValueError("the time must lie before 9999-01-01T00:00:00Z")
+    return instant.astimezone(UTC)
 
 
 TenantId = Annotated[str, StringConstraints(pattern=TENANT_ID_PATTERN)]
@@ -156,7 +159,9 @@ class NewApiKey(Request):
 
     scopes: Scopes
     expires_at: Annotated[Instant, AfterValidator(_to_come)] | None = Field(
-        default=None, description="The key stops working then; left out, it works until revoked."
+        default=None,
+        description="The key stops working then, before the year 9999; left out, it works until"
+        " revoked.",
     )
 
 
@@ -338,7 +343,7 @@ class Region(_Answer):
 
 
 class RegionList(_Answer):
-    """All regions."""
+    """A page of regions in order of their names."""
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"data": [_REGION_EXAMPLE], "next_cursor": None}]}

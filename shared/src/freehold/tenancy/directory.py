@@ -2,19 +2,27 @@
 
 Entries are dropped by the catalog's change notices, so a revoked key stops working at once. With
 the catalog down, what is known goes on working.
+
+Whoever guesses keys keeps the catalog from nobody: that a key is unknown is kept too, apart from
+what is known and for a moment only, and keys that wait to be looked up are looked up together.
 """
 
+import asyncio
+import time
 from collections import OrderedDict
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Generic, TypeVar
 
+from freehold.ledger.client import Record
 from freehold.security.api_keys import ApiKey, Scope, same_secret
 from freehold.security.sealing import KeyRing
 from freehold.tenancy.catalog import Catalog
 from freehold.tenancy.homes import Home, home_of
 
 _CACHED_MAX = 50_000
+_UNKNOWN_MAX = 10_000
+_UNKNOWN_S = 3.0
 
 Value = TypeVar("Value")
 
@@ -45,7 +53,8 @@ class Caller:
 class _Cache(Generic[Value]):
     """A bounded cache that never keeps what changed while it was being read."""
 
-    def __init__(self) -> None:
+    def __init__(self, values_max: int) -> None:
+        self._values_max = values_max
         self._values: OrderedDict[str, Value] = OrderedDict()
         self._generation = 0
 
@@ -59,7 +68,7 @@ class _Cache(Generic[Value]):
         if begun != self._generation:
             return
         self._values[key] = value
-        if len(self._values) > _CACHED_MAX:
+        if len(self._values) > self._values_max:
             self._values.popitem(last=False)
 
     def drop(self, key: str | None) -> None:
@@ -76,8 +85,13 @@ class Directory:
     def __init__(self, catalog: Catalog, key_ring: KeyRing) -> None:
         self._catalog = catalog
         self._key_ring = key_ring
-        self._grants: _Cache[Grant] = _Cache()
-        self._homes: _Cache[Home] = _Cache()
+        self._grants: _Cache[Grant] = _Cache(_CACHED_MAX)
+        # Until when a key is taken for unknown without another look.
+        self._unknown: _Cache[float] = _Cache(_UNKNOWN_MAX)
+        self._homes: _Cache[Home] = _Cache(_CACHED_MAX)
+        self._wanted: set[str] = set()
+        self._next_look: asyncio.Task[dict[str, Grant]] | None = None
+        self._looking = asyncio.Lock()
 
     def changed(self, notice: str | None) -> None:
         """Drop what a change notice speaks of; everything where notices were missed."""
@@ -86,6 +100,7 @@ class Directory:
             self._homes.drop(name or None)
         if kind != "tenant":
             self._grants.drop(name or None)
+            self._unknown.drop(name or None)
 
     async def caller(self, key: ApiKey) -> Caller | None:
         """Say who bears this key; None where it is unknown, wrong, revoked or expired.
@@ -120,17 +135,41 @@ class Directory:
         return home
 
     async def _read_grant(self, key_id: str) -> Grant | None:
-        begun = self._grants.reading()
-        row = await self._catalog.fetchrow(
-            "SELECT * FROM service_api_keys WHERE key_id = $1", key_id
-        )
-        if row is None:
+        if (self._unknown.get(key_id) or 0.0) > time.monotonic():
             return None
-        grant = Grant(
-            tenant_id=row["tenant_id"],
-            secret_hash=row["secret_hash"],
-            scopes=frozenset(row["scopes"]),
-            expires_at=row["expires_at"],
-        )
-        self._grants.keep(key_id, grant, begun)
-        return grant
+        self._wanted.add(key_id)
+        if self._next_look is None:
+            self._next_look = asyncio.create_task(self._look_up())
+            # Nobody may be left to hear of a failure.
+            self._next_look.add_done_callback(lambda look: look.cancelled() or look.exception())
+        found = await asyncio.shield(self._next_look)
+        return found.get(key_id)
+
+    async def _look_up(self) -> dict[str, Grant]:
+        """Look up all keys that are wanted by the time the look before has ended."""
+        async with self._looking:
+            wanted, self._wanted, self._next_look = self._wanted, set(), None
+            begun, unknown_begun = self._grants.reading(), self._unknown.reading()
+            rows = await self._catalog.fetch(
+                "SELECT * FROM service_api_keys WHERE key_id = ANY ($1)", list(wanted)
+            )
+        found = {row["key_id"]: _grant(row) for row in rows}
+        for key_id, grant in found.items():
+            self._grants.keep(key_id, grant, begun)
+        for key_id in wanted - found.keys():
+            self._unknown.keep(key_id, time.monotonic() + _UNKNOWN_S, unknown_begun)
+        return found
+
+
+def _grant(row: Record) -> Grant:
+    return Grant(
+        tenant_id=row["tenant_id"],
+        secret_hash=row["secret_hash"],
+        scopes=frozenset(row["scopes"]),
+        expires_at=_aware(row["expires_at"]),
+    )
+
+
+def _aware(instant: datetime | None) -> datetime | None:
+    # The driver reads infinity as the first or last datetime there is, without a time zone.
+    return instant and (instant if instant.tzinfo else instant.replace(tzinfo=UTC))

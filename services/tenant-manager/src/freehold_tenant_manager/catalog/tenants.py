@@ -150,11 +150,15 @@ async def find_reconciliation(connection: Connection, tenant_id: str) -> Record 
     )
 
 
-async def list_regions(connection: Connection) -> Sequence[Record]:
-    """List the regions, each with the names of its clusters."""
+async def list_regions(
+    connection: Connection, *, after: str | None, rows_max: int
+) -> Sequence[Record]:
+    """List the regions in order of their names, each with those of its clusters."""
     return await connection.fetch(
         "SELECT region, array_agg(cluster ORDER BY cluster) AS clusters FROM clusters"
-        " GROUP BY region ORDER BY region"
+        " WHERE region > $1 GROUP BY region ORDER BY region LIMIT $2",
+        after or "",
+        rows_max,
     )
 
 

@@ -1,5 +1,6 @@
 -- Makes the tenant's owner the owner of everything in the new database, and goes on as that role.
--- The schema goes first: whoever is to own a function must be allowed to create in its schema.
+-- The schema goes first: whoever is to own a function must be allowed to create in its schema. The
+-- owner then makes the partitions that the year ahead needs: the template may be older than that.
 -- Reads the settings freehold.role_prefix and freehold.template_owner.
 
 DO $$
@@ -10,5 +11,6 @@ BEGIN
     EXECUTE format('ALTER SCHEMA %I OWNER TO %I', current_schema(), owner_name);
     EXECUTE format('REASSIGN OWNED BY %I TO %I', template_owner, owner_name);
     EXECUTE format('SET LOCAL ROLE %I', owner_name);
+    PERFORM make_partitions();
 END
 $$;

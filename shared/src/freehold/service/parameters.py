@@ -1,0 +1,79 @@
+"""Query parameters: what each route takes, read strictly.
+
+A parameter that is misspelt, doubled or not built yet is refused. To ignore it would answer a
+question that nobody asked.
+"""
+
+import re
+from collections import Counter
+from typing import Annotated, Any, TypeVar
+
+from fastapi import Request
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from freehold.service.bodies import field_errors, pointer, refusal
+
+_INTEGER = re.compile(r"-?[0-9]{1,38}", re.ASCII)
+
+AnyQuery = TypeVar("AnyQuery", bound="NoQuery")
+
+
+def _integer(text: str) -> int:
+    # int() itself would also take "1_000" and " 7 ".
+    if not _INTEGER.fullmatch(text):
+        raise ValueError("an integer of at most 38 digits, written in digits only")
+    return int(text)
+
+
+Integer = Annotated[int, BeforeValidator(_integer)]
+
+
+class NoQuery(BaseModel):
+    """For routes that take no parameters, and the base of the parameters of those that do."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class PageQuery(NoQuery):
+    """Parameters of every list."""
+
+    limit: Annotated[Integer, Field(ge=1, le=1000)] = Field(
+        default=100, description="How many to answer at most."
+    )
+    cursor: str | None = Field(
+        default=None, description="The next_cursor of the page before, with the same filters."
+    )
+
+
+def read_query(model: type[AnyQuery], request: Request) -> AnyQuery:
+    """Read a request's query string.
+
+    Raises:
+        Problem: validation-failed, naming every parameter that is unknown or breaks a rule.
+    """
+    given = request.query_params.multi_items()
+    values = dict(given)
+    if len(values) < len(given):
+        counts = Counter(name for name, _ in given)
+        raise field_errors(
+            (pointer([name]), "given more than once") for name, count in counts.items() if count > 1
+        )
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise refusal(error) from None
+
+
+def documented_query(model: type[NoQuery]) -> list[dict[str, Any]]:
+    """Describe, for OpenAPI, the query parameters of a route that reads them itself."""
+    properties = model.model_json_schema()["properties"] if model.model_fields else {}
+    return [
+        {
+            "name": name,
+            "in": "query",
+            "required": False,
+            "description": schema.pop("description", ""),
+            "schema": schema,
+        }
+        for name, schema in properties.items()
+    ]
