@@ -9,14 +9,13 @@ from collections.abc import Sequence
 
 import asyncpg
 
-from freehold.contracts.problems import Problem
 from freehold.ledger import client as ledger
-from freehold.ledger.client import Answer, AppendRequest, Outcome
+from freehold.ledger.client import Answer, AppendRequest, Connection, Outcome
 from freehold.service.metrics import LEDGER_CALL_SECONDS
 from freehold.tenancy.connections import TenantConnections
 from freehold.tenancy.failures import database_failures
 from freehold.tenancy.homes import Home
-from freehold.tenancy.lanes import Lanes
+from freehold.tenancy.lanes import Lanes, Take
 from freehold_ingest.announcer import Announcer, Growth
 from freehold_ingest.marks import Marks
 from freehold_ingest.metrics import APPEND_REQUESTS, EVENTS_APPENDED, REQUEST_OUTCOMES
@@ -39,14 +38,15 @@ class Appender:
         relay: Relay,
     ) -> None:
         self._connections = connections
+        self._in_flight = asyncio.Semaphore(settings.transactions_in_flight_max)
         self._marks = marks
         self._announcer = announcer
         self._relay = relay
         self._lanes: Lanes[AppendRequest, Answer] = Lanes(
             self._work,
-            in_flight=asyncio.Semaphore(settings.transactions_in_flight_max),
             call_weight_max=settings.append_events_max,
             waiting_weight_max=settings.waiting_events_max,
+            all_waiting_weight_max=settings.all_waiting_events_max,
         )
 
     async def append(self, home: Home, request: AppendRequest) -> Answer:
@@ -64,22 +64,26 @@ class Appender:
         await self._lanes.drain()
 
     async def _work(
-        self, home: Home, requests: Sequence[AppendRequest]
+        self, home: Home, take: Take[AppendRequest]
+    ) -> Sequence[Answer | BaseException]:
+        with database_failures():
+            # The connection first: one that is slow to come must not hold a place in flight.
+            async with self._connections.use(home) as connection, self._in_flight:
+                requests = take()
+                return await self._call(connection, home, requests) if requests else []
+
+    async def _call(
+        self, connection: Connection, home: Home, requests: Sequence[AppendRequest]
     ) -> Sequence[Answer | BaseException]:
         APPEND_REQUESTS.observe(len(requests))
         try:
-            return await self._call(home, requests)
+            with _APPEND_SECONDS.time():
+                answers = await ledger.append(connection, requests)
         except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError) as error:
             if len(requests) == 1:
                 return [error]
-            return [(await self._work(home, [request]))[0] for request in requests]
-
-    async def _call(self, home: Home, requests: Sequence[AppendRequest]) -> list[Answer]:
-        try:
-            with _APPEND_SECONDS.time(), database_failures():
-                async with self._connections.use(home) as connection:
-                    answers = await ledger.append(connection, requests)
-        except Problem:
+            return [(await self._call(connection, home, [request]))[0] for request in requests]
+        except Exception:
             # It may have been written all the same, and nobody else would announce that.
             self._relay.look_at(home.tenant_id)
             raise

@@ -19,6 +19,9 @@ class Settings(TenantSettings):
     waiting_events_max: int = Field(
         default=50_000, ge=1, description="Events waiting for one tenant; more are answered 503."
     )
+    all_waiting_events_max: int = Field(
+        default=200_000, ge=1, description="The same for all tenants together."
+    )
     heartbeat_s: float = Field(
         default=1.0, gt=0, description="How often the relay says that this process lives."
     )

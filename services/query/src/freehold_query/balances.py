@@ -13,7 +13,7 @@ from freehold.ledger.client import Record
 from freehold.ledger.rendering import balance_document, page_json
 from freehold.security.api_keys import Scope
 from freehold.service.application import json_response
-from freehold.service.authentication import authenticate
+from freehold.service.authentication import authenticate, sole_authorization
 from freehold.service.parameters import read_query
 from freehold.tenancy.directory import Directory
 from freehold.tenancy.homes import Home
@@ -33,7 +33,7 @@ def balance_routes(directory: Directory, reads: Reads) -> APIRouter:
     router = APIRouter(tags=["balances"])
 
     async def reader(request: Request) -> Home:
-        caller = await authenticate(directory, request.headers.get("authorization"), Scope.READ)
+        caller = await authenticate(directory, sole_authorization(request), Scope.READ)
         return caller.home
 
     async def account_rows(request: Request) -> list[Record]:

@@ -10,7 +10,7 @@ from freehold.contracts.problems import NOT_FOUND, Problem
 from freehold.ledger.rendering import event_document, event_json, page_json
 from freehold.security.api_keys import Scope
 from freehold.service.application import json_response
-from freehold.service.authentication import authenticate
+from freehold.service.authentication import authenticate, sole_authorization
 from freehold.service.parameters import NoQuery, read_query
 from freehold.tenancy.directory import Directory
 from freehold.tenancy.homes import Home
@@ -25,7 +25,7 @@ def event_routes(directory: Directory, reads: Reads) -> APIRouter:
     router = APIRouter()
 
     async def reader(request: Request, *scopes: Scope) -> Home:
-        caller = await authenticate(directory, request.headers.get("authorization"), *scopes)
+        caller = await authenticate(directory, sole_authorization(request), *scopes)
         return caller.home
 
     @router.get(

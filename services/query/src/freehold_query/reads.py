@@ -6,7 +6,7 @@ calls that begin after it was submitted.
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 from uuid import UUID
@@ -20,10 +20,11 @@ from freehold.service.metrics import LEDGER_CALL_SECONDS
 from freehold.tenancy.connections import TenantConnections
 from freehold.tenancy.failures import database_failures
 from freehold.tenancy.homes import Home
-from freehold.tenancy.lanes import Lanes
+from freehold.tenancy.lanes import Lanes, Take
 
 ACCOUNTS_PER_CALL_MAX = 1_000
 WAITING_PER_TENANT_MAX = 10_000
+WAITING_MAX = 50_000
 # Balances have their lanes. Of all other reads, this many of a tenant go at once, and the rest of
 # them wait in a line of their own, not in front of the tenant's balances.
 OTHER_READS_PER_TENANT_MAX = 2
@@ -36,74 +37,12 @@ ACCOUNTS_PER_CALL = Histogram(
 )
 
 
-class _Tenant:
-    """One tenant's reads, which share the tenant's part of all that may be in flight.
+class _Turns:
+    """One tenant's part of all that may be in flight."""
 
-    Whoever reads takes a turn first, then a connection, then a place in flight, always in this
-    order: so nobody waits in a circle, and whoever still connects keeps no place from others.
-    """
-
-    def __init__(
-        self,
-        connections: TenantConnections,
-        in_flight: asyncio.Semaphore,
-        *,
-        turns_max: int,
-        timeout_s: float,
-    ) -> None:
-        self._connections = connections
-        self._in_flight = in_flight
-        self._timeout_s = timeout_s
-        self._turns = asyncio.Semaphore(turns_max)
-        self._other_reads = asyncio.Semaphore(OTHER_READS_PER_TENANT_MAX)
-        self._projected = self._balance_lane(strong=False)
-        self._strong = self._balance_lane(strong=True)
-
-    async def balances(self, home: Home, account_id: str, *, strong: bool) -> list[Record]:
-        """Read an account's balances, in one call with those of others who wait."""
-        lane = self._strong if strong else self._projected
-        return await lane.submit(home, account_id)
-
-    @asynccontextmanager
-    async def read(self, home: Home, call: str) -> AsyncIterator[Connection]:
-        """Lend a connection for any other read."""
-        async with (
-            _measured(call, self._timeout_s),
-            self._other_reads,
-            self._turns,
-            self._connections.use(home) as connection,
-            self._in_flight,
-        ):
-            yield connection
-
-    async def drain(self) -> None:
-        """Wait until every balance asked for was answered."""
-        await self._projected.drain()
-        await self._strong.drain()
-
-    def _balance_lane(self, *, strong: bool) -> Lanes[str, list[Record]]:
-        return Lanes(
-            partial(self._read_balances, strong=strong),
-            in_flight=self._turns,
-            call_weight_max=ACCOUNTS_PER_CALL_MAX,
-            waiting_weight_max=WAITING_PER_TENANT_MAX,
-        )
-
-    async def _read_balances(
-        self, home: Home, account_ids: Sequence[str], *, strong: bool
-    ) -> list[list[Record]]:
-        call = "strong_balances" if strong else "balances"
-        ACCOUNTS_PER_CALL.labels(call).observe(len(account_ids))
-        async with (
-            _measured(call, self._timeout_s),
-            self._connections.use(home) as connection,
-            self._in_flight,
-        ):
-            rows = await ledger.balances(connection, list(set(account_ids)), strong=strong)
-        found: defaultdict[str, list[Record]] = defaultdict(list)
-        for row in rows:
-            found[row["account_id"]].append(row)
-        return [found[account_id] for account_id in account_ids]
+    def __init__(self, turns_max: int) -> None:
+        self.all = asyncio.Semaphore(turns_max)
+        self.other_reads = asyncio.Semaphore(OTHER_READS_PER_TENANT_MAX)
 
 
 class Reads:
@@ -122,15 +61,14 @@ class Reads:
                 Balances may have waited for the calls before theirs, which no more than the
                 request's own deadline bounds.
         """
-        self._new_tenant = partial(
-            _Tenant,
-            connections,
-            asyncio.Semaphore(in_flight_max),
-            turns_max=max(1, in_flight_max - 1),
-            timeout_s=timeout_s,
-        )
-        # A tenant stays known for as long as any of their reads is under way.
-        self._tenants: WeakValueDictionary[str, _Tenant] = WeakValueDictionary()
+        self._connections = connections
+        self._timeout_s = timeout_s
+        self._in_flight = asyncio.Semaphore(in_flight_max)
+        self._turns_max = max(1, in_flight_max - 1)
+        # A tenant's stay known for as long as any of their reads is under way.
+        self._turns: WeakValueDictionary[str, _Turns] = WeakValueDictionary()
+        self._projected = self._balance_lanes(strong=False)
+        self._strong = self._balance_lanes(strong=True)
 
     async def balances(self, home: Home, account_id: str, *, strong: bool) -> list[Record]:
         """Give an account's balances in order of currency; none where it was never seen.
@@ -138,7 +76,8 @@ class Reads:
         Raises:
             Problem: overloaded or unavailable, as for every read here.
         """
-        return await self._of(home).balances(home, account_id, strong=strong)
+        lanes = self._strong if strong else self._projected
+        return await lanes.submit(home, account_id)
 
     async def list_balances(
         self,
@@ -152,7 +91,7 @@ class Reads:
         rows_max: int,
     ) -> list[Record]:
         """List balances in order of account and currency, after a given pair of the two."""
-        async with self._of(home).read(home, "list_balances") as connection:
+        async with self._other_read(home, "list_balances") as connection:
             return await ledger.list_balances(
                 connection,
                 account_prefix=account_prefix,
@@ -167,36 +106,78 @@ class Reads:
         self, home: Home, *, account_id: str | None, after: UUID | None, rows_max: int
     ) -> list[Record]:
         """List events in ledger order, after a given one, of one account or of all."""
-        async with self._of(home).read(home, "events") as connection:
+        async with self._other_read(home, "events") as connection:
             return await ledger.events(
                 connection, account_id=account_id, after=after, rows_max=rows_max
             )
 
     async def event(self, home: Home, event_id: UUID) -> Record | None:
         """Give one event, or None where this tenant's ledger has none of this id."""
-        async with self._of(home).read(home, "event") as connection:
+        async with self._other_read(home, "event") as connection:
             return await ledger.event(connection, event_id)
 
     async def lag(self, home: Home) -> Lag:
         """Say how far the tenant's state is behind their ledger."""
-        async with self._of(home).read(home, "projection_lag") as connection:
+        async with self._other_read(home, "projection_lag") as connection:
             return await ledger.projection_lag(connection)
 
     async def drain(self) -> None:
         """Wait until everything submitted has its result."""
-        for tenant in list(self._tenants.values()):
-            await tenant.drain()
+        await self._projected.drain()
+        await self._strong.drain()
 
-    def _of(self, home: Home) -> _Tenant:
-        tenant = self._tenants.get(home.tenant_id)
-        if tenant is None:
-            tenant = self._tenants[home.tenant_id] = self._new_tenant()
-        return tenant
+    def _balance_lanes(self, *, strong: bool) -> Lanes[str, list[Record]]:
+        return Lanes(
+            partial(self._read_balances, strong=strong),
+            call_weight_max=ACCOUNTS_PER_CALL_MAX,
+            waiting_weight_max=WAITING_PER_TENANT_MAX,
+            all_waiting_weight_max=WAITING_MAX,
+        )
 
+    async def _read_balances(
+        self, home: Home, take: Take[str], *, strong: bool
+    ) -> list[list[Record]]:
+        call = "strong_balances" if strong else "balances"
+        turns = self._turns_of(home)
+        async with self._measured(call), turns.all, self._place(home) as connection:
+            account_ids = take()
+            ACCOUNTS_PER_CALL.labels(call).observe(len(account_ids))
+            rows = await ledger.balances(connection, list(set(account_ids)), strong=strong)
+        found: defaultdict[str, list[Record]] = defaultdict(list)
+        for row in rows:
+            found[row["account_id"]].append(row)
+        return [found[account_id] for account_id in account_ids]
 
-@asynccontextmanager
-async def _measured(call: str, timeout_s: float) -> AsyncIterator[None]:
-    """Put a deadline and a clock on a call, and turn its failures into problems."""
-    with database_failures(), LEDGER_CALL_SECONDS.labels(call).time():
-        async with asyncio.timeout(timeout_s):
-            yield
+    @asynccontextmanager
+    async def _other_read(self, home: Home, call: str) -> AsyncIterator[Connection]:
+        turns = self._turns_of(home)
+        async with (
+            self._measured(call),
+            turns.other_reads,
+            turns.all,
+            self._place(home) as connection,
+        ):
+            yield connection
+
+    @asynccontextmanager
+    async def _place(self, home: Home) -> AsyncIterator[Connection]:
+        """Lend a connection and a place in flight.
+
+        Whoever reads takes their turn first, then a connection, then the place, always in this
+        order: so nobody waits in a circle, and whoever still connects keeps no place from others.
+        """
+        async with self._connections.use(home) as connection, self._in_flight:
+            yield connection
+
+    def _turns_of(self, home: Home) -> _Turns:
+        turns = self._turns.get(home.tenant_id)
+        if turns is None:
+            turns = self._turns[home.tenant_id] = _Turns(self._turns_max)
+        return turns
+
+    @asynccontextmanager
+    async def _measured(self, call: str) -> AsyncIterator[None]:
+        """Put a deadline and a clock on a call, and turn its failures into problems."""
+        with database_failures(), LEDGER_CALL_SECONDS.labels(call).time():
+            async with asyncio.timeout(self._timeout_s):
+                yield

@@ -23,7 +23,7 @@ from freehold.contracts.tenants import (
 )
 from freehold.ledger.client import Connection
 from freehold.service.application import json_response
-from freehold.service.authentication import authenticate_operator
+from freehold.service.authentication import authenticate_operator, sole_authorization
 from freehold.service.bodies import field_errors, json_body, parse
 from freehold.service.parameters import NoQuery, PageQuery, documented_query, read_query
 from freehold_tenant_manager.catalog.api_keys import add_api_key, list_api_keys, revoke_api_key
@@ -44,7 +44,7 @@ _SECRET = {"Cache-Control": "no-store"}
 async def _manager(request: Request) -> Manager:
     manager: Manager = request.app.state.manager
     authenticate_operator(
-        request.headers.get("authorization"), manager.settings.operator_token.get_secret_value()
+        sole_authorization(request), manager.settings.operator_token.get_secret_value()
     )
     return manager
 

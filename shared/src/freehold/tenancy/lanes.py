@@ -1,8 +1,7 @@
 """Lanes: what waits for one tenant goes together in one call, one call at a time.
 
-This is group commit without a timer: a lone item goes at once, and while a call runs the next
-batch gathers behind it. All lanes share a cap on calls in flight, since tenant transactions beyond
-what the cores can run only wait for each other.
+This is group commit without a timer: a lone item goes at once, and while a call runs, or waits for
+its connection, the next batch gathers behind it.
 """
 
 import asyncio
@@ -11,13 +10,16 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from freehold.contracts.problems import overloaded
+import structlog
+
+from freehold.contracts.problems import overloaded, unavailable
 from freehold.tenancy.homes import Home
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-Work = Callable[[Home, Sequence[Item]], Awaitable[Sequence[Result | BaseException]]]
+Take = Callable[[], Sequence[Item]]
+Work = Callable[[Home, Take[Item]], Awaitable[Sequence[Result | BaseException]]]
 
 
 @dataclass(slots=True)
@@ -41,22 +43,24 @@ class Lanes(Generic[Item, Result]):
         self,
         work: Work[Item, Result],
         *,
-        in_flight: asyncio.Semaphore,
         call_weight_max: int,
         waiting_weight_max: int,
+        all_waiting_weight_max: int,
     ) -> None:
         """Set up the lanes.
 
         Args:
-            work: Makes one call for many items of a tenant; answers one result or error for each.
-            in_flight: Bounds the calls under way; may be shared with other lanes.
+            work: Makes one call for a tenant. It first gets hold of whatever the call needs, then
+                takes the items that wait by then, and answers a result or an error for each.
             call_weight_max: What one call takes at most; a single heavier item goes alone.
             waiting_weight_max: What may wait for one tenant before more is refused.
+            all_waiting_weight_max: What may wait for all tenants together.
         """
         self._work = work
-        self._in_flight = in_flight
         self._call_weight_max = call_weight_max
         self._waiting_weight_max = waiting_weight_max
+        self._all_waiting_weight_max = all_waiting_weight_max
+        self._weight = 0
         self._lanes: dict[str, _Lane[Item, Result]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -68,21 +72,22 @@ class Lanes(Generic[Item, Result]):
             Exception: What the work answered for this item.
         """
         lane = self._lanes.get(home.tenant_id)
-        fresh = lane is None
+        if lane is not None and lane.weight + weight > self._waiting_weight_max:
+            raise overloaded("too much is waiting for this tenant already")
+        if self._weight and self._weight + weight > self._all_waiting_weight_max:
+            raise overloaded("too much is waiting already")
         if lane is None:
             lane = self._lanes[home.tenant_id] = _Lane(home)
-        elif lane.weight + weight > self._waiting_weight_max:
-            raise overloaded("too much is waiting for this tenant already")
-        lane.home = home
-        entry: _Entry[Item, Result] = _Entry(
-            item, weight, asyncio.get_running_loop().create_future()
-        )
-        lane.waiting.append(entry)
-        lane.weight += weight
-        if fresh:
             task = asyncio.create_task(self._run(lane))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
+        entry: _Entry[Item, Result] = _Entry(
+            item, weight, asyncio.get_running_loop().create_future()
+        )
+        lane.home = home
+        lane.waiting.append(entry)
+        lane.weight += weight
+        self._weight += weight
         return await entry.done
 
     async def drain(self) -> None:
@@ -91,39 +96,56 @@ class Lanes(Generic[Item, Result]):
             await asyncio.wait(set(self._tasks))
 
     async def _run(self, lane: _Lane[Item, Result]) -> None:
-        while True:
-            async with self._in_flight:
-                batch = self._take(lane)
-                if batch:
-                    await self._call(lane.home, batch)
-            if not lane.waiting:
-                # No await between seeing the lane empty and closing it: no wake-up is lost.
-                del self._lanes[lane.home.tenant_id]
-                return
+        # The task outlives the request that began it: what it logs is not that request's.
+        structlog.contextvars.unbind_contextvars("request_id")
+        try:
+            while lane.waiting:
+                await self._serve(lane)
+        finally:
+            # No await between seeing the lane empty and closing it: no wake-up is lost.
+            del self._lanes[lane.home.tenant_id]
+            _settle(self._take(lane, everything=True), unavailable("the service is ending"))
 
-    def _take(self, lane: _Lane[Item, Result]) -> list[_Entry[Item, Result]]:
+    async def _serve(self, lane: _Lane[Item, Result]) -> None:
+        batch: list[_Entry[Item, Result]] | None = None
+
+        def take() -> list[Item]:
+            nonlocal batch
+            batch = self._take(lane)
+            return [entry.item for entry in batch]
+
+        try:
+            results = await self._work(lane.home, take)
+        except Exception as error:  # noqa: BLE001 (every waiter must hear of it)
+            # Where nobody's turn came, all of them hear of it now and not one after the other.
+            _settle(self._take(lane, everything=True) if batch is None else batch, error)
+        else:
+            for entry, result in zip(batch or (), results, strict=True):
+                _settle([entry], result)
+
+    def _take(
+        self, lane: _Lane[Item, Result], *, everything: bool = False
+    ) -> list[_Entry[Item, Result]]:
         batch: list[_Entry[Item, Result]] = []
         weight = 0
         while lane.waiting and (
-            not batch or weight + lane.waiting[0].weight <= self._call_weight_max
+            everything or not batch or weight + lane.waiting[0].weight <= self._call_weight_max
         ):
             entry = lane.waiting.popleft()
             lane.weight -= entry.weight
+            self._weight -= entry.weight
             # Whoever gave up waiting has been told so: their item is not begun any more.
             if not entry.done.done():
                 batch.append(entry)
                 weight += entry.weight
         return batch
 
-    async def _call(self, home: Home, batch: list[_Entry[Item, Result]]) -> None:
-        try:
-            results = await self._work(home, [entry.item for entry in batch])
-        except Exception as error:  # noqa: BLE001 (every waiter must hear of it)
-            results = [error] * len(batch)
-        for entry, result in zip(batch, results, strict=True):
-            if entry.done.done():
-                continue
-            if isinstance(result, BaseException):
-                entry.done.set_exception(result)
-            else:
-                entry.done.set_result(result)
+
+def _settle(entries: Sequence[_Entry[Item, Result]], result: Result | BaseException) -> None:
+    for entry in entries:
+        if entry.done.done():
+            continue
+        if isinstance(result, BaseException):
+            entry.done.set_exception(result)
+        else:
+            entry.done.set_result(result)
