@@ -1,0 +1,120 @@
+"""Lanes: what waits for a tenant goes together, each gets its own answer, nobody is overlooked."""
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from freehold.contracts.problems import OVERLOADED, UNAVAILABLE, Problem, unavailable
+from freehold.tenancy.homes import Home
+from freehold.tenancy.lanes import Lanes, Take
+
+
+def home(tenant_id: str = "acme") -> Home:
+    return Home(tenant_id, 1, "localhost", 5432, "db", "ledger", 5, "role", "password")
+
+
+class Calls:
+    """Work that waits to be let through, and keeps what each call was made for."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[str]] = []
+        self.gate = asyncio.Event()
+        self.fault: BaseException | None = None
+
+    async def work(self, home: Home, take: Take[str]) -> Sequence[str | BaseException]:
+        if self.fault is not None:
+            raise self.fault
+        batch = list(take())
+        self.batches.append(batch)
+        await self.gate.wait()
+        return [ValueError(item) if item == "bad" else item.upper() for item in batch]
+
+    def lanes(self, **limits: int) -> Lanes[str, str]:
+        usual = {
+            "call_weight_max": 3,
+            "waiting_weight_max": 5,
+            "all_waiting_weight_max": 8,
+        }
+        return Lanes(self.work, **(usual | limits))
+
+
+async def submitted(
+    lanes: Lanes[str, str], *items: str, tenant: str = "acme"
+) -> list[asyncio.Task[str]]:
+    tasks = [asyncio.create_task(lanes.submit(home(tenant), item)) for item in items]
+    for _ in range(5):
+        await asyncio.sleep(0)
+    return tasks
+
+
+async def test_what_gathers_behind_a_call_goes_together_in_the_next() -> None:
+    calls = Calls()
+    lanes = calls.lanes()
+    first = await submitted(lanes, "a")
+    others = await submitted(lanes, "b", "c", "d", "e")
+    calls.gate.set()
+    assert await asyncio.gather(*first, *others) == ["A", "B", "C", "D", "E"]
+    assert calls.batches == [["a"], ["b", "c", "d"], ["e"]]
+
+
+async def test_one_that_fails_does_not_fail_its_neighbours() -> None:
+    calls = Calls()
+    calls.gate.set()
+    tasks = await submitted(calls.lanes(), "a", "bad", "b")
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    assert results[0] == "A"
+    assert isinstance(results[1], ValueError)
+    assert results[2] == "B"
+
+
+async def test_whoever_gave_up_waiting_is_left_out() -> None:
+    calls = Calls()
+    lanes = calls.lanes()
+    first = await submitted(lanes, "a")
+    quitter, other = await submitted(lanes, "b", "c")
+    quitter.cancel()
+    calls.gate.set()
+    assert await asyncio.gather(*first, other) == ["A", "C"]
+    assert calls.batches == [["a"], ["c"]]
+
+
+async def test_without_what_a_call_needs_all_hear_of_it_at_once() -> None:
+    calls = Calls()
+    calls.fault = unavailable("no connection")
+    tasks = await submitted(calls.lanes(), "a", "b", "c", "d")
+    for result in await asyncio.gather(*tasks, return_exceptions=True):
+        assert isinstance(result, Problem)
+        assert result.kind is UNAVAILABLE
+
+
+async def test_too_much_waiting_is_refused_for_a_tenant_and_for_all() -> None:
+    calls = Calls()
+    lanes = calls.lanes()
+    tasks = await submitted(lanes, "a")
+    tasks += await submitted(lanes, *"bcdef")
+    tasks += await submitted(lanes, "g")
+    tasks += await submitted(lanes, *"hijkl", tenant="other")
+    calls.gate.set()
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    answered = [result if isinstance(result, str) else None for result in results]
+    assert answered == [*"ABCDEF", None, *"HIJ", None, None]
+    for result in results:
+        assert isinstance(result, str) or (
+            isinstance(result, Problem) and result.kind is OVERLOADED
+        )
+    # Nothing is left counted as waiting: there is room again.
+    assert await lanes.submit(home(), "z") == "Z"
+
+
+async def test_a_call_that_is_cancelled_strands_nobody() -> None:
+    calls = Calls()
+    calls.fault = asyncio.CancelledError()
+    lanes = calls.lanes()
+    (task,) = await submitted(lanes, "a")
+    with pytest.raises(Problem) as refused:
+        await task
+    assert refused.value.kind is UNAVAILABLE
+    calls.fault = None
+    calls.gate.set()
+    assert await lanes.submit(home(), "b") == "B"
