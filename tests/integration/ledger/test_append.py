@@ -1,6 +1,7 @@
 """Append, one behaviour at a time. What holds in any order of calls is in test_any_order.py."""
 
 import json
+import time
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 from uuid import UUID, uuid4
@@ -172,6 +173,68 @@ async def test_requests_of_one_call_that_clash_are_served_in_their_order(
     ]
     assert answers[1].conflicting_event_id == answers[0].events[0]["event_id"]
     assert answers[3].events[0]["hash"] == answers[0].events[0]["hash"]
+
+
+async def test_a_claim_is_judged_at_its_turn_and_not_by_what_comes_later(
+    connection: Connection,
+) -> None:
+    (target,) = await create(connection, append_request(new_event()))
+    answers = await client.append(
+        connection,
+        [
+            append_request(new_event("a", external_id="x")),
+            # Refused for x; so y is free for the next, and its key for the one after.
+            append_request(
+                new_event("b", external_id="y"), new_event("b", external_id="x"), key="k"
+            ),
+            append_request(new_event("c", external_id="y")),
+            append_request(undo(target["event_id"]), key="k"),
+            append_request(undo(target["event_id"])),
+            append_request(new_event("d", external_id="z"), new_event("d", external_id="z")),
+            append_request(new_event("e", external_id="z")),
+        ],
+    )
+    first, second, reversal = (answers[place].events[0]["event_id"] for place in (0, 2, 3))
+    assert len({first, second, reversal}) == 3
+    assert [(answer.outcome, answer.conflicting_event_id) for answer in answers] == [
+        (Outcome.CREATED, None),
+        (Outcome.DUPLICATE_EXTERNAL_ID, first),
+        (Outcome.CREATED, None),
+        (Outcome.CREATED, None),
+        (Outcome.ALREADY_REVERSED, reversal),
+        (Outcome.DUPLICATE_EXTERNAL_ID, None),
+        (Outcome.CREATED, None),
+    ]
+    assert (await client.verify(connection)).ok
+
+
+@pytest.mark.timeout(30)
+async def test_many_requests_that_clash_cost_no_more_than_many_that_do_not(
+    connection: Connection,
+) -> None:
+    number = 1024
+    (target,) = await create(connection, append_request(new_event()))
+    calls = {
+        "one external id": [append_request(new_event(external_id="x")) for _ in range(number)],
+        "one target": [append_request(undo(target["event_id"])) for _ in range(number)],
+        "one key": [append_request(new_event(), key="k") for _ in range(number)],
+        "each with the next": [
+            append_request(new_event(external_id=f"{place}"), new_event(external_id=f"{place + 1}"))
+            for place in range(number)
+        ],
+    }
+    started = time.perf_counter()
+    distinct = [append_request(new_event(external_id=f"d{place}")) for place in range(number)]
+    await client.append(connection, distinct)
+    usual = time.perf_counter() - started
+    for name, requests in calls.items():
+        started = time.perf_counter()
+        answers = await client.append(connection, requests)
+        taken = time.perf_counter() - started
+        created = sum(answer.outcome is Outcome.CREATED for answer in answers)
+        assert created == (number // 2 if name == "each with the next" else 1)
+        # A round for each of them took fifty times as long.
+        assert taken < 10 * usual, name
 
 
 async def test_a_replay_answers_what_was_answered_first(connection: Connection) -> None:

@@ -5,6 +5,7 @@ import json
 from datetime import UTC, datetime
 from hashlib import sha256
 
+import asyncpg
 import pytest
 
 from freehold.ledger import client
@@ -208,9 +209,134 @@ async def test_a_head_that_is_not_the_ledgers_is_found(chained: Connection) -> N
     )
 
 
+HEADS = {
+    "id": "last_event_id = uuid_v7(0, 0)",
+    "time": "last_recorded_at = last_recorded_at + interval '1 hour'",
+}
+
+
+@pytest.mark.parametrize("what", HEADS)
+async def test_a_head_that_would_mislead_the_next_append_is_found(
+    chained: Connection, what: str
+) -> None:
+    await chained.execute(f"UPDATE ledger_head SET {HEADS[what]}")
+    for from_seq in (1, 15):
+        found = await client.verify(chained, from_seq)
+        assert (found.ok, found.first_bad_seq) == (False, 20)
+        assert found.reason == f"the last event's {what} is not the head's"
+    # Only a range with an open end holds the end to account.
+    assert (await client.verify(chained, 1, 19)).ok
+
+
+@pytest.mark.parametrize("what", HEADS.values(), ids=list(HEADS))
+async def test_the_head_of_an_empty_ledger_counts_too(connection: Connection, what: str) -> None:
+    await connection.execute(f"UPDATE ledger_head SET {what}")
+    assert not (await client.verify(connection)).ok
+
+
+@pytest.mark.parametrize("seq", [-7, 0, 5, 20])
+@pytest.mark.parametrize("from_seq", [1, 2, 15, 21])
+async def test_a_forged_event_is_found_whatever_seq_it_claims(
+    chained: Connection, from_seq: int, seq: int
+) -> None:
+    await chained.execute("ALTER TABLE ledger_events DROP CONSTRAINT ledger_events_sound")
+    # It stands where a projection reads on.
+    await chained.execute(forged(seq))
+    found = await client.verify(chained, from_seq)
+    assert (found.ok, found.first_bad_seq) == (False, seq)
+
+
+async def test_a_forged_event_before_the_first_is_found(chained: Connection) -> None:
+    head = await client.head(chained)
+    await tamper(
+        chained,
+        "UPDATE ledger_events SET event_id = uuid_floor(date_trunc('year', now(), 'UTC'))"
+        " WHERE seq = 20",
+    )
+    assert (await client.verify(chained)).first_bad_seq == 1
+    assert find_fault(await export(chained), head.seq, head.hash) is not None
+
+
+@pytest.mark.parametrize("seq", [-7, 0])
+async def test_no_seq_is_below_one(chained: Connection, seq: int) -> None:
+    with pytest.raises(asyncpg.CheckViolationError):
+        await chained.execute(forged(seq))
+
+
+async def test_an_event_without_a_value_it_must_have_is_found(chained: Connection) -> None:
+    await chained.execute("ALTER TABLE ledger_events ALTER COLUMN currency DROP NOT NULL")
+    await tamper(chained, "UPDATE ledger_events SET currency = NULL WHERE seq = 14")
+    assert (await client.verify(chained)).first_bad_seq == 14
+
+
+@pytest.mark.parametrize("column", ["transaction_time", "recorded_at"])
+async def test_a_time_that_has_no_bytes_is_found(chained: Connection, column: str) -> None:
+    await tamper(chained, f"UPDATE ledger_events SET {column} = 'infinity' WHERE seq = 14")
+    assert (await client.verify(chained)).first_bad_seq == 14
+
+
+SIDE_TABLES = {
+    "an external id is missing": (
+        "DELETE FROM external_ids WHERE external_id = 'NULL'",
+        5,
+        "external_ids lacks this event's external id",
+    ),
+    "an external id of no event": (
+        "INSERT INTO external_ids VALUES ('mine', gen_random_uuid())",
+        None,
+        "external_ids has a row that is no event's",
+    ),
+    "an external id that its event does not have": (
+        "INSERT INTO external_ids SELECT 'mine', event_id FROM ledger_events WHERE seq = 3",
+        3,
+        "external_ids has a row that is no event's",
+    ),
+    "an external id of another event": (
+        "UPDATE external_ids SET event_id = uuid_v7(0, 0) WHERE external_id = 'NULL'",
+        5,
+        "external_ids lacks this event's external id",
+    ),
+    "another external id": (
+        "UPDATE external_ids SET external_id = 'mine' WHERE external_id = 'NULL'",
+        5,
+        None,
+    ),
+    "a reversal is missing": (
+        "DELETE FROM reversals USING event_at(11) AS e WHERE reversals.event_id = e.event_id",
+        11,
+        "reversals lacks this reversal",
+    ),
+    "a reversal of no event": (
+        "INSERT INTO reversals VALUES (gen_random_uuid(), gen_random_uuid())",
+        None,
+        "reversals has a row that is no event's",
+    ),
+    "a reversal by an event that is none": (
+        "INSERT INTO reversals SELECT event_id, event_id FROM ledger_events WHERE seq = 4",
+        4,
+        "reversals has a row that is no event's",
+    ),
+}
+
+
+@pytest.mark.parametrize(("change", "seq", "reason"), SIDE_TABLES.values(), ids=list(SIDE_TABLES))
+async def test_what_keeps_things_unique_is_held_against_the_events(
+    chained: Connection, change: str, seq: int | None, reason: str | None
+) -> None:
+    await tamper(chained, change)
+    found = await client.verify(chained)
+    assert (found.ok, found.first_bad_seq, found.events_checked) == (False, seq, 20)
+    assert found.reason == reason or reason is None
+    # It is the affair of the whole ledger, and not of a part.
+    assert (await client.verify(chained, 2)).ok
+    assert (await client.verify(chained, 1, 19)).ok
+
+
 async def test_events_past_the_head_are_found(chained: Connection) -> None:
     await chained.execute(HEAD_TO_FIT + " - 2")
-    assert not (await client.verify(chained)).ok
+    for from_seq in (1, 10, 19):
+        found = await client.verify(chained, from_seq)
+        assert (found.ok, found.first_bad_seq) == (False, 19)
 
 
 @pytest.mark.parametrize(
@@ -234,6 +360,24 @@ async def test_a_fault_outside_the_part_asked_for_is_not_its_affair(chained: Con
 async def test_a_part_whose_event_before_is_missing_does_not_verify(chained: Connection) -> None:
     await tamper(chained, "DELETE FROM ledger_events WHERE seq = 10")
     assert not (await client.verify(chained, 11)).ok
+
+
+async def test_a_part_whose_last_event_is_missing_does_not_verify(chained: Connection) -> None:
+    await tamper(chained, "DELETE FROM ledger_events WHERE seq = 10")
+    found = await client.verify(chained, 5, 10)
+    assert (found.ok, found.first_bad_seq) == (False, 10)
+
+
+async def test_a_part_beyond_the_end_does_not_verify(chained: Connection) -> None:
+    # Whoever asks from a place that the ledger once had learns that it has it no more.
+    found = await client.verify(chained, 22)
+    assert (found.ok, found.first_bad_seq) == (False, 21)
+
+
+async def test_from_the_middle_on_the_chain_and_the_end_are_checked(chained: Connection) -> None:
+    await tamper(chained, "DELETE FROM ledger_events WHERE seq > 17")
+    found = await client.verify(chained, 15)
+    assert (found.ok, found.first_bad_seq, found.events_checked) == (False, 18, 3)
 
 
 # The worked example of shared/README.md.
@@ -294,9 +438,23 @@ def rehash(seq: int, before: int) -> str:
 
 async def tamper(connection: Connection, statement: str) -> None:
     """Do what only a superuser can, who first switches the triggers off."""
-    await connection.execute("ALTER TABLE ledger_events DISABLE TRIGGER append_only")
+    tables = ("ledger_events", "external_ids", "reversals")
+    for table in tables:
+        await connection.execute(f"ALTER TABLE {table} DISABLE TRIGGER append_only")
     await connection.execute(statement)
-    await connection.execute("ALTER TABLE ledger_events ENABLE ALWAYS TRIGGER append_only")
+    for table in tables:
+        await connection.execute(f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER append_only")
+
+
+def forged(seq: int) -> str:
+    """Write an event past the last one, with this seq."""
+    return f"""
+        INSERT INTO ledger_events
+        SELECT uuid_v7((extract(EPOCH FROM recorded_at) * 1000)::bigint + 10000, 0), {seq},
+            account_id, transaction_time, recorded_at, event_type, 1000, currency, transaction_id,
+            reverses_event_id, external_id, metadata, hash
+        FROM ledger_events WHERE seq = 20
+    """
 
 
 async def export(connection: Connection) -> list[Row]:

@@ -151,17 +151,120 @@ async def test_events_stand_in_the_partition_of_their_recorded_time(
     assert await client.reconcile(connection) == []
 
 
-async def test_a_time_without_a_partition_is_refused_and_loses_nothing(
-    connection: Connection,
+async def noted_end(connection: Connection) -> datetime | None:
+    """Up to when append takes it that there are partitions."""
+    until: datetime | None = await connection.fetchval(
+        "SELECT partitions_until FROM ledger_settings"
+    )
+    return until
+
+
+async def test_append_knows_up_to_when_there_are_partitions(connection: Connection) -> None:
+    assert await noted_end(connection) == (await partitions(connection))[-1].ends
+    await make_until(connection, start_of_year(datetime.now(UTC).year + 3))
+    (*_, last) = await partitions(connection)
+    assert await noted_end(connection) == last.ends
+    # Whatever was done to them by hand: the next making of partitions puts the note right.
+    await connection.execute(f"DROP TABLE {last.name}")
+    assert await client.make_partitions(connection) == 0
+    assert await noted_end(connection) == last.starts
+
+
+@pytest.mark.parametrize("span", ["year", "month"])
+async def test_an_append_past_the_last_partition_makes_the_one_it_needs(
+    connection: Connection, span: str
 ) -> None:
     await record_at(connection, datetime.now(UTC))
-    (*_, last) = await partitions(connection)
-    with pytest.raises(asyncpg.CheckViolationError, match="no partition"):
-        await record_at(connection, last.ends)
-    assert (await client.head(connection)).seq == 1
+    before = await partitions(connection)
+    await span_by(connection, span)
+    event = await record_at(connection, before[-1].ends)
+    assert event["seq"] == 2
+    assert (await record_at(connection, before[-1].ends))["seq"] == 3
+    found = await partitions(connection)
+    assert found[:-1] == before
+    assert_no_gap(found)
+    assert await partition_of(connection, event) == found[-1].name
+    assert await noted_end(connection) == found[-1].ends
     assert (await client.verify(connection)).ok
-    await make_until(connection, last.ends)
-    assert (await record_at(connection, last.ends))["seq"] == 2
+    # It is as immutable as those that were made ahead.
+    with pytest.raises(asyncpg.RestrictViolationError):
+        await connection.execute(f"DELETE FROM {found[-1].name}")
+
+
+@pytest.mark.parametrize("note", ["NULL", "'2020-01-01'"])
+async def test_a_note_that_is_too_early_is_put_right_by_the_next_append(
+    connection: Connection, note: str
+) -> None:
+    await connection.execute(f"UPDATE ledger_settings SET partitions_until = {note}")
+    before = await partitions(connection)
+    await client.append(connection, [append_request(new_event())])
+    assert await partitions(connection) == before
+    assert await noted_end(connection) == before[-1].ends
+
+
+async def test_a_tenant_whom_nobody_looked_after_for_years_can_append(
+    connection: Connection,
+) -> None:
+    # As if its partitions had been made long ago: none is left for now.
+    for partition in await partitions(connection):
+        await connection.execute(f"DROP TABLE {partition.name}")
+    await connection.execute("UPDATE ledger_settings SET partitions_until = '2024-01-01'")
+    (answer,) = await client.append(connection, [append_request(new_event())])
+    year = datetime.now(UTC).year
+    assert await partition_of(connection, answer.events[0]) == f"ledger_events_{year}"
+    assert [partition.ends for partition in await partitions(connection)] == [
+        start_of_year(year + 1)
+    ]
+
+
+async def test_an_append_that_fails_leaves_no_partition(connection: Connection) -> None:
+    before = await partitions(connection)
+    await connection.execute("UPDATE ledger_head SET last_recorded_at = $1", before[-1].ends)
+    zero = new_event().model_copy(update={"amount_minor": 0})
+    with pytest.raises(asyncpg.CheckViolationError):
+        await client.append(connection, [append_request(zero)])
+    assert await partitions(connection) == before
+    assert await noted_end(connection) == before[-1].ends
+
+
+async def test_many_at_once_past_the_last_partition_make_it_once(ledger: Ledger) -> None:
+    async with AsyncExitStack() as stack, asyncio.timeout(60):
+        connections = [
+            await stack.enter_async_context(ledger.connection(lock_timeout="20s"))
+            for _ in range(12)
+        ]
+        first = connections[0]
+        await client.append(first, [append_request(new_event())])
+        (*_, last) = await partitions(first)
+        await first.execute("UPDATE ledger_head SET last_recorded_at = $1", last.ends)
+        readers = connections[8:10]
+        # Readers in the midst of a transaction hold up nobody, nor do makers of partitions.
+        for reader in readers:
+            await reader.execute("BEGIN")
+            await reader.fetch("SELECT * FROM ledger_events")
+        answers, made = await asyncio.gather(
+            asyncio.gather(
+                *(
+                    client.append(connection, [append_request(new_event())])
+                    for connection in connections[:8]
+                )
+            ),
+            asyncio.gather(
+                *(
+                    make_until(connection, last.ends + timedelta(days=400))
+                    for connection in connections[10:]
+                )
+            ),
+        )
+        assert sorted(answer.events[0]["seq"] for (answer,) in answers) == list(range(2, 10))
+        assert sum(made) in (1, 2)
+        found = await partitions(first)
+        assert_no_gap(found)
+        assert len(found) == 4
+        for reader in readers:
+            assert (await client.verify(reader)).ok
+            await reader.execute("COMMIT")
+        assert (await client.verify(first)).events_checked == 9
 
 
 @pytest.mark.parametrize("zone", ["UTC", "Pacific/Kiritimati", "Pacific/Pago_Pago"])

@@ -31,5 +31,10 @@ BEGIN
         prefix || '_ingest', prefix || '_projector', prefix || '_query', prefix || '_auditor'
     );
     EXECUTE format('GRANT SELECT ON ALL TABLES IN SCHEMA %I TO %I', home, prefix || '_auditor');
+    -- And partitions that are made later: whoever makes a dump must be able to read every one.
+    EXECUTE format(
+        'ALTER DEFAULT PRIVILEGES IN SCHEMA %I GRANT SELECT ON TABLES TO %I',
+        home, prefix || '_auditor'
+    );
 END
 $$;

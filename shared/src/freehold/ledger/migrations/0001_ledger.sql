@@ -10,9 +10,12 @@ CREATE TABLE ledger_settings (
     partition_span text NOT NULL DEFAULT 'year'
     CONSTRAINT ledger_settings_partition_span CHECK (partition_span IN ('year', 'month')),
     idempotency_retention interval NOT NULL DEFAULT '24 hours'
-    CONSTRAINT ledger_settings_idempotency_retention CHECK (idempotency_retention > '0')
+    CONSTRAINT ledger_settings_idempotency_retention CHECK (idempotency_retention > '0'),
+    partitions_until timestamptz
 );
 COMMENT ON TABLE ledger_settings IS 'What a tenant may choose about their own ledger. One row.';
+COMMENT ON COLUMN ledger_settings.partitions_until IS
+'Not a choice: what make_partitions noted of partitions_end, for append to read at no cost.';
 
 INSERT INTO ledger_settings DEFAULT VALUES;
 
@@ -24,14 +27,15 @@ CREATE TABLE ledger_events (
     transaction_time timestamptz NOT NULL,
     recorded_at timestamptz NOT NULL,
     event_type text COLLATE "C" NOT NULL,
-    amount_minor bigint NOT NULL
-    CONSTRAINT ledger_events_amount_minor CHECK (amount_minor <> 0),
+    amount_minor bigint NOT NULL,
     currency char(3) COLLATE "C" NOT NULL,
     transaction_id uuid,
     reverses_event_id uuid,
     external_id text COLLATE "C",
     metadata jsonb NOT NULL,
-    hash bytea NOT NULL
+    hash bytea NOT NULL,
+    -- One constraint for both: every single one is parsed anew for each insert.
+    CONSTRAINT ledger_events_sound CHECK (amount_minor <> 0 AND seq > 0)
 ) PARTITION BY RANGE (event_id);
 COMMENT ON TABLE ledger_events IS
 'Immutable, accepted facts: signed amounts on accounts, in the order they were committed.';
@@ -210,6 +214,8 @@ BEGIN
         made := made + 1;
         starts := ends;
     END LOOP;
+    UPDATE ledger_settings AS s SET partitions_until = partitions_end()
+    WHERE s.partitions_until IS DISTINCT FROM partitions_end();
     RETURN made;
 END
 $$;

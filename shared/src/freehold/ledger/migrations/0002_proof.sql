@@ -60,39 +60,72 @@ CREATE FUNCTION verify(
 )
 LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path FROM CURRENT
+-- Planned for the range at hand: a short one by the primary key, the whole ledger as it lies.
+SET plan_cache_mode TO force_custom_plan
 AS $$
 #variable_conflict use_column
 DECLARE
+    nothing CONSTANT bytea := decode(repeat('00', 32), 'hex');
     start_seq CONSTANT bigint := greatest(coalesce(verify.from_seq, 1), 1);
     stop_seq bigint;
+    open_end boolean;
+    head ledger_head%ROWTYPE;
     before ledger_events%ROWTYPE;
+    last ledger_events%ROWTYPE;
+    last_in_range uuid;
     checked_last record;
 BEGIN
-    SELECT h.last_seq, h.last_hash INTO verify.head_seq, verify.head_hash FROM ledger_head AS h;
-    stop_seq := least(coalesce(verify.to_seq, verify.head_seq), verify.head_seq);
-    SELECT e.* INTO before FROM ledger_events AS e WHERE e.seq = start_seq - 1;
+    SELECT h.* INTO head FROM ledger_head AS h;
+    open_end := coalesce(verify.to_seq >= head.last_seq, true);
+    stop_seq := CASE WHEN open_end THEN head.last_seq ELSE verify.to_seq END;
+    verify.ok := false;
+    verify.events_checked := 0;
+    verify.head_seq := head.last_seq;
+    verify.head_hash := head.last_hash;
+
+    -- The range is one of event_id, as projections read it, so that no seq hides an event from it.
+    -- Of two events with one seq, the other one is in the range.
+    IF start_seq > 1 THEN
+        SELECT e.* INTO before FROM ledger_events AS e
+        WHERE e.seq = start_seq - 1
+        ORDER BY e.event_id::text COLLATE "C" LIMIT 1;
+        IF before.event_id IS NULL AND (open_end OR stop_seq >= start_seq) THEN
+            verify.first_bad_seq := start_seq - 1;
+            verify.reason := 'the event before the range is missing';
+            RETURN;
+        END IF;
+    END IF;
+    IF NOT open_end THEN
+        SELECT e.event_id INTO last_in_range FROM ledger_events AS e
+        WHERE e.seq = stop_seq
+        ORDER BY e.event_id::text COLLATE "C" DESC LIMIT 1;
+    END IF;
 
     -- Each hash is recomputed from the stored hash before it: with the first and the last pinned,
-    -- that proves the whole chain, and needs no loop.
+    -- that proves the whole chain, and needs no loop. What cannot be hashed is a fault too.
     WITH checked AS (
         SELECT
             e.seq,
             CASE
-                WHEN e.seq <> coalesce(lag(e.seq) OVER in_order, start_seq - 1) + 1
+                WHEN e.seq IS DISTINCT FROM coalesce(lag(e.seq) OVER in_order, start_seq - 1) + 1
                     THEN 'an event is missing, or out of order, before this one'
-                WHEN e.hash <> sha256(
-                    coalesce(
-                        lag(e.hash) OVER in_order, before.hash, decode(repeat('00', 32), 'hex')
-                    ) || event_bytes(
-                        e.seq, e.event_id, e.account_id, e.transaction_time, e.recorded_at,
-                        e.event_type, e.amount_minor, e.currency, e.transaction_id,
-                        e.reverses_event_id, e.external_id, e.metadata
-                    )
-                ) THEN 'the hash does not match the event and the hash before it'
+                WHEN NOT (isfinite(e.transaction_time) AND isfinite(e.recorded_at))
+                    OR e.hash IS DISTINCT FROM sha256(
+                        coalesce(lag(e.hash) OVER in_order, before.hash, nothing)
+                        || event_bytes(
+                            e.seq, e.event_id, e.account_id, e.transaction_time, e.recorded_at,
+                            e.event_type, e.amount_minor, e.currency, e.transaction_id,
+                            e.reverses_event_id, e.external_id, e.metadata
+                        )
+                    ) THEN 'the hash does not match the event and the hash before it'
             END AS fault
         FROM ledger_events AS e
-        WHERE e.seq >= start_seq
-            AND (e.seq <= stop_seq OR verify.to_seq IS NULL)
+        WHERE (before.event_id IS NULL OR e.event_id > before.event_id)
+            AND (
+                open_end
+                OR e.event_id <= last_in_range
+                OR (last_in_range IS NULL AND e.seq <= stop_seq)
+            )
         WINDOW in_order AS (ORDER BY e.event_id)
     )
 
@@ -108,25 +141,63 @@ BEGIN
     verify.first_bad_seq := checked_last.bad_seq;
     verify.reason := checked_last.fault;
 
-    IF verify.reason IS NULL AND start_seq > 1 AND before.seq IS NULL AND stop_seq >= start_seq THEN
-        verify.first_bad_seq := start_seq - 1;
-        verify.reason := 'the event before the range is missing';
-    ELSIF verify.reason IS NULL
+    IF verify.reason IS NULL
         AND coalesce(checked_last.last_seq, start_seq - 1) <> greatest(stop_seq, start_seq - 1)
     THEN
-        verify.first_bad_seq := coalesce(checked_last.last_seq, start_seq - 1) + 1;
-        verify.reason := 'the ledger does not end where its head says';
-    ELSIF verify.reason IS NULL AND stop_seq = verify.head_seq AND stop_seq >= start_seq
-        AND NOT EXISTS (
-            SELECT FROM ledger_events AS e
-            WHERE e.seq = verify.head_seq AND e.hash = verify.head_hash
-        )
-    THEN
-        verify.first_bad_seq := verify.head_seq;
-        verify.reason := 'the last hash is not the head''s';
+        verify.first_bad_seq := least(coalesce(checked_last.last_seq, start_seq - 1), stop_seq) + 1;
+        verify.reason := CASE
+            WHEN open_end THEN 'the ledger does not end where its head says'
+            ELSE 'the range ends too early'
+        END;
+    END IF;
+
+    IF verify.reason IS NULL AND open_end THEN
+        SELECT e.* INTO last FROM ledger_events AS e ORDER BY e.event_id DESC LIMIT 1;
+        verify.reason := CASE
+            WHEN head.last_hash <> coalesce(last.hash, nothing)
+                THEN 'the last hash is not the head''s'
+            WHEN head.last_event_id
+                <> coalesce(last.event_id, '00000000-0000-0000-0000-000000000000')
+                THEN 'the last event''s id is not the head''s'
+            WHEN head.last_recorded_at <> coalesce(last.recorded_at, '1970-01-01 00:00:00+00')
+                THEN 'the last event''s time is not the head''s'
+        END;
+        verify.first_bad_seq := CASE WHEN verify.reason IS NOT NULL THEN head.last_seq END;
+    END IF;
+
+    -- What keeps things unique must say what the events say, no more and no less.
+    IF verify.reason IS NULL AND open_end AND start_seq = 1 THEN
+        SELECT coalesce(f.seq, e.seq), f.fault
+        INTO verify.first_bad_seq, verify.reason
+        FROM (
+            SELECT e.seq, x.event_id,
+                CASE
+                    WHEN e.seq IS NULL THEN 'external_ids has a row that is no event''s'
+                    ELSE 'external_ids lacks this event''s external id'
+                END AS fault
+            FROM (SELECT * FROM ledger_events WHERE external_id IS NOT NULL) AS e
+            FULL JOIN external_ids AS x
+                ON x.external_id = e.external_id AND x.event_id = e.event_id
+            WHERE e.seq IS NULL OR x.event_id IS NULL
+            UNION ALL
+            SELECT e.seq, v.event_id,
+                CASE
+                    WHEN e.seq IS NULL THEN 'reversals has a row that is no event''s'
+                    ELSE 'reversals lacks this reversal'
+                END
+            FROM (SELECT * FROM ledger_events WHERE reverses_event_id IS NOT NULL) AS e
+            FULL JOIN reversals AS v
+                ON v.reversed_event_id = e.reverses_event_id AND v.event_id = e.event_id
+            WHERE e.seq IS NULL OR v.event_id IS NULL
+        ) AS f
+        LEFT JOIN ledger_events AS e ON e.event_id = f.event_id
+        ORDER BY 1 NULLS LAST
+        LIMIT 1;
     END IF;
     verify.ok := verify.reason IS NULL;
 END
 $$;
 COMMENT ON FUNCTION verify IS
-'Recomputes the hash chain over a range of seq (all of it by default) and names the first fault.';
+'Recomputes the hash chain over a range of seq (all of it by default) and names the first fault. '
+'Only an open range (to_seq null) holds the ledger''s end to account, and only the whole ledger '
+'also external_ids and reversals.';

@@ -72,6 +72,7 @@ DECLARE
     instant timestamptz;
     milliseconds bigint;
     retention interval;
+    partitions_until timestamptz;
     owners CONSTANT integer [] := event_requests;
     targets CONSTANT uuid [] := reverses_event_ids;
     with_external CONSTANT boolean := array_remove(external_ids, NULL) <> '{}';
@@ -79,16 +80,29 @@ DECLARE
     pending integer [] := ARRAY(SELECT generate_subscripts(request_keys, 1));
     wave integer [];
     settled integer [];
+    claim record;
+    holders integer [];
+    turned_away boolean [];
+    waiting integer [];
+    late_requests integer [];
+    late_outcomes text [];
+    late_claims text [];
 BEGIN
     -- The writer lock, held to commit: commit order is ledger order.
     SELECT h.* INTO head FROM ledger_head AS h FOR UPDATE;
-    SELECT s.idempotency_retention INTO retention FROM ledger_settings AS s;
+    SELECT s.idempotency_retention, s.partitions_until INTO retention, partitions_until
+    FROM ledger_settings AS s;
     -- A clock set back must not break the order of ids.
     instant := greatest(clock_timestamp(), head.last_recorded_at);
     milliseconds := floor(extract(EPOCH FROM instant) * 1000);
 
-    -- Requests of one call that share a key, an external id or a reversal's target are decided one
-    -- after the other, in waves; a call without such a clash, the usual one, is a single wave.
+    -- Partitions are made long ahead, by others; a tenant whom nobody has looked after for that long
+    -- must not be stuck. Nothing has opened the events yet, so one can be attached here.
+    IF (instant < partitions_until) IS NOT TRUE THEN
+        PERFORM make_partitions(instant);
+    END IF;
+
+    -- One round for all, and a second one for those whose key another one of this call has used.
     WHILE pending <> '{}' LOOP
         -- Requests whose key is known are settled first.
         SELECT array_agg(r.request) INTO settled
@@ -120,111 +134,112 @@ BEGIN
                 SELECT r.request FROM unnest(pending) AS r (request)
                 WHERE r.request <> ALL (settled) ORDER BY r.request
             );
+            EXIT WHEN pending = '{}';
         END IF;
 
-        -- Of requests that clash with each other, the first goes now and the others wait.
+        -- Requests are decided as if they came one after the other. Each claims its key, and then
+        -- its events' external ids and targets in their order. A claim that an earlier event stands
+        -- against refuses its request, and so does one that an earlier request of this call holds;
+        -- claims that are neither contested nor refused need no look.
         wave := pending;
-        IF cardinality(pending) > 1 THEN
-            WITH claim (request, kind, claimed) AS (
-                SELECT r.request, 'key', request_keys[r.request]
-                FROM unnest(pending) AS r (request)
-                WHERE request_keys[r.request] IS NOT NULL
-                UNION ALL
-                SELECT c.request, 'external', c.claimed
-                FROM unnest(owners, external_ids) AS c (request, claimed)
-                WHERE with_external AND c.claimed IS NOT NULL AND c.request = ANY (pending)
-                UNION ALL
-                SELECT c.request, 'target', c.claimed
-                FROM unnest(owners, reverses_event_ids) AS c (request, claimed)
-                WHERE with_targets AND c.claimed IS NOT NULL AND c.request = ANY (pending)
-            ),
-            ranked AS (
-                SELECT claim.request,
-                    claim.request > min(claim.request) OVER (PARTITION BY kind, claimed) AS waits
-                FROM claim
-            )
-            SELECT ARRAY(
-                SELECT r.request FROM unnest(pending) AS r (request)
-                WHERE r.request NOT IN (SELECT ranked.request FROM ranked WHERE ranked.waits)
-                ORDER BY r.request
-            ) INTO wave;
-            pending := ARRAY(
-                SELECT r.request FROM unnest(pending) AS r (request)
-                WHERE r.request <> ALL (wave) ORDER BY r.request
-            );
-        ELSE
-            pending := '{}';
-        END IF;
-
-        -- Refuse what an earlier event stands against; one reason a request, the first.
-        IF with_external OR with_targets THEN
-            settled := '{}';
-            FOR request, outcome, conflicting_event_id IN
-                WITH asked AS (
-                    SELECT a.request, a.place, a.external, a.target,
-                        row_number() OVER (
-                            PARTITION BY a.request, a.external ORDER BY a.place
-                        ) AS external_use,
-                        row_number() OVER (
-                            PARTITION BY a.request, a.target ORDER BY a.place
-                        ) AS target_use
-                    FROM unnest(owners, external_ids, targets)
-                    WITH ORDINALITY AS a (request, external, target, place)
-                    WHERE a.request = ANY (wave)
-                        AND (a.external IS NOT NULL OR a.target IS NOT NULL)
+        IF cardinality(pending) > 1 OR with_external OR with_targets THEN
+            FOR claim IN
+                WITH claims AS (
+                    SELECT r.request, 0 AS place, 'key' AS kind, r.request AS number,
+                        request_keys[r.request] COLLATE "C" AS claimed
+                    FROM unnest(pending) AS r (request)
+                    WHERE request_keys[r.request] IS NOT NULL
+                    UNION ALL
+                    SELECT a.request, a.place, 'external', cardinality(request_keys) + a.place,
+                        a.claimed COLLATE "C"
+                    FROM unnest(owners, external_ids)
+                    WITH ORDINALITY AS a (request, claimed, place)
+                    WHERE with_external AND a.claimed IS NOT NULL AND a.request = ANY (pending)
+                    UNION ALL
+                    SELECT a.request, a.place, 'target',
+                        cardinality(request_keys) + cardinality(owners) + a.place,
+                        a.claimed::text COLLATE "C"
+                    FROM unnest(owners, targets)
+                    WITH ORDINALITY AS a (request, claimed, place)
+                    WHERE with_targets AND a.claimed IS NOT NULL AND a.request = ANY (pending)
                 ),
                 found AS MATERIALIZED (
-                    SELECT asked.*,
-                        (
+                    SELECT c.request, c.place, c.kind, c.claimed,
+                        min(c.number) OVER same AS thing,
+                        count(*) OVER same > 1 AS contested,
+                        CASE c.kind WHEN 'external' THEN (
                             SELECT x.event_id FROM external_ids AS x
-                            WHERE x.external_id = asked.external
-                        ) AS external_event_id,
-                        (
+                            WHERE x.external_id = c.claimed
+                        ) END AS external_event_id,
+                        CASE c.kind WHEN 'target' THEN (
                             SELECT v.event_id FROM reversals AS v
-                            WHERE v.reversed_event_id = asked.target
-                        ) AS reversal_event_id,
-                        (
+                            WHERE v.reversed_event_id = c.claimed::uuid
+                        ) END AS reversal_event_id,
+                        CASE c.kind WHEN 'target' THEN (
                             SELECT e.amount_minor FROM ledger_events AS e
-                            WHERE e.event_id = asked.target
-                        ) AS target_amount_minor
-                    FROM asked
+                            WHERE e.event_id = c.claimed::uuid
+                        ) END AS target_amount_minor
+                    FROM claims AS c
+                    WINDOW same AS (PARTITION BY c.kind, c.claimed)
                 ),
                 judged AS (
-                    SELECT found.request, found.place,
-                        coalesce(
-                            found.external_event_id, found.reversal_event_id
-                        ) AS conflicting,
+                    SELECT f.request, f.place, f.kind, f.claimed, f.thing, f.contested,
+                        coalesce(f.external_event_id, f.reversal_event_id) AS conflicting,
                         CASE
-                            WHEN found.external_event_id IS NOT NULL
-                                OR (found.external IS NOT NULL AND found.external_use > 1)
-                                THEN 'duplicate_external_id'
-                            WHEN found.target IS NULL THEN NULL
-                            WHEN found.target_amount_minor IS NULL THEN 'event_not_found'
-                            WHEN found.reversal_event_id IS NOT NULL OR found.target_use > 1
-                                THEN 'already_reversed'
-                            WHEN found.target_amount_minor = -9223372036854775808
+                            WHEN f.external_event_id IS NOT NULL THEN 'duplicate_external_id'
+                            WHEN f.kind <> 'target' THEN NULL
+                            WHEN f.target_amount_minor IS NULL THEN 'event_not_found'
+                            WHEN f.reversal_event_id IS NOT NULL THEN 'already_reversed'
+                            WHEN f.target_amount_minor = -9223372036854775808
                                 THEN 'not_reversible'
-                        END AS refusal
-                    FROM found
+                        END AS refusal,
+                        CASE f.kind
+                            WHEN 'external' THEN 'duplicate_external_id'
+                            WHEN 'target' THEN 'already_reversed'
+                        END AS refusal_if_held
+                    FROM found AS f
                 )
-                SELECT DISTINCT ON (judged.request)
-                    judged.request, judged.refusal, judged.conflicting
-                FROM judged
-                WHERE judged.refusal IS NOT NULL
-                ORDER BY judged.request, judged.place
+                SELECT * FROM judged AS j
+                WHERE j.contested OR j.refusal IS NOT NULL
+                ORDER BY j.request, j.place, j.kind
             LOOP
-                settled := settled || request;
-                RETURN NEXT;
+                IF turned_away IS NULL THEN
+                    turned_away := array_fill(false, ARRAY[cardinality(request_keys)]);
+                    holders := array_fill(
+                        NULL::integer, ARRAY[cardinality(request_keys) + 2 * cardinality(owners)]
+                    );
+                END IF;
+                CONTINUE WHEN turned_away[claim.request];
+                IF claim.refusal IS NULL
+                    AND coalesce(turned_away[holders[claim.thing]], true)
+                THEN
+                    holders[claim.thing] := claim.request;
+                    CONTINUE;
+                END IF;
+
+                turned_away[claim.request] := true;
+                IF claim.refusal IS NOT NULL OR holders[claim.thing] = claim.request THEN
+                    request := claim.request;
+                    outcome := coalesce(claim.refusal, claim.refusal_if_held);
+                    conflicting_event_id := claim.conflicting;
+                    RETURN NEXT;
+                ELSIF claim.kind = 'key' THEN
+                    waiting := waiting || claim.request;
+                ELSE
+                    -- Which event it is that stands against it will be known in a moment.
+                    late_requests := late_requests || claim.request;
+                    late_outcomes := late_outcomes || claim.refusal_if_held;
+                    late_claims := late_claims || claim.claimed;
+                END IF;
             END LOOP;
-            IF settled <> '{}' THEN
+            IF turned_away IS NOT NULL THEN
                 wave := ARRAY(
-                    SELECT r.request FROM unnest(wave) AS r (request)
-                    WHERE r.request <> ALL (settled)
+                    SELECT r.request FROM unnest(pending) AS r (request)
+                    WHERE NOT turned_away[r.request] ORDER BY r.request
                 );
+                EXIT WHEN wave = '{}';
             END IF;
         END IF;
-
-        CONTINUE WHEN wave = '{}';
 
         IF with_targets THEN
             -- A reversal is its target with the opposite amount.
@@ -325,6 +340,35 @@ BEGIN
             ORDER BY e.event_id DESC LIMIT 1
         ) AS e
         RETURNING h.* INTO head;
+
+        -- Refused for what has been written just now.
+        IF late_requests IS NOT NULL THEN
+            FOR request, outcome, conflicting_event_id IN
+                SELECT l.request, l.outcome,
+                    CASE l.outcome
+                        WHEN 'duplicate_external_id' THEN (
+                            SELECT x.event_id FROM external_ids AS x
+                            WHERE x.external_id = l.claimed
+                        )
+                        ELSE (
+                            SELECT v.event_id FROM reversals AS v
+                            WHERE v.reversed_event_id = l.claimed::uuid
+                        )
+                    END
+                FROM unnest(late_requests, late_outcomes, late_claims)
+                AS l (request, outcome, claimed)
+            LOOP
+                RETURN NEXT;
+            END LOOP;
+        END IF;
+
+        EXIT WHEN waiting IS NULL;
+        pending := waiting;
+        waiting := NULL;
+        turned_away := NULL;
+        late_requests := NULL;
+        late_outcomes := NULL;
+        late_claims := NULL;
     END LOOP;
 END
 $$;

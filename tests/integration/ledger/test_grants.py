@@ -1,0 +1,69 @@
+"""Rights: what is made after they were given has them too."""
+
+import secrets
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+
+import pytest
+
+from freehold.ledger import client
+from freehold.ledger.client import Connection
+from freehold.ledger.schema import LEDGER_GRANTS
+from support.builders import append_request, new_event
+
+SERVICES = ("ingest", "projector", "query", "auditor")
+
+
+@pytest.fixture
+async def prefix(connection: Connection) -> AsyncIterator[str]:
+    """A tenant's roles, with their rights to the ledger."""
+    prefix = f"freehold_test_{secrets.token_hex(6)}"
+    roles = ", ".join(f"{prefix}_{service}" for service in SERVICES)
+    for service in SERVICES:
+        await connection.execute(f"CREATE ROLE {prefix}_{service}")
+    await connection.execute("SELECT set_config('freehold.role_prefix', $1, false)", prefix)
+    # Twice, as after a second migration.
+    await connection.execute(LEDGER_GRANTS)
+    await connection.execute(LEDGER_GRANTS)
+    yield prefix
+    await connection.execute("RESET ROLE")
+    await connection.execute(f"DROP OWNED BY {roles}")
+    await connection.execute(f"DROP ROLE {roles}")
+
+
+async def out_of_reach(connection: Connection, role: str) -> set[str]:
+    """The tables and views that a role may not read: pg_dump needs every one of them."""
+    rows = await connection.fetch(
+        "SELECT relname FROM pg_class"
+        " WHERE relnamespace = 'ledger'::regnamespace AND relkind IN ('r', 'p', 'v')"
+        " AND NOT has_table_privilege($1, oid, 'SELECT')",
+        role,
+    )
+    return {row["relname"] for row in rows}
+
+
+async def test_the_auditor_may_read_partitions_made_later(
+    connection: Connection, prefix: str
+) -> None:
+    auditor = f"{prefix}_auditor"
+    assert await out_of_reach(connection, auditor) == set()
+    year = datetime.now(UTC).year
+    # One is made by the projector's upkeep, and one by an append that found none.
+    await connection.execute(f"SET ROLE {prefix}_projector")
+    until = datetime(year + 2, 1, 1, tzinfo=UTC)
+    assert await connection.fetchval("SELECT make_partitions($1)", until) == 1
+    await connection.execute("RESET ROLE")
+    await connection.execute(
+        "UPDATE ledger_head SET last_recorded_at = $1", datetime(year + 3, 1, 1, tzinfo=UTC)
+    )
+    await connection.execute(f"SET ROLE {prefix}_ingest")
+    await client.append(connection, [append_request(new_event())])
+    await connection.execute(f"SET ROLE {auditor}")
+    for made in (f"ledger_events_{year + 2}", f"ledger_events_{year + 3}"):
+        await connection.fetch(f"SELECT * FROM {made}")
+    assert (await client.verify(connection)).events_checked == 1
+    await connection.execute("RESET ROLE")
+    assert await out_of_reach(connection, auditor) == set()
+    # And nobody else may.
+    for service in SERVICES[:-1]:
+        assert f"ledger_events_{year + 3}" in await out_of_reach(connection, f"{prefix}_{service}")
