@@ -77,16 +77,26 @@ class Reconciliation:
         if home is None:
             return
         try:
-            await self._catching_up.catch_up(tenant_id)
+            stuck = await self._stuck(tenant_id)
             with database_failures():
                 async with self._connections.use(home) as connection:
                     findings, head = await examine(
                         connection, claim["anchor_seq"], claim["anchor_hash"]
                     )
-        except (Problem, asyncpg.PostgresError) as error:
-            _log.warning("could not reconcile", tenant_id=tenant_id, fault=repr(error))
+        except Problem as problem:
+            _log.warning("could not reconcile", tenant_id=tenant_id, fault=problem.detail)
             return
+        findings = stuck + findings
         await self._record(tenant_id, findings, head)
+
+    async def _stuck(self, tenant_id: str) -> list[Finding]:
+        """Bring the state up to the ledger first; a ledger that was tampered with may refuse."""
+        try:
+            await self._catching_up.catch_up(tenant_id)
+        except asyncpg.PostgresError as error:
+            _log.exception("the ledger cannot be projected", tenant_id=tenant_id, fault=repr(error))
+            return [Finding("projection-fails")]
+        return []
 
     async def _record(self, tenant_id: str, findings: list[Finding], head: Head) -> None:
         # A ledger that does not fit keeps its old anchor, as evidence.
