@@ -42,6 +42,7 @@ from freehold_tenant_manager.statements import (
     TENANT_OPENING,
     TENANT_ROLES,
     TENANT_ROLES_DROPPED,
+    drop_database,
     execute_formatted,
     execute_with,
 )
@@ -207,12 +208,7 @@ class Provisioner:
         """Remove a tenant who was never active. The catalog's row goes last."""
         settings = _settings(tenant)
         await execute_with(connection, TENANT_MEMBERSHIP, settings, timeout_s=_TIMEOUT_S)
-        await execute_formatted(
-            connection,
-            "DROP DATABASE IF EXISTS %I WITH (FORCE)",
-            tenant.database_name,
-            timeout_s=_TIMEOUT_S,
-        )
+        await drop_database(connection, tenant.database_name, timeout_s=_TIMEOUT_S)
         await execute_with(connection, TENANT_ROLES_DROPPED, settings, timeout_s=_TIMEOUT_S)
         await remove_tenant(connection, tenant.tenant_id)
         TENANTS_UNDONE.inc()

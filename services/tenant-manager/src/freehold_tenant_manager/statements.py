@@ -2,6 +2,8 @@
 
 from importlib.resources import files
 
+import asyncpg
+
 from freehold.ledger.client import Connection
 from freehold.ledger.schema import load_migrations
 
@@ -49,6 +51,21 @@ async def execute_formatted(
         "SELECT format($1, VARIADIC $2::text[])", template, list(names), timeout=timeout_s
     )
     await connection.execute(statement, timeout=timeout_s)
+
+
+async def drop_database(connection: Connection, name: str, *, timeout_s: float) -> None:
+    """Drop a database, if it exists, whoever may be connected to it.
+
+    Raises:
+        asyncpg.ObjectInUseError: Somebody stays connected whom we may not end.
+    """
+    try:
+        await execute_formatted(
+            connection, "DROP DATABASE IF EXISTS %I WITH (FORCE)", name, timeout_s=timeout_s
+        )
+    except asyncpg.InsufficientPrivilegeError:
+        # Autovacuum is at work there, which only a superuser may end; it makes way for a plain drop.
+        await execute_formatted(connection, "DROP DATABASE IF EXISTS %I", name, timeout_s=timeout_s)
 
 
 async def execute_with(
