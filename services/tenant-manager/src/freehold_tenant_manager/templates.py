@@ -14,6 +14,7 @@ from freehold_tenant_manager.server import Server
 from freehold_tenant_manager.statements import (
     NEW_DATABASE,
     TEMPLATE_OWNER,
+    drop_database,
     execute_formatted,
     execute_with,
 )
@@ -39,7 +40,7 @@ async def ensure_template(connection: Connection, server: Server) -> None:
         )
         if exists:
             return
-        await _run(connection, "DROP DATABASE IF EXISTS %I WITH (FORCE)", _IN_THE_MAKING)
+        await drop_database(connection, _IN_THE_MAKING, timeout_s=_TIMEOUT_S)
         await execute_with(
             connection,
             TEMPLATE_OWNER,
