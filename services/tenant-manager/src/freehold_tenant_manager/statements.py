@@ -64,7 +64,7 @@ async def drop_database(connection: Connection, name: str, *, timeout_s: float) 
             connection, "DROP DATABASE IF EXISTS %I WITH (FORCE)", name, timeout_s=timeout_s
         )
     except asyncpg.InsufficientPrivilegeError:
-        # Autovacuum is at work there, and only a superuser may end it; a plain drop it makes way for.
+        # Autovacuum is at work there: only a superuser may end it, but it makes way for this.
         await execute_formatted(connection, "DROP DATABASE IF EXISTS %I", name, timeout_s=timeout_s)
 
 
