@@ -32,7 +32,8 @@ BEGIN
     ),
     changes AS (
         SELECT t.account_id, t.currency, sum(t.amount_minor) AS amount_minor,
-            count(*) AS event_count, max(t.seq) AS last_seq
+            count(*) AS event_count, max(t.seq) AS last_seq,
+            max(t.event_id::text COLLATE "C")::uuid AS last_event_id
         FROM tail AS t
         -- The second guard: a row that has seen an event never sees it again.
         WHERE t.event_id > coalesce(
@@ -49,10 +50,9 @@ BEGIN
             account_id, currency, current_balance_minor, event_count, last_ledger_event_id,
             last_seq, last_updated_time
         )
-        SELECT c.account_id, c.currency, c.amount_minor, c.event_count, t.event_id, c.last_seq,
-            clock_timestamp()
+        SELECT c.account_id, c.currency, c.amount_minor, c.event_count, c.last_event_id,
+            c.last_seq, clock_timestamp()
         FROM changes AS c
-        INNER JOIN tail AS t ON t.seq = c.last_seq
         ON CONFLICT ON CONSTRAINT account_balances_pkey DO UPDATE
         SET current_balance_minor = b.current_balance_minor + excluded.current_balance_minor,
             event_count = b.event_count + excluded.event_count,
@@ -91,16 +91,11 @@ RETURNS TABLE (
 LANGUAGE sql STABLE
 SET search_path FROM CURRENT
 AS $$
-    SELECT s.account_id, s.currency, s.amount_minor, s.event_count, e.event_id, s.last_seq
-    FROM (
-        SELECT account_id, currency, sum(amount_minor) AS amount_minor,
-            count(*) AS event_count, max(seq) AS last_seq,
-            max(event_id::text COLLATE "C")::uuid AS event_id
-        FROM ledger_events
-        WHERE event_id <= through_event_id
-        GROUP BY account_id, currency
-    ) AS s
-    CROSS JOIN LATERAL (SELECT s.event_id) AS e
+    SELECT e.account_id, e.currency, sum(e.amount_minor), count(*),
+        max(e.event_id::text COLLATE "C")::uuid, max(e.seq)
+    FROM ledger_events AS e
+    WHERE e.event_id <= through_event_id
+    GROUP BY e.account_id, e.currency
 $$;
 
 CREATE FUNCTION reconcile()
