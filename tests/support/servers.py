@@ -9,6 +9,7 @@ import asyncio
 import logging
 import os
 import secrets
+import socket
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -69,18 +70,35 @@ def _server(given_url: str, container: Start, own: Start) -> Iterator[str]:
 
 
 def _container_or_own(stack: ExitStack, container: Start, own: Start) -> str:
+    if _engine_listens():
+        url = _container_or_none(stack, container)
+        if url is not None:
+            return url
+    return own(stack)
+
+
+def _engine_listens() -> bool:
+    """Whether a Docker engine is there at all. Asked by ourselves: its client leaks a socket."""
+    host = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
+    if not host.startswith("unix://"):
+        return True
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(POLL_S)
+        return probe.connect_ex(host.removeprefix("unix://")) == 0
+
+
+def _container_or_none(stack: ExitStack, container: Start) -> str | None:
     from docker.errors import DockerException  # type: ignore[import-untyped]
 
     with ExitStack() as attempt:
         try:
             url = container(attempt)
         except (DockerException, OSError, RuntimeError) as error:
-            # No engine, no image and no way to fetch it, or nothing that can be reached in it.
+            # No image and no way to fetch it, or nothing that can be reached in it.
             logger.warning("no container, so this machine's own programs: %s", error)
-        else:
-            stack.push(attempt.pop_all())
-            return url
-    return own(stack)
+            return None
+        stack.push(attempt.pop_all())
+        return url
 
 
 def _postgres_container(stack: ExitStack) -> str:
