@@ -15,6 +15,7 @@ from integration.tenant_manager.installation import (
     Installation,
     service_password,
 )
+from support.waiting import eventually
 
 CATALOG = f"freehold_test_catalog_{secrets.token_hex(6)}"
 
@@ -40,8 +41,11 @@ async def catalog(landlord: Landlord, installation: Installation) -> AsyncIterat
     await catalog.open()
     async with installation.superuser(CATALOG) as superuser:
         await superuser.execute("DELETE FROM catalog.ingest_instances")
-    while not catalog.reachable:
-        await _breath()
+
+    async def reachable() -> bool:
+        return catalog.reachable
+
+    await eventually(reachable, "the catalog is reachable")
     yield catalog
     await catalog.close()
 
@@ -58,9 +62,3 @@ async def connections() -> AsyncIterator[TenantConnections]:
     )
     yield connections
     await connections.close()
-
-
-async def _breath() -> None:
-    import asyncio
-
-    await asyncio.sleep(0.01)

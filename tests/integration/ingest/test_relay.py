@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from typing import cast
+from uuid import UUID
 
 import pytest
 
@@ -143,6 +144,4 @@ async def test_a_doorbell_is_rung_again_until_it_is_confirmed() -> None:
 
 
 def _growth(seq: int) -> Growth:
-    from uuid import UUID
-
     return Growth(1, seq, seq, UUID(int=seq), bytes(32))

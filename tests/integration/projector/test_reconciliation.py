@@ -1,6 +1,7 @@
 """What reconciliation finds: in the state, in the chain, and against the head kept outside."""
 
 from typing import cast
+from urllib.parse import unquote, urlsplit
 
 from freehold.ledger import client as ledger
 from freehold.ledger.client import Connection, Projection
@@ -117,8 +118,6 @@ class _OneHome:
 
 
 def _home(ledger: Ledger, installation: Installation) -> Home:
-    from urllib.parse import unquote, urlsplit
-
     parts = urlsplit(ledger.url)
     host, port = installation.address
     return Home(

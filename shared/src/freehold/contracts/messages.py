@@ -5,7 +5,7 @@ not as a fact: it may be late, doubled, lost or forged.
 """
 
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 from uuid import UUID, uuid4
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -91,5 +91,4 @@ class Projected(_Doorbell):
     type: Literal["freehold.ledger.projected.v1"] = "freehold.ledger.projected.v1"
 
 
-Doorbell = Annotated[Appended | Projected, Field(discriminator="type")]
 MESSAGES: tuple[type[BaseModel], ...] = (Appended, Projected)
