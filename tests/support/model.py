@@ -51,7 +51,7 @@ class ModelLedger:
 
     def decide(self, request: AppendRequest) -> Decision:
         """Say what has to become of a request, given all that was created before it."""
-        known = self._keys.get(request.key)
+        known = None if request.key is None else self._keys.get(request.key)
         if known is not None and not known.expired:
             if known.fingerprint == request.fingerprint:
                 return Decision(Outcome.REPLAYED, rows=known.rows)
@@ -62,7 +62,8 @@ class ModelLedger:
 
     def create(self, request: AppendRequest, rows: list[Row]) -> None:
         """Take over the events that a request has created."""
-        self._keys[request.key] = _Remembered(request.fingerprint, rows)
+        if request.key is not None:
+            self._keys[request.key] = _Remembered(request.fingerprint, rows)
         for row in rows:
             self._by_id[row["event_id"]] = row
             if row["external_id"] is not None:

@@ -1,9 +1,10 @@
 """What append answered, as HTTP answers: the same bytes for a created and a replayed request."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import NamedTuple
 
 import orjson
-from fastapi import Response
 
 from freehold.contracts.problems import (
     ALREADY_REVERSED,
@@ -15,22 +16,31 @@ from freehold.contracts.problems import (
 )
 from freehold.ledger.client import Answer, Outcome, Record
 from freehold.ledger.rendering import event_document, event_json
-from freehold.service.application import json_response
 
 Render = Callable[[list[Record]], bytes]
 
+_REPLAYED = {"Idempotency-Replayed": "true"}
 
-def answer_response(answer: Answer, render: Render) -> Response:
+
+class Reply(NamedTuple):
+    """An answer to a request, over HTTP or not."""
+
+    status: int
+    body: bytes
+    headers: Mapping[str, str] = MappingProxyType({})
+
+
+def reply(answer: Answer, render: Render) -> Reply:
     """Answer 201 with the events, or raise why there are none.
 
     Raises:
         Problem: The request was refused.
     """
     if answer.outcome is Outcome.CREATED:
-        return json_response(render(answer.events), 201)
+        return Reply(201, render(answer.events))
     if answer.outcome is Outcome.REPLAYED:
-        return json_response(render(answer.events), 201, {"Idempotency-Replayed": "true"})
-    raise _refusal(answer)
+        return Reply(201, render(answer.events), _REPLAYED)
+    raise refusal(answer)
 
 
 def one_event(events: list[Record]) -> bytes:
@@ -54,7 +64,8 @@ def minimal_batch(events: list[Record]) -> bytes:
     return orjson.dumps({"first_seq": events[0]["seq"], "last_seq": events[-1]["seq"]})
 
 
-def _refusal(answer: Answer) -> Problem:
+def refusal(answer: Answer) -> Problem:
+    """Say why a request was refused."""
     existing = None if answer.conflicting_event_id is None else str(answer.conflicting_event_id)
     match answer.outcome:
         case Outcome.KEY_REUSED:

@@ -6,6 +6,7 @@ on is found by asking again one by one: its neighbours never fail with it.
 
 import asyncio
 from collections.abc import Sequence
+from itertools import islice
 
 import asyncpg
 
@@ -42,7 +43,7 @@ class Appender:
         self._marks = marks
         self._announcer = announcer
         self._relay = relay
-        self._lanes: Lanes[AppendRequest, Answer] = Lanes(
+        self._lanes: Lanes[Sequence[AppendRequest], Sequence[Answer]] = Lanes(
             self._work,
             call_weight_max=settings.append_events_max,
             waiting_weight_max=settings.waiting_events_max,
@@ -56,39 +57,50 @@ class Appender:
             Problem: overloaded or unavailable. Whether it was written is then unknown; the same
                 request may be sent again.
         """
+        return (await self.append_each(home, [request]))[0]
+
+    async def append_each(self, home: Home, requests: Sequence[AppendRequest]) -> Sequence[Answer]:
+        """Append several requests in one go, each all or none for itself.
+
+        Raises:
+            Problem: overloaded or unavailable, for all of them.
+        """
         await self._marks.ensure(home.tenant_id)
-        return await self._lanes.submit(home, request, len(request.additions))
+        weight = sum(len(request.additions) for request in requests)
+        return await self._lanes.submit(home, requests, weight)
 
     async def drain(self) -> None:
         """Finish everything accepted."""
         await self._lanes.drain()
 
     async def _work(
-        self, home: Home, take: Take[AppendRequest]
-    ) -> Sequence[Answer | BaseException]:
+        self, home: Home, take: Take[Sequence[AppendRequest]]
+    ) -> Sequence[Sequence[Answer] | BaseException]:
         with database_failures():
             # The connection first: one that is slow to come must not hold a place in flight.
             async with self._connections.use(home) as connection, self._in_flight:
-                requests = take()
-                return await self._call(connection, home, requests) if requests else []
+                groups = take()
+                return await self._call(connection, home, groups) if groups else []
 
     async def _call(
-        self, connection: Connection, home: Home, requests: Sequence[AppendRequest]
-    ) -> Sequence[Answer | BaseException]:
+        self, connection: Connection, home: Home, groups: Sequence[Sequence[AppendRequest]]
+    ) -> Sequence[Sequence[Answer] | BaseException]:
+        requests = [request for group in groups for request in group]
         APPEND_REQUESTS.observe(len(requests))
         try:
             with _APPEND_SECONDS.time():
                 answers = await ledger.append(connection, requests)
         except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError) as error:
-            if len(requests) == 1:
+            if len(groups) == 1:
                 return [error]
-            return [(await self._call(connection, home, [request]))[0] for request in requests]
+            return [(await self._call(connection, home, [group]))[0] for group in groups]
         except Exception:
             # It may have been written all the same, and nobody else would announce that.
             self._relay.look_at(home.tenant_id)
             raise
         self._announce(home, answers)
-        return answers
+        remaining = iter(answers)
+        return [list(islice(remaining, len(group))) for group in groups]
 
     def _announce(self, home: Home, answers: Sequence[Answer]) -> None:
         created = 0

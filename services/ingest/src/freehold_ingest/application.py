@@ -15,6 +15,7 @@ from freehold.tenancy.connections import TenantConnections
 from freehold.tenancy.directory import Directory
 from freehold_ingest.announcer import Announcer
 from freehold_ingest.appender import Appender
+from freehold_ingest.intake import Intake
 from freehold_ingest.marks import Marks
 from freehold_ingest.relay import Relay
 from freehold_ingest.routes import REQUEST_MODELS, routes
@@ -76,5 +77,5 @@ def make_application(settings: Settings) -> FastAPI:
         body_bytes_max=settings.body_bytes_max,
         timeout_s=settings.request_timeout_s,
     )
-    app.include_router(routes(directory, appender))
+    app.include_router(routes(directory, Intake(appender)))
     return app

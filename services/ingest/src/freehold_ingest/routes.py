@@ -1,7 +1,6 @@
 """Ingest's routes: bytes in, bytes out, under the documentation that FastAPI makes of them."""
 
 import re
-from collections import Counter
 from uuid import UUID
 
 from fastapi import APIRouter, Request, Response
@@ -14,14 +13,14 @@ from freehold.contracts.problems import (
     NOT_FOUND,
     Problem,
 )
-from freehold.ledger.client import AppendRequest, Reversal, fingerprint
 from freehold.security.api_keys import Scope
+from freehold.service.application import json_response
 from freehold.service.authentication import authenticate, sole_authorization
-from freehold.service.bodies import field_errors, json_body, parse
+from freehold.service.bodies import field_errors, json_body
 from freehold.tenancy.directory import Directory
 from freehold.tenancy.homes import Home
-from freehold_ingest.answers import answer_response, minimal_batch, one_event, whole_batch
-from freehold_ingest.appender import Appender
+from freehold_ingest.answers import Reply
+from freehold_ingest.intake import Intake
 
 REQUEST_MODELS = (NewEvent, NewBatch, NewReversal)
 
@@ -41,7 +40,7 @@ _PREFER_HEADER = {
 }
 
 
-def routes(directory: Directory, appender: Appender) -> APIRouter:
+def routes(directory: Directory, intake: Intake) -> APIRouter:
     """Make ingest's routes."""
     router = APIRouter(prefix="/v1", tags=["events"])
 
@@ -63,9 +62,7 @@ def routes(directory: Directory, appender: Appender) -> APIRouter:
     async def post_event(request: Request) -> Response:
         home = await caller(request)
         key = idempotency_key(request)
-        additions = [parse(NewEvent, await request.body())]
-        wanted = AppendRequest(key, fingerprint("event", additions), additions)
-        return answer_response(await appender.append(home, wanted), one_event)
+        return _response(await intake.event(home, key, await request.body()))
 
     @router.post(
         "/events/batch",
@@ -77,14 +74,10 @@ def routes(directory: Directory, appender: Appender) -> APIRouter:
     async def post_batch(request: Request) -> Response:
         home = await caller(request)
         key = idempotency_key(request)
-        additions = parse(NewBatch, await request.body()).events
-        _refuse_repeated_external_ids(additions)
-        wanted = AppendRequest(key, fingerprint("batch", additions), additions)
-        answer = await appender.append(home, wanted)
-        if not _prefers_minimal(request):
-            return answer_response(answer, whole_batch)
-        response = answer_response(answer, minimal_batch)
-        response.headers["Preference-Applied"] = "return=minimal"
+        minimal = _prefers_minimal(request)
+        response = _response(await intake.batch(home, key, await request.body(), minimal=minimal))
+        if minimal:
+            response.headers["Preference-Applied"] = "return=minimal"
         return response
 
     @router.post(
@@ -97,10 +90,8 @@ def routes(directory: Directory, appender: Appender) -> APIRouter:
     async def post_reversal(request: Request, event_id: str) -> Response:
         home = await caller(request)
         key = idempotency_key(request)
-        details = parse(NewReversal, await request.body() or b"{}")
-        additions = [Reversal(_event_id(event_id), details)]
-        wanted = AppendRequest(key, fingerprint("reversal", additions), additions)
-        return answer_response(await appender.append(home, wanted), one_event)
+        wanted = _event_id(event_id)
+        return _response(await intake.reversal(home, key, wanted, await request.body()))
 
     return router
 
@@ -122,6 +113,10 @@ def idempotency_key(request: Request) -> str:
     return key
 
 
+def _response(reply: Reply) -> Response:
+    return json_response(reply.body, reply.status, reply.headers)
+
+
 def _event_id(text: str) -> UUID:
     event_id = read_event_id(text)
     if event_id is None:
@@ -137,14 +132,3 @@ def _prefers_minimal(request: Request) -> bool:
         if name.strip().lower() == "return" and value.strip().strip('"').lower() == "minimal":
             return True
     return False
-
-
-def _refuse_repeated_external_ids(events: list[NewEvent]) -> None:
-    counts = Counter(event.external_id for event in events if event.external_id is not None)
-    if len(counts) == counts.total():
-        return
-    raise field_errors(
-        (f"/events/{place}/external_id", "an external_id may stand only once in a batch")
-        for place, event in enumerate(events)
-        if event.external_id is not None and counts[event.external_id] > 1
-    )

@@ -48,9 +48,12 @@ class Reversal:
 
 @dataclass(frozen=True, slots=True)
 class AppendRequest:
-    """What one idempotency key asks for: some events, or one reversal. All or none."""
+    """What one idempotency key asks for: some events, or one reversal. All or none.
 
-    key: str
+    Without a key nothing is remembered of the request; its external ids alone tell it again.
+    """
+
+    key: str | None
     fingerprint: str
     additions: Sequence[NewEvent] | Sequence[Reversal]
 
@@ -146,7 +149,7 @@ async def append(connection: Connection, requests: Sequence[AppendRequest]) -> l
         asyncpg.PostgresError: Nothing of the whole call was written.
         OSError, TimeoutError: Whether it was written is unknown; asking again is safe.
     """
-    keys: list[str] = []
+    keys: list[str | None] = []
     fingerprints: list[str] = []
     columns: list[tuple[str | None, ...]] = []
     for number, request in enumerate(requests, start=1):
