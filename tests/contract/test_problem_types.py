@@ -20,13 +20,18 @@ PUBLISHED = {
     "missing-scope": 403,
     "not-found": 404,
     "method-not-allowed": 405,
+    "request-timeout": 408,
     "duplicate-external-id": 409,
     "already-reversed": 409,
+    "hold-not-pending": 409,
     "tenant-exists": 409,
     "body-too-large": 413,
+    "unsupported-media-type": 415,
     "validation-failed": 422,
     "idempotency-key-reused": 422,
     "not-reversible": 422,
+    "insufficient-funds": 422,
+    "too-many-requests": 429,
     "internal": 500,
     "overloaded": 503,
     "unavailable": 503,
@@ -47,14 +52,19 @@ PRODUCED = {
     "method-not-allowed": (
         "e2e/test_events.py::test_what_is_not_there_is_answered_as_a_problem_too"
     ),
+    "request-timeout": "faults/test_import.py::test_a_client_that_falls_silent_is_not_waited_for",
     "duplicate-external-id": ("e2e/test_batches.py::test_an_external_id_names_one_event_for_good"),
     "already-reversed": (
         "e2e/test_reversals.py::test_a_reversal_made_again_names_the_existing_one"
     ),
+    "hold-not-pending": "e2e/test_holds.py::test_a_hold_is_settled_once",
     "tenant-exists": (
         "e2e/test_provisioning.py::test_an_existing_tenant_with_other_settings_is_a_conflict"
     ),
     "body-too-large": "e2e/test_events.py::test_a_body_over_the_limit_is_refused",
+    "unsupported-media-type": (
+        "e2e/test_import.py::test_a_body_of_another_kind_is_refused_before_it_is_read"
+    ),
     "validation-failed": (
         "e2e/test_events.py::test_an_event_that_breaks_a_rule_is_refused_and_the_place_is_named"
     ),
@@ -62,6 +72,12 @@ PRODUCED = {
         "e2e/test_idempotency.py::test_a_key_used_for_another_event_is_refused"
     ),
     "not-reversible": "e2e/test_reversals.py::test_the_smallest_amount_has_no_opposite",
+    "insufficient-funds": (
+        "e2e/test_account_limits.py::test_an_account_is_not_taken_below_its_limit"
+    ),
+    "too-many-requests": (
+        "e2e/test_limits.py::test_a_tenant_over_their_rate_is_told_when_to_come_again"
+    ),
     "internal": (
         "faults/test_unforeseen_failures.py::test_a_failure_is_told_in_the_log_and_keeps_secrets"
     ),

@@ -26,6 +26,8 @@ async def test_balances_become_right_for_each_currency(tenant: Tenant) -> None:
     assert yen == {
         "currency": "JPY",
         "current_balance_minor": 7,
+        "held_minor": 0,
+        "available_minor": 7,
         "event_count": 1,
         "last_ledger_event_id": events[2]["event_id"],
         "last_seq": 3,
@@ -33,6 +35,8 @@ async def test_balances_become_right_for_each_currency(tenant: Tenant) -> None:
     assert dollars == {
         "currency": "USD",
         "current_balance_minor": 1500,
+        "held_minor": 0,
+        "available_minor": 1500,
         "event_count": 2,
         "last_ledger_event_id": events[1]["event_id"],
         "last_seq": 2,

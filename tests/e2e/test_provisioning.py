@@ -26,6 +26,7 @@ TENANT_MEMBERS = {
     "epoch",
     "home",
     "schema_version",
+    "limits",
 }
 
 

@@ -18,6 +18,7 @@ SETTINGS = {
         "FREEHOLD_DEAD_AFTER_S": "2",
         "FREEHOLD_REQUEST_TIMEOUT_S": "4",
         "FREEHOLD_WAITING_EVENTS_MAX": "200",
+        "FREEHOLD_IMPORT_PATIENCE_S": "3",
     },
     "projector": {
         "FREEHOLD_RECONCILE_EVERY_S": "86400",

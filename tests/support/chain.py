@@ -51,7 +51,10 @@ def find_fault(
         if int(_text(row, "seq")) != seq + 1:
             return Fault(int(_text(row, "seq")), "an event is missing")
         seq += 1
-        link = sha256(link + event_bytes(row)).digest()
+        try:
+            link = sha256(link + event_bytes(row)).digest()
+        except ValueError as error:
+            return Fault(seq, str(error))
         if bytes.fromhex(_text(row, "hash").removeprefix("\\x")) != link:
             return Fault(seq, "the hash is another")
         if seq == head_seq and link != head_hash:
@@ -76,6 +79,7 @@ def event_bytes(row: Row) -> bytes:
             _counted(_text(row, "account_id")),
             _counted(_text(row, "event_type")),
             _counted(row["external_id"]),
+            _hold_part(row),
             _text(row, "metadata").encode(),
         ]
     )
@@ -106,6 +110,20 @@ def _microseconds(time: str) -> int:
 
 def _optional_uuid(text: str | None) -> bytes:
     return bytes(16) if text is None else UUID(text).bytes
+
+
+def _hold_part(row: Row) -> bytes:
+    if not any(row.get(name) for name in ("hold_id", "held_minor", "hold_expires_at")):
+        return b""
+    expires_at = row["hold_expires_at"]
+    return b"".join(
+        [
+            b"\x00",
+            UUID(_text(row, "hold_id")).bytes,
+            struct.pack(">q", int(_text(row, "held_minor"))),
+            struct.pack(">q", 2**63 - 1 if expires_at is None else _microseconds(expires_at)),
+        ]
+    )
 
 
 def _counted(text: str | None) -> bytes:

@@ -61,8 +61,19 @@ class Ledgers:
     @asynccontextmanager
     async def fresh(self) -> AsyncIterator[Ledger]:
         """Have an empty ledger for a while."""
+        async with self._database(self._template) as ledger:
+            yield ledger
+
+    @asynccontextmanager
+    async def unmade(self) -> AsyncIterator[Ledger]:
+        """Have a database for a while in which no migration was applied yet."""
+        async with self._database("template0") as ledger:
+            yield ledger
+
+    @asynccontextmanager
+    async def _database(self, template: str) -> AsyncIterator[Ledger]:
         name = _random_name()
-        await self._on_server(f"CREATE DATABASE {name} TEMPLATE {self._template}")
+        await self._on_server(f"CREATE DATABASE {name} TEMPLATE {template}")
         try:
             yield Ledger(_with_database(self._server_url, name))
         finally:

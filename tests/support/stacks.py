@@ -25,6 +25,8 @@ class Addresses:
     operator_token: str
     projector: str | None = None
     """None where the stack does not tell: it serves nobody over HTTP but health and metrics."""
+    amqp: str | None = None
+    """The broker; None where the stack does not tell."""
 
 
 def given_addresses(environment: Mapping[str, str]) -> Addresses | None:
@@ -36,6 +38,7 @@ def given_addresses(environment: Mapping[str, str]) -> Addresses | None:
             query=environment["FREEHOLD_QUERY_URL"],
             operator_token=environment["FREEHOLD_OPERATOR_TOKEN"],
             projector=environment.get("FREEHOLD_PROJECTOR_URL"),
+            amqp=environment.get("FREEHOLD_AMQP_URL"),
         )
     except KeyError:
         return None

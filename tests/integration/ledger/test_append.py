@@ -1,7 +1,9 @@
 """Append, one behaviour at a time. What holds in any order of calls is in test_any_order.py."""
 
 import json
+import random
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 from uuid import UUID, uuid4
@@ -9,9 +11,10 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 
-from freehold.ledger import client
-from freehold.ledger.client import AppendRequest, Connection, Outcome
-from support.builders import append_request, new_event, undo
+from freehold.ledger import client, rules
+from freehold.ledger.appending import AppendRequest, Capture, Outcome, Row
+from freehold.ledger.client import Connection
+from support.builders import append, append_request, new_event, new_hold, undo
 
 TABLES = [
     "ledger_events",
@@ -19,6 +22,8 @@ TABLES = [
     "external_ids",
     "reversals",
     "idempotency_keys",
+    "holds",
+    "ledger_settings",
     "account_balances",
     "projection_checkpoint",
 ]
@@ -34,8 +39,8 @@ async def contents(connection: Connection) -> dict[str, list[tuple[Any, ...]]]:
     }
 
 
-async def create(connection: Connection, request: AppendRequest) -> list[client.Record]:
-    (answer,) = await client.append(connection, [request])
+async def create(connection: Connection, request: AppendRequest) -> Sequence[Row]:
+    (answer,) = await append(connection, [request])
     assert answer.outcome is Outcome.CREATED
     return answer.events
 
@@ -76,6 +81,46 @@ async def test_the_offset_of_a_time_does_not_matter(connection: Connection) -> N
     assert row["transaction_time"] == instant
 
 
+async def test_an_answer_says_what_the_ledger_holds(connection: Connection) -> None:
+    """Only ids, hashes and the time are answered; the rest is told from what was asked for."""
+    chance = random.Random(0)
+    texts = [
+        " ",
+        '"',
+        "\\",
+        "/",
+        "é",
+        "ß",
+        "\u2028",
+        "\ufeff",
+        "\uffff",
+        "\U0001f600",
+        "a",
+        "Z",
+        "~",
+    ]
+
+    def text(most: int) -> str:
+        return "".join(chance.choices(texts, k=chance.randint(1, most)))
+
+    events = [
+        new_event(
+            currency=chance.choice(["USD", "JPY"]),
+            transaction_time=chance.choice([None, datetime(1999, 1, 1, tzinfo=UTC)]),
+            external_id=chance.choice([None, f"{number}{text(20)}"]),
+            metadata={text(4): text(50) for _ in range(chance.randint(0, 50))},
+        )
+        for number in range(300)
+    ]
+    answers = await append(
+        connection, [append_request(*events[:200]), append_request(*events[200:])]
+    )
+    stored = await client.events(connection, account_id=None, after=None, rows_max=1000)
+    assert [dict(row) for answer in answers for row in answer.events] == [
+        dict(row) for row in stored
+    ]
+
+
 async def test_a_refused_request_changes_nothing(connection: Connection) -> None:
     target, taken, smallest = await create(
         connection,
@@ -84,7 +129,7 @@ async def test_a_refused_request_changes_nothing(connection: Connection) -> None
     used = append_request(undo(target["event_id"]))
     await create(connection, used)
     before = await contents(connection)
-    answers = await client.append(
+    answers = await append(
         connection,
         [
             append_request(new_event("other"), key=used.key),
@@ -97,7 +142,7 @@ async def test_a_refused_request_changes_nothing(connection: Connection) -> None
         ],
     )
     reversal = (await client.events(connection, account_id=None, after=None, rows_max=9))[-1]
-    assert [(answer.outcome, answer.conflicting_event_id) for answer in answers] == [
+    assert [(answer.outcome, answer.conflicting_id) for answer in answers] == [
         (Outcome.KEY_REUSED, None),
         (Outcome.DUPLICATE_EXTERNAL_ID, taken["event_id"]),
         (Outcome.DUPLICATE_EXTERNAL_ID, None),
@@ -106,14 +151,14 @@ async def test_a_refused_request_changes_nothing(connection: Connection) -> None
         (Outcome.EVENT_NOT_FOUND, None),
         (Outcome.NOT_REVERSIBLE, None),
     ]
-    assert [answer.events for answer in answers] == [[]] * len(answers)
+    assert not any(answer.events for answer in answers)
     assert await contents(connection) == before
 
 
 async def test_a_refused_request_does_not_touch_its_neighbours(connection: Connection) -> None:
     await create(connection, append_request(new_event(external_id="ch_1")))
     refused = append_request(new_event("x"), new_event("x", external_id="ch_1"))
-    answers = await client.append(
+    answers = await append(
         connection,
         [
             append_request(new_event("a"), new_event("b")),
@@ -146,15 +191,15 @@ async def test_of_several_reasons_the_first_is_given(connection: Connection) -> 
         connection, append_request(new_event(external_id="ch_1"), new_event(external_id="ch_2"))
     )
     events = [new_event(external_id=external) for external in ("new", "ch_1", "new", "ch_2")]
-    (answer,) = await client.append(connection, [append_request(*events)])
-    assert answer.conflicting_event_id == taken["event_id"]
+    (answer,) = await append(connection, [append_request(*events)])
+    assert answer.conflicting_id == taken["event_id"]
 
 
 async def test_requests_of_one_call_that_clash_are_served_in_their_order(
     connection: Connection,
 ) -> None:
     same = append_request(new_event("a", external_id="x"), key="k1")
-    answers = await client.append(
+    answers = await append(
         connection,
         [
             same,
@@ -171,7 +216,7 @@ async def test_requests_of_one_call_that_clash_are_served_in_their_order(
         Outcome.REPLAYED,
         Outcome.KEY_REUSED,
     ]
-    assert answers[1].conflicting_event_id == answers[0].events[0]["event_id"]
+    assert answers[1].conflicting_id == answers[0].events[0]["event_id"]
     assert answers[3].events[0]["hash"] == answers[0].events[0]["hash"]
 
 
@@ -179,7 +224,7 @@ async def test_a_claim_is_judged_at_its_turn_and_not_by_what_comes_later(
     connection: Connection,
 ) -> None:
     (target,) = await create(connection, append_request(new_event()))
-    answers = await client.append(
+    answers = await append(
         connection,
         [
             append_request(new_event("a", external_id="x")),
@@ -196,7 +241,7 @@ async def test_a_claim_is_judged_at_its_turn_and_not_by_what_comes_later(
     )
     first, second, reversal = (answers[place].events[0]["event_id"] for place in (0, 2, 3))
     assert len({first, second, reversal}) == 3
-    assert [(answer.outcome, answer.conflicting_event_id) for answer in answers] == [
+    assert [(answer.outcome, answer.conflicting_id) for answer in answers] == [
         (Outcome.CREATED, None),
         (Outcome.DUPLICATE_EXTERNAL_ID, first),
         (Outcome.CREATED, None),
@@ -213,10 +258,13 @@ async def test_many_requests_that_clash_cost_no_more_than_many_that_do_not(
     connection: Connection,
 ) -> None:
     number = 1024
-    (target,) = await create(connection, append_request(new_event()))
+    (target,) = await create(connection, append_request(new_event("limited", 1)))
+    (hold,) = await create(connection, append_request(new_hold()))
     calls = {
         "one external id": [append_request(new_event(external_id="x")) for _ in range(number)],
+        "one limit": [append_request(new_event("limited", -1)) for _ in range(number)],
         "one target": [append_request(undo(target["event_id"])) for _ in range(number)],
+        "one hold": [append_request(Capture(hold["hold_id"])) for _ in range(number)],
         "one key": [append_request(new_event(), key="k") for _ in range(number)],
         "each with the next": [
             append_request(new_event(external_id=f"{place}"), new_event(external_id=f"{place + 1}"))
@@ -225,11 +273,13 @@ async def test_many_requests_that_clash_cost_no_more_than_many_that_do_not(
     }
     started = time.perf_counter()
     distinct = [append_request(new_event(external_id=f"d{place}")) for place in range(number)]
-    await client.append(connection, distinct)
+    await append(connection, distinct)
     usual = time.perf_counter() - started
     for name, requests in calls.items():
+        least = 0 if name == "one limit" else None
+        await rules.limit_account(connection, "limited", "USD", least)
         started = time.perf_counter()
-        answers = await client.append(connection, requests)
+        answers = await append(connection, requests)
         taken = time.perf_counter() - started
         created = sum(answer.outcome is Outcome.CREATED for answer in answers)
         assert created == (number // 2 if name == "each with the next" else 1)
@@ -243,7 +293,7 @@ async def test_a_replay_answers_what_was_answered_first(connection: Connection) 
     await create(connection, append_request(undo(first[3]["event_id"]), new_event()))
     await client.project(connection, 10)
     before = await contents(connection)
-    (answer,) = await client.append(connection, [request])
+    (answer,) = await append(connection, [request])
     assert answer.outcome is Outcome.REPLAYED
     names = [name for name in first[0].keys() if name != "outcome"]  # noqa: SIM118 (a Record)
     assert [[row[name] for name in names] for row in answer.events] == [
@@ -266,7 +316,7 @@ async def test_an_expired_key_may_be_used_for_anything(connection: Connection) -
     other = append_request(new_event("b"), new_event("b"), key="k")
     rows = await create(connection, other)
     assert [row["seq"] for row in rows] == [2, 3]
-    (answer,) = await client.append(connection, [other])
+    (answer,) = await append(connection, [other])
     assert answer.outcome is Outcome.REPLAYED
 
 
@@ -274,9 +324,9 @@ async def test_an_external_id_outlives_its_key(connection: Connection) -> None:
     request = append_request(new_event(external_id="ch_1"))
     (row,) = await create(connection, request)
     await connection.execute("UPDATE idempotency_keys SET expires_at = now()")
-    (answer,) = await client.append(connection, [request])
+    (answer,) = await append(connection, [request])
     assert answer.outcome is Outcome.DUPLICATE_EXTERNAL_ID
-    assert answer.conflicting_event_id == row["event_id"]
+    assert answer.conflicting_id == row["event_id"]
 
 
 async def test_a_reversal_is_its_event_with_the_opposite_amount(connection: Connection) -> None:
@@ -308,7 +358,7 @@ async def test_the_largest_amount_can_be_reversed(connection: Connection) -> Non
 async def test_a_full_batch_and_many_requests_fit_in_one_call(connection: Connection) -> None:
     batch = append_request(*(new_event(f"cus_{number % 97}") for number in range(10_000)))
     singles = [append_request(new_event(external_id=f"ch_{number}")) for number in range(500)]
-    answers = await client.append(connection, [batch, *singles])
+    answers = await append(connection, [batch, *singles])
     assert len(answers[0].events) == 10_000
     assert {answer.outcome for answer in answers} == {Outcome.CREATED}
     assert (await client.head(connection)).seq == 10_500
@@ -329,13 +379,13 @@ async def test_what_the_database_cannot_take_is_refused_whole(connection: Connec
     before = await contents(connection)
     bad = new_event().model_copy(update={"amount_minor": 2**63})
     with pytest.raises(asyncpg.NumericValueOutOfRangeError):
-        await client.append(connection, [append_request(new_event()), append_request(bad)])
+        await append(connection, [append_request(new_event()), append_request(bad)])
     zero = new_event().model_copy(update={"amount_minor": 0})
     with pytest.raises(asyncpg.CheckViolationError):
-        await client.append(connection, [append_request(new_event(), zero)])
+        await append(connection, [append_request(new_event(), zero)])
     assert await contents(connection) == before
 
 
 async def test_a_request_must_add_something(connection: Connection) -> None:
     with pytest.raises(ValueError, match="at least one event"):
-        await client.append(connection, [append_request()])
+        await append(connection, [append_request()])

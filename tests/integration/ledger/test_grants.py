@@ -9,7 +9,7 @@ import pytest
 from freehold.ledger import client
 from freehold.ledger.client import Connection
 from freehold.ledger.schema import LEDGER_GRANTS
-from support.builders import append_request, new_event
+from support.builders import append, append_request, new_event
 
 SERVICES = ("ingest", "projector", "query", "auditor")
 
@@ -57,7 +57,7 @@ async def test_the_auditor_may_read_partitions_made_later(
         "UPDATE ledger_head SET last_recorded_at = $1", datetime(year + 3, 1, 1, tzinfo=UTC)
     )
     await connection.execute(f"SET ROLE {prefix}_ingest")
-    await client.append(connection, [append_request(new_event())])
+    await append(connection, [append_request(new_event())])
     await connection.execute(f"SET ROLE {auditor}")
     for made in (f"ledger_events_{year + 2}", f"ledger_events_{year + 3}"):
         await connection.fetch(f"SELECT * FROM {made}")

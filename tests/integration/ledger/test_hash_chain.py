@@ -2,15 +2,16 @@
 
 import io
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 
 import asyncpg
 import pytest
 
 from freehold.ledger import client
+from freehold.ledger.appending import Capture, Outcome, Release
 from freehold.ledger.client import Connection, Head
-from support.builders import append_request, new_event, undo
+from support.builders import append, append_request, let_pass, new_event, new_hold, undo
 from support.chain import Fault, Row, canonical_metadata, event_bytes, find_fault, read_copy
 from support.ledgers import Ledger
 
@@ -42,8 +43,8 @@ AWKWARD_EVENTS = [
 @pytest.fixture
 async def chained(connection: Connection) -> Connection:
     """A ledger of the awkward events and some reversals, made by several calls."""
-    (first,) = await client.append(connection, [append_request(*AWKWARD_EVENTS)])
-    await client.append(
+    (first,) = await append(connection, [append_request(*AWKWARD_EVENTS)])
+    await append(
         connection,
         [
             append_request(undo(first.events[0]["event_id"])),
@@ -54,6 +55,34 @@ async def chained(connection: Connection) -> Connection:
     return connection
 
 
+@pytest.fixture
+async def held(chained: Connection) -> Connection:
+    """The same ledger with holds: 21 pending, 22 captured, 23 expired, 24 released; 29 has legs."""
+    expires_at = datetime.now(UTC) + timedelta(minutes=30)
+    placed = await append(
+        chained,
+        [
+            append_request(new_hold("cus_3", 300, expires_at=datetime(9998, 12, 31, tzinfo=UTC))),
+            append_request(
+                new_hold("cus_3", LARGEST_AMOUNT, external_id="é", metadata=AWKWARD_METADATA)
+            ),
+            append_request(new_hold("cus_3", 5, expires_at=expires_at)),
+            append_request(new_hold("cus_3", 7, expires_at=expires_at)),
+        ],
+    )
+    _, captured, _, released = (answer.events[0]["event_id"] for answer in placed)
+    answers = await append(
+        chained, [append_request(Capture(captured, 9)), append_request(Release(released))]
+    )
+    await let_pass(chained, timedelta(hours=1))
+    legs = [new_event("cus_3", -1), new_event("cus_4", 1)]
+    answers += await append(
+        chained, [append_request(new_event()), append_request(*legs, transaction=True)]
+    )
+    assert {answer.outcome for answer in answers} == {Outcome.CREATED}
+    return chained
+
+
 async def test_an_export_verifies_without_any_of_freeholds_code(chained: Connection) -> None:
     head = await client.head(chained)
     rows = await export(chained)
@@ -61,10 +90,25 @@ async def test_an_export_verifies_without_any_of_freeholds_code(chained: Connect
     assert find_fault(rows, head.seq, head.hash) is None
 
 
+async def test_an_export_verifies_with_holds_and_transactions_in_it(held: Connection) -> None:
+    head = await client.head(held)
+    rows = await export(held)
+    assert [row["event_type"] for row in rows[20:27]] == [
+        *["HOLD"] * 4,
+        "HOLD_CAPTURE",
+        "HOLD_RELEASE",
+        "HOLD_EXPIRY",
+    ]
+    assert rows[28]["transaction_id"] == rows[29]["transaction_id"] == rows[28]["event_id"]
+    assert find_fault(rows, head.seq, head.hash) is None
+    found = await client.verify(held)
+    assert (found.ok, found.events_checked) == (True, 30)
+
+
 async def test_an_export_verifies_whatever_the_time_zone_it_was_written_in(
-    chained: Connection, ledger: Ledger
+    held: Connection, ledger: Ledger
 ) -> None:
-    head = await client.head(chained)
+    head = await client.head(held)
     for zone in ("Asia/Kolkata", "America/St_Johns", "Europe/Amsterdam"):
         async with ledger.connection(timezone=zone) as elsewhere:
             assert find_fault(await export(elsewhere), head.seq, head.hash) is None
@@ -73,7 +117,7 @@ async def test_an_export_verifies_whatever_the_time_zone_it_was_written_in(
 
 async def test_events_appended_in_another_time_zone_hash_the_same_way(ledger: Ledger) -> None:
     async with ledger.connection(timezone="Pacific/Chatham", datestyle="SQL, DMY") as connection:
-        await client.append(connection, [append_request(*AWKWARD_EVENTS)])
+        await append(connection, [append_request(*AWKWARD_EVENTS)])
     async with ledger.connection() as connection:
         head = await client.head(connection)
         assert find_fault(await export(connection), head.seq, head.hash) is None
@@ -105,6 +149,9 @@ CHANGES = {
     "external_id": "external_id = ''",
     "metadata": """metadata = '{"plan": "free"}'""",
     "hash": "hash = sha256(hash)",
+    "an amount held": "held_minor = 100",
+    "a hold": "hold_id = event_id",
+    "an expiry": "hold_expires_at = now()",
 }
 
 
@@ -113,6 +160,29 @@ async def test_a_changed_event_is_found(chained: Connection, change: str) -> Non
     head = await client.head(chained)
     await tamper(chained, f"UPDATE ledger_events SET {change} WHERE seq = 14")
     await assert_both_find(chained, head, 14)
+
+
+CHANGES_OF_HOLDS = {
+    "which hold": (25, "hold_id = event_id"),
+    "no hold": (25, "hold_id = NULL"),
+    "how much": (25, "held_minor = held_minor + 1"),
+    "nothing": (21, "held_minor = NULL"),
+    "a later expiry": (21, "hold_expires_at = hold_expires_at + interval '1 microsecond'"),
+    "no expiry": (21, "hold_expires_at = NULL"),
+    "some expiry": (22, "hold_expires_at = now()"),
+    "an event like any other": (
+        25,
+        "hold_id = NULL, held_minor = NULL, hold_expires_at = NULL",
+    ),
+}
+
+
+@pytest.mark.parametrize(("seq", "change"), CHANGES_OF_HOLDS.values(), ids=list(CHANGES_OF_HOLDS))
+async def test_a_changed_hold_is_found(held: Connection, seq: int, change: str) -> None:
+    head = await client.head(held)
+    await held.execute("ALTER TABLE ledger_events DROP CONSTRAINT ledger_events_sound")
+    await tamper(held, f"UPDATE ledger_events SET {change} WHERE seq = {seq}")
+    await assert_both_find(held, head, seq)
 
 
 async def test_a_changed_event_with_a_hash_that_fits_it_is_found_at_the_next(
@@ -191,7 +261,7 @@ async def test_a_ledger_rewritten_to_its_end_is_found_by_a_head_kept_outside(
         await tamper(chained, rehash(seq, seq))
     await tamper(chained, HEAD_TO_FIT)
     # And it still is when it has grown since.
-    await client.append(chained, [append_request(new_event(), new_event())])
+    await append(chained, [append_request(new_event(), new_event())])
     assert (await client.verify(chained)).ok
     assert await client.hash_at(chained, kept.seq) != kept.hash
     assert find_fault(await export(chained), kept.seq, kept.hash) == Fault(
@@ -269,7 +339,7 @@ async def test_an_event_without_a_value_it_must_have_is_found(chained: Connectio
     assert (await client.verify(chained)).first_bad_seq == 14
 
 
-@pytest.mark.parametrize("column", ["transaction_time", "recorded_at"])
+@pytest.mark.parametrize("column", ["transaction_time", "recorded_at", "hold_expires_at"])
 async def test_a_time_that_has_no_bytes_is_found(chained: Connection, column: str) -> None:
     await tamper(chained, f"UPDATE ledger_events SET {column} = 'infinity' WHERE seq = 14")
     assert (await client.verify(chained)).first_bad_seq == 14
@@ -332,6 +402,52 @@ async def test_what_keeps_things_unique_is_held_against_the_events(
     assert (await client.verify(chained, 1, 19)).ok
 
 
+LACKS_HOLD = "holds lacks this event, or has another expiry"
+NO_HOLD = "holds has a row that is no event's"
+HOLD = "hold_id = (SELECT event_id FROM event_at({}))"
+HOLDS = {
+    "a hold is missing": ("DELETE FROM holds WHERE " + HOLD.format(21), 21, LACKS_HOLD),
+    "a hold of no event": ("INSERT INTO holds VALUES (gen_random_uuid())", None, NO_HOLD),
+    "a hold of an event that is none": (
+        "INSERT INTO holds SELECT event_id FROM event_at(4)",
+        4,
+        NO_HOLD,
+    ),
+    "a later expiry": (
+        "UPDATE holds SET expires_at = expires_at + interval '1 hour' WHERE " + HOLD.format(21),
+        21,
+        LACKS_HOLD,
+    ),
+    "no expiry": ("UPDATE holds SET expires_at = NULL WHERE " + HOLD.format(21), 21, LACKS_HOLD),
+    "a settlement is missing": (
+        "UPDATE holds SET settled_event_id = NULL WHERE " + HOLD.format(22),
+        25,
+        LACKS_HOLD,
+    ),
+    "a settlement by no event": (
+        "UPDATE holds SET settled_event_id = gen_random_uuid() WHERE " + HOLD.format(21),
+        None,
+        NO_HOLD,
+    ),
+    "a settlement by another event": (
+        "UPDATE holds SET settled_event_id = e.event_id FROM event_at(28) AS e WHERE "
+        + HOLD.format(22),
+        25,
+        LACKS_HOLD,
+    ),
+}
+
+
+@pytest.mark.parametrize(("change", "seq", "reason"), HOLDS.values(), ids=list(HOLDS))
+async def test_what_settles_holds_once_is_held_against_the_events(
+    held: Connection, change: str, seq: int | None, reason: str
+) -> None:
+    await held.execute(change)
+    found = await client.verify(held)
+    assert (found.ok, found.first_bad_seq, found.reason) == (False, seq, reason)
+    assert (await client.verify(held, 2)).ok
+
+
 async def test_events_past_the_head_are_found(chained: Connection) -> None:
     await chained.execute(HEAD_TO_FIT + " - 2")
     for from_seq in (1, 10, 19):
@@ -380,8 +496,8 @@ async def test_from_the_middle_on_the_chain_and_the_end_are_checked(chained: Con
     assert (found.ok, found.first_bad_seq, found.events_checked) == (False, 18, 3)
 
 
-# The worked example of shared/README.md.
-EXAMPLE: Row = {
+# The worked examples of shared/README.md.
+PLAIN_EXAMPLE: Row = {
     "seq": "1",
     "event_id": "019ca945-0afa-7000-8000-0001c0a8d5e1",
     "account_id": "cus_42",
@@ -394,24 +510,62 @@ EXAMPLE: Row = {
     "reverses_event_id": None,
     "external_id": "ch_1",
     "metadata": '{"plan": "pro"}',
+    "hold_id": None,
+    "held_minor": None,
+    "hold_expires_at": None,
 }
-EXAMPLE_BYTES = (
+PLAIN_BYTES = (
     "0000000000000001019ca9450afa700080000001c0a8d5e100064bf535af100000064bf535b2e090"
     "00000000000007d05553440000000000000000000000000000000000000000000000000000000000"
     "000000000000066375735f3432000000064348415247450000000463685f317b22706c616e223a20"
     "2270726f227d"
 )
-EXAMPLE_HASH = "3096b9d5201a2148acf86a25f6fb5ee0aebb4a2ab1e79ba119859d041f9218dd"
+PLAIN_HASH = "3096b9d5201a2148acf86a25f6fb5ee0aebb4a2ab1e79ba119859d041f9218dd"
+HOLD_EXAMPLE: Row = {
+    "seq": "2",
+    "event_id": "019ca945-0de8-7000-8000-0002c0a8d5e1",
+    "account_id": "cus_42",
+    "transaction_time": "2026-03-01 12:00:01+00",
+    "recorded_at": "2026-03-01 12:00:01+00",
+    "event_type": "HOLD",
+    "amount_minor": "0",
+    "currency": "USD",
+    "transaction_id": None,
+    "reverses_event_id": None,
+    "external_id": None,
+    "metadata": "{}",
+    "hold_id": "019ca945-0de8-7000-8000-0002c0a8d5e1",
+    "held_minor": "300",
+    "hold_expires_at": "2026-03-08 12:00:00+00",
+}
+HOLD_BYTES = (
+    "0000000000000002019ca9450de8700080000002c0a8d5e100064bf535be524000064bf535be5240"
+    "00000000000000005553440000000000000000000000000000000000000000000000000000000000"
+    "000000000000066375735f343200000004484f4c44ffffffff00019ca9450de8700080000002c0a8"
+    "d5e1000000000000012c00064c820692b0007b7d"
+)
+HOLD_HASH = "a176ce6252f9555f87d59822e84b419ab840a9afd85a542080a2572c74c3d40a"
 
 
-async def test_the_worked_example_is_right(connection: Connection) -> None:
+@pytest.mark.parametrize(
+    ("example", "before", "bytes_hex", "hash_hex"),
+    [
+        (PLAIN_EXAMPLE, bytes(32).hex(), PLAIN_BYTES, PLAIN_HASH),
+        (HOLD_EXAMPLE, PLAIN_HASH, HOLD_BYTES, HOLD_HASH),
+    ],
+    ids=["plain", "hold"],
+)
+async def test_the_worked_examples_are_right(
+    connection: Connection, example: Row, before: str, bytes_hex: str, hash_hex: str
+) -> None:
     casts = (
         "$1::text::bigint, $2::text::uuid, $3, $4::text::timestamptz, $5::text::timestamptz, $6,"
-        " $7::text::bigint, $8, $9::text::uuid, $10::text::uuid, $11, $12::text::jsonb"
+        " $7::text::bigint, $8, $9::text::uuid, $10::text::uuid, $11, $12::text::jsonb,"
+        " $13::text::uuid, $14::text::bigint, $15::text::timestamptz"
     )
-    written = await connection.fetchval(f"SELECT event_bytes({casts})", *EXAMPLE.values())
-    assert written.hex() == event_bytes(EXAMPLE).hex() == EXAMPLE_BYTES
-    assert sha256(bytes(32) + written).hexdigest() == EXAMPLE_HASH
+    written = await connection.fetchval(f"SELECT event_bytes({casts})", *example.values())
+    assert written.hex() == event_bytes(example).hex() == bytes_hex
+    assert sha256(bytes.fromhex(before) + written).hexdigest() == hash_hex
 
 
 HEAD_TO_FIT = """
@@ -429,7 +583,7 @@ def rehash(seq: int, before: int) -> str:
         SET hash = sha256(p.hash || event_bytes(
             e.seq, e.event_id, e.account_id, e.transaction_time, e.recorded_at, e.event_type,
             e.amount_minor, e.currency, e.transaction_id, e.reverses_event_id, e.external_id,
-            e.metadata
+            e.metadata, e.hold_id, e.held_minor, e.hold_expires_at
         ))
         FROM ledger_events AS p
         WHERE e.seq = {seq} AND p.seq = {before} - 1

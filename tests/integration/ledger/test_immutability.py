@@ -6,9 +6,8 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
-from freehold.ledger import client
 from freehold.ledger.client import Connection
-from support.builders import append_request, new_event, undo
+from support.builders import append, append_request, new_event, undo
 
 COLUMNS = {
     "external_ids": ("external_id", "event_id"),
@@ -19,8 +18,8 @@ COLUMNS = {
 @pytest.fixture
 async def filled(connection: Connection) -> Connection:
     """A ledger with something in each of its tables."""
-    (answer,) = await client.append(connection, [append_request(new_event(external_id="ch_1"))])
-    await client.append(connection, [append_request(undo(answer.events[0]["event_id"]))])
+    (answer,) = await append(connection, [append_request(new_event(external_id="ch_1"))])
+    await append(connection, [append_request(undo(answer.events[0]["event_id"]))])
     return connection
 
 

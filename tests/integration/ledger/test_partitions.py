@@ -9,8 +9,9 @@ import asyncpg
 import pytest
 
 from freehold.ledger import client
+from freehold.ledger.appending import Row
 from freehold.ledger.client import Connection
-from support.builders import append_request, new_event
+from support.builders import append, append_request, new_event
 from support.ledgers import Ledger
 
 
@@ -63,14 +64,14 @@ async def make_until(connection: Connection, until: datetime) -> int:
     return made
 
 
-async def record_at(connection: Connection, instant: datetime) -> client.Record:
+async def record_at(connection: Connection, instant: datetime) -> Row:
     """Append an event as if the clock stood at a later time."""
     await connection.execute("UPDATE ledger_head SET last_recorded_at = $1", instant)
-    (answer,) = await client.append(connection, [append_request(new_event())])
+    (answer,) = await append(connection, [append_request(new_event())])
     return answer.events[0]
 
 
-async def partition_of(connection: Connection, event: client.Record) -> str:
+async def partition_of(connection: Connection, event: Row) -> str:
     name: str = await connection.fetchval(
         "SELECT tableoid::regclass::text FROM ledger_events WHERE event_id = $1", event["event_id"]
     )
@@ -197,7 +198,7 @@ async def test_a_note_that_is_too_early_is_put_right_by_the_next_append(
 ) -> None:
     await connection.execute(f"UPDATE ledger_settings SET partitions_until = {note}")
     before = await partitions(connection)
-    await client.append(connection, [append_request(new_event())])
+    await append(connection, [append_request(new_event())])
     assert await partitions(connection) == before
     assert await noted_end(connection) == before[-1].ends
 
@@ -209,7 +210,7 @@ async def test_a_tenant_whom_nobody_looked_after_for_years_can_append(
     for partition in await partitions(connection):
         await connection.execute(f"DROP TABLE {partition.name}")
     await connection.execute("UPDATE ledger_settings SET partitions_until = '2024-01-01'")
-    (answer,) = await client.append(connection, [append_request(new_event())])
+    (answer,) = await append(connection, [append_request(new_event())])
     year = datetime.now(UTC).year
     assert await partition_of(connection, answer.events[0]) == f"ledger_events_{year}"
     assert [partition.ends for partition in await partitions(connection)] == [
@@ -222,7 +223,7 @@ async def test_an_append_that_fails_leaves_no_partition(connection: Connection) 
     await connection.execute("UPDATE ledger_head SET last_recorded_at = $1", before[-1].ends)
     zero = new_event().model_copy(update={"amount_minor": 0})
     with pytest.raises(asyncpg.CheckViolationError):
-        await client.append(connection, [append_request(zero)])
+        await append(connection, [append_request(zero)])
     assert await partitions(connection) == before
     assert await noted_end(connection) == before[-1].ends
 
@@ -234,7 +235,7 @@ async def test_many_at_once_past_the_last_partition_make_it_once(ledger: Ledger)
             for _ in range(12)
         ]
         first = connections[0]
-        await client.append(first, [append_request(new_event())])
+        await append(first, [append_request(new_event())])
         (*_, last) = await partitions(first)
         await first.execute("UPDATE ledger_head SET last_recorded_at = $1", last.ends)
         readers = connections[8:10]
@@ -245,7 +246,7 @@ async def test_many_at_once_past_the_last_partition_make_it_once(ledger: Ledger)
         answers, made = await asyncio.gather(
             asyncio.gather(
                 *(
-                    client.append(connection, [append_request(new_event())])
+                    append(connection, [append_request(new_event())])
                     for connection in connections[:8]
                 )
             ),
@@ -288,10 +289,10 @@ async def test_making_partitions_holds_up_no_one(ledger: Ledger) -> None:
         ]
         return sum(made)
 
-    async def append(connection: Connection) -> int:
+    async def add(connection: Connection) -> int:
         return sum(
             [
-                len((await client.append(connection, [append_request(new_event())]))[0].events)
+                len((await append(connection, [append_request(new_event())]))[0].events)
                 for _ in range(40)
             ]
         )
@@ -304,7 +305,7 @@ async def test_making_partitions_holds_up_no_one(ledger: Ledger) -> None:
         await span_by(connections[0], "month")
         made, appended = await asyncio.gather(
             asyncio.gather(*map(make, connections[:4])),
-            asyncio.gather(*map(append, connections[4:])),
+            asyncio.gather(*map(add, connections[4:])),
         )
         assert (sum(made), sum(appended)) == (23, 240)
         assert_no_gap(await partitions(connections[0]))
@@ -314,6 +315,6 @@ async def test_making_partitions_holds_up_no_one(ledger: Ledger) -> None:
 async def test_making_a_partition_waits_for_no_reader_and_no_writer(ledger: Ledger) -> None:
     async with ledger.connection() as writer, ledger.connection(lock_timeout="2s") as maker:
         async with writer.transaction():
-            await client.append(writer, [append_request(new_event())])
+            await append(writer, [append_request(new_event())])
             assert await make_until(maker, start_of_year(datetime.now(UTC).year + 2)) == 1
         assert (await client.verify(maker)).ok

@@ -5,14 +5,16 @@ import asyncio
 import pytest
 
 from freehold.ledger import client
+from freehold.ledger.appending import Capture, Release
 from freehold.ledger.client import Connection, Record
-from support.builders import append_request, new_event
+from support.builders import append, append_request, new_event, new_hold
 from support.ledgers import Ledger
 
 ACCOUNTS = ["a", "b", "c"]
 
 DAMAGE = {
     "another balance": "UPDATE account_balances SET current_balance_minor = 1 WHERE {b}",
+    "another amount held": "UPDATE account_balances SET held_minor = 1 WHERE {b}",
     "another count": "UPDATE account_balances SET event_count = 9 WHERE {b}",
     "another last seq": "UPDATE account_balances SET last_seq = 1 WHERE {b}",
     "another last event": (
@@ -30,7 +32,7 @@ DAMAGE = {
 async def projected(connection: Connection) -> Connection:
     """A ledger of 30 events on three accounts, 20 of which are projected."""
     events = [new_event(ACCOUNTS[number % 3], number + 1) for number in range(30)]
-    await client.append(connection, [append_request(*events)])
+    await append(connection, [append_request(*events)])
     done = await client.project(connection, 20)
     assert (done.from_seq, done.last_seq, done.head_seq, done.epoch) == (1, 20, 30, 1)
     return connection
@@ -55,7 +57,14 @@ async def test_reconcile_names_the_account_and_rebuild_repairs_it(
     assert await client.reconcile(projected) == []
     lag = await client.projection_lag(projected)
     assert (lag.projected_seq, lag.events_behind, lag.seconds_behind) == (30, 0, 0)
-    names = ["account_id", "currency", "current_balance_minor", "event_count", "last_seq"]
+    names = [
+        "account_id",
+        "currency",
+        "current_balance_minor",
+        "held_minor",
+        "event_count",
+        "last_seq",
+    ]
     assert [[row[name] for name in names] for row in await state(projected)] == [
         [row[name] for name in names] for row in good
     ]
@@ -67,6 +76,9 @@ async def test_reconcile_says_what_differs(projected: Connection) -> None:
     assert (row["account_id"], row["currency"]) == ("b", "USD")
     assert (row["state_balance_minor"], row["ledger_balance_minor"]) == (1, 77)
     assert (row["state_event_count"], row["ledger_event_count"]) == (7, 7)
+    await do(projected, DAMAGE["another amount held"])
+    (row,) = await client.reconcile(projected)
+    assert (row["state_held_minor"], row["ledger_held_minor"]) == (1, 0)
 
 
 async def test_rebuild_leaves_good_rows_as_they_are(projected: Connection) -> None:
@@ -100,9 +112,9 @@ async def test_a_checkpoint_set_back_applies_nothing_twice(projected: Connection
 
 async def test_balances_grow_past_64_bits(connection: Connection) -> None:
     largest = [new_event("whale", 2**63 - 1) for _ in range(5)]
-    await client.append(connection, [append_request(*largest[:2])])
+    await append(connection, [append_request(*largest[:2])])
     await client.project(connection, 100)
-    await client.append(connection, [append_request(*largest[2:])])
+    await append(connection, [append_request(*largest[2:])])
     (strong,) = await client.balances(connection, ["whale"], strong=True)
     assert strong["current_balance_minor"] == 5 * (2**63 - 1)
     await client.project(connection, 100)
@@ -116,10 +128,35 @@ async def test_a_strong_read_includes_what_is_not_projected(projected: Connectio
     assert [row["event_count"] for row in (*weak, *strong)] == [6, 10]
     assert strong[0]["last_seq"] == 30
     assert strong[0]["last_updated_time"] <= weak[0]["last_updated_time"]
-    await client.append(projected, [append_request(new_event("new", 5))])
+    await append(projected, [append_request(new_event("new", 5))])
     assert await client.balances(projected, ["new"]) == []
     (row,) = await client.balances(projected, ["new"], strong=True)
     assert row["current_balance_minor"] == 5
+
+
+async def test_what_is_held_is_projected_with_the_rest(projected: Connection) -> None:
+    answers = await append(projected, [append_request(new_hold("a", 2**63 - 1)) for _ in range(3)])
+    hold_ids = [answer.events[0]["hold_id"] for answer in answers]
+    await append(
+        projected, [append_request(Capture(hold_ids[0], 1)), append_request(Release(hold_ids[1]))]
+    )
+    seen = []
+    for last_seq in (30, 32, 33, 34, 35):
+        lag = await client.projection_lag(projected)
+        await client.project(projected, last_seq - lag.projected_seq)
+        (row,) = await client.balances(projected, ["a"])
+        seen.append((row["current_balance_minor"], row["held_minor"]))
+        assert await client.reconcile(projected) == []
+    largest = 2**63 - 1
+    assert seen == [
+        (145, 0),
+        (145, 2 * largest),
+        (145, 3 * largest),
+        (144, 2 * largest),
+        (144, largest),
+    ]
+    (strong,) = await client.balances(projected, ["a"], strong=True)
+    assert (strong["current_balance_minor"], strong["held_minor"]) == seen[-1]
 
 
 async def test_lag_counts_events_and_seconds(projected: Connection) -> None:

@@ -1,16 +1,18 @@
 """What can be read of a ledger, page by page."""
 
+from collections.abc import Sequence
 from uuid import UUID, uuid4
 
 import pytest
 
 from freehold.ledger import client
-from freehold.ledger.client import Connection, Record
-from support.builders import append_request, new_event
+from freehold.ledger.appending import Row
+from freehold.ledger.client import Connection
+from support.builders import append, append_request, new_event
 
 
 @pytest.fixture
-async def written(connection: Connection) -> list[Record]:
+async def written(connection: Connection) -> Sequence[Row]:
     """Seven events on accounts whose names are easily confused; all are projected."""
     names = ["a", "a_b", "a-b", "A", "aa", "a", "b"]
     events = [
@@ -19,7 +21,7 @@ async def written(connection: Connection) -> list[Record]:
     ]
     # Not a name that the contract lets in, but SQL has its own view of "%", as it has of "_".
     events[2] = events[2].model_copy(update={"account_id": "a%b"})
-    (answer,) = await client.append(connection, [append_request(*events)])
+    (answer,) = await append(connection, [append_request(*events)])
     await client.project(connection, 100)
     return answer.events
 
@@ -56,14 +58,14 @@ async def seqs(
     return [row["seq"] for row in rows]
 
 
-async def test_events_come_page_by_page(connection: Connection, written: list[Record]) -> None:
+async def test_events_come_page_by_page(connection: Connection, written: Sequence[Row]) -> None:
     assert await seqs(connection) == [1, 2, 3, 4, 5, 6, 7]
     assert await seqs(connection, rows_max=3) == [1, 2, 3]
     assert await seqs(connection, after=written[2]["event_id"], rows_max=3) == [4, 5, 6]
     assert await seqs(connection, after=written[6]["event_id"]) == []
 
 
-async def test_events_of_one_account(connection: Connection, written: list[Record]) -> None:
+async def test_events_of_one_account(connection: Connection, written: Sequence[Row]) -> None:
     assert await seqs(connection, "a") == [1, 6]
     assert await seqs(connection, "a", after=written[0]["event_id"]) == [6]
     assert await seqs(connection, "a", rows_max=1) == [1]
@@ -71,26 +73,27 @@ async def test_events_of_one_account(connection: Connection, written: list[Recor
     assert await seqs(connection, "nobody") == []
 
 
-async def test_one_event_by_its_id(connection: Connection, written: list[Record]) -> None:
+async def test_one_event_by_its_id(connection: Connection, written: Sequence[Row]) -> None:
     found = await client.event(connection, written[4]["event_id"])
     assert found is not None
     assert all(written[4][name] == value for name, value in found.items())
     assert await client.event(connection, uuid4()) is None
 
 
-async def test_the_hash_at_a_seq(connection: Connection, written: list[Record]) -> None:
+async def test_the_hash_at_a_seq(connection: Connection, written: Sequence[Row]) -> None:
     assert await client.hash_at(connection, 5) == written[4]["hash"]
     assert await client.hash_at(connection, 8) is None
     assert await client.hash_at(connection, 0) is None
 
 
-async def test_the_head_is_the_last_event(connection: Connection, written: list[Record]) -> None:
+async def test_the_head_is_the_last_event(connection: Connection, written: Sequence[Row]) -> None:
     head = await client.head(connection)
-    assert (head.seq, head.event_id, head.hash) == (7, *map(written[6].get, ("event_id", "hash")))
+    last = written[6]
+    assert (head.seq, head.event_id, head.hash) == (7, last["event_id"], last["hash"])
 
 
 async def test_balances_of_the_accounts_asked_for(
-    connection: Connection, written: list[Record]
+    connection: Connection, written: Sequence[Row]
 ) -> None:
     for strong in (False, True):
         rows = await client.balances(connection, ["a", "b", "nobody"], strong=strong)

@@ -12,14 +12,12 @@ from freehold.tenancy.homes import Home
 from freehold_projector.catching_up import CatchingUp
 from freehold_projector.reconciliation import examine
 from integration.tenant_manager.installation import Installation
-from support.builders import append_request, new_event
+from support.builders import append, append_request, new_event
 from support.ledgers import Ledger
 
 
 async def _append(connection: Connection, events: int) -> None:
-    await ledger.append(
-        connection, [append_request(*(new_event(f"cus_{n}") for n in range(events)))]
-    )
+    await append(connection, [append_request(*(new_event(f"cus_{n}") for n in range(events)))])
 
 
 async def _tamper(connection: Connection, statement: str) -> None:

@@ -1,15 +1,15 @@
 """Tenants for query to serve, provisioned by tenant-manager and reached as a superuser."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import httpx
 
-from freehold.contracts.events import NewEvent
 from freehold.ledger import client as ledger
-from freehold.ledger.client import Connection, Record, Reversal
+from freehold.ledger.appending import Addition, Row
+from freehold.ledger.client import Connection
 from freehold.ledger.schema import LEDGER_SCHEMA
 from freehold.security.api_keys import ApiKey, Scope, parse_api_key
 from integration.tenant_manager.installation import (
@@ -19,7 +19,7 @@ from integration.tenant_manager.installation import (
     running,
     service_password,
 )
-from support.builders import append_request
+from support.builders import append, append_request
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +36,10 @@ class Tenant:
         """The header that asks as this tenant."""
         return bearer(self.key)
 
-    async def append(self, *events: NewEvent | Reversal) -> list[Record]:
+    async def append(self, *additions: Addition, transaction: bool = False) -> Sequence[Row]:
         """Add events to the ledger, in one request."""
-        (answer,) = await ledger.append(self.connection, [append_request(*events)])
+        request = append_request(*additions, transaction=transaction)
+        (answer,) = await append(self.connection, [request])
         return answer.events
 
     async def project(self) -> None:
@@ -75,9 +76,14 @@ class Landlord:
             database = await catalog.fetchval(
                 "SELECT database_name FROM catalog.tenants WHERE tenant_id = $1", tenant_id
             )
-        async with self._installation.superuser(database) as connection:
-            await connection.execute(f"SET search_path TO {LEDGER_SCHEMA}")
+        async with self._connection(database) as connection:
             yield Tenant(tenant_id, key, database, connection)
+
+    @asynccontextmanager
+    async def connection(self, tenant: Tenant) -> AsyncIterator[Connection]:
+        """Have one more connection to a tenant's ledger, as a superuser."""
+        async with self._connection(tenant.database) as connection:
+            yield connection
 
     async def key(self, tenant: Tenant, *scopes: Scope) -> ApiKey:
         """Give a tenant one more key."""
@@ -109,6 +115,12 @@ class Landlord:
         await self._change(
             "UPDATE catalog.tenants SET epoch = epoch + 1 WHERE tenant_id = $1", tenant.tenant_id
         )
+
+    @asynccontextmanager
+    async def _connection(self, database: str) -> AsyncIterator[Connection]:
+        async with self._installation.superuser(database) as connection:
+            await connection.execute(f"SET search_path TO {LEDGER_SCHEMA}")
+            yield connection
 
     async def _change(self, statement: str, *arguments: Any) -> None:
         async with self._installation.superuser(self._catalog) as catalog:

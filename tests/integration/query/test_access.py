@@ -12,13 +12,15 @@ from integration.query.proxy import Proxy
 from integration.query.tenants import Landlord, Tenant, bearer
 from support.builders import new_event
 
-EVENT = "/v1/events/019ca9a8-5a00-7000-8000-0007c0a8d5e1"
+ID = "019ca9a8-5a00-7000-8000-0007c0a8d5e1"
 PATHS = [
     "/v1/accounts/cus_1/balances",
     "/v1/accounts/cus_1/balances/USD",
     "/v1/balances",
     "/v1/events",
-    EVENT,
+    f"/v1/events/{ID}",
+    f"/v1/transactions/{ID}",
+    f"/v1/holds/{ID}",
     "/v1/lag",
 ]
 

@@ -7,7 +7,10 @@ ACCOUNT = "/v1/accounts/cus_42/balances"
 CURRENCY = f"{ACCOUNT}/USD"
 BALANCES = "/v1/balances"
 EVENTS = "/v1/events"
-EVENT = "/v1/events/019ca9a8-5a00-7000-8000-0007c0a8d5e1"
+ID = "019ca9a8-5a00-7000-8000-0007c0a8d5e1"
+EVENT = f"/v1/events/{ID}"
+TRANSACTION = f"/v1/transactions/{ID}"
+HOLD = f"/v1/holds/{ID}"
 LAG = "/v1/lag"
 
 NOT_INTEGERS = ["", "x", "1.0", "1e3", "0x10", "1_000", "%201", "1%20", "%2B1", "--1", "null", "٣"]
@@ -43,7 +46,9 @@ async def test_a_value_that_breaks_its_rule_is_refused(
         assert [error["pointer"] for error in problem["errors"]] == [f"/{name}"], value
 
 
-@pytest.mark.parametrize("path", [ACCOUNT, CURRENCY, BALANCES, EVENTS, EVENT, LAG])
+@pytest.mark.parametrize(
+    "path", [ACCOUNT, CURRENCY, BALANCES, EVENTS, EVENT, TRANSACTION, HOLD, LAG]
+)
 @pytest.mark.parametrize(
     "name", ["as_of", "known_at", "limits", "Limit", "consistency ", "", "least", "most", "a/b~c"]
 )

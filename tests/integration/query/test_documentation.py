@@ -11,6 +11,8 @@ PARAMETERS = {
     "/v1/balances": {"account_prefix", "currency", "min", "max", "limit", "cursor"},
     "/v1/events": {"account_id", "limit", "cursor"},
     "/v1/events/{event_id}": {"event_id"},
+    "/v1/transactions/{transaction_id}": {"transaction_id"},
+    "/v1/holds/{hold_id}": {"hold_id"},
     "/v1/lag": set(),
 }
 

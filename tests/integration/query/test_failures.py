@@ -20,6 +20,8 @@ PATHS = [
     "/v1/balances",
     "/v1/events",
     "/v1/events/019ca9a8-5a00-7000-8000-0007c0a8d5e1",
+    "/v1/transactions/019ca9a8-5a00-7000-8000-0007c0a8d5e1",
+    "/v1/holds/019ca9a8-5a00-7000-8000-0007c0a8d5e1",
     "/v1/lag",
 ]
 
@@ -52,8 +54,8 @@ async def check_503(client: httpx.AsyncClient, path: str) -> None:
 
 async def check_200(client: httpx.AsyncClient) -> None:
     answers = await asyncio.gather(*(client.get(path) for path in PATHS))
-    # There is no such event.
-    assert [answer.status_code for answer in answers] == [200, 200, 200, 200, 200, 404, 200]
+    # There is no such event, transaction or hold.
+    assert [answer.status_code for answer in answers] == [200] * 5 + [404] * 3 + [200]
 
 
 async def recovers(client: httpx.AsyncClient) -> None:

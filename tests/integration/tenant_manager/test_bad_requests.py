@@ -13,6 +13,7 @@ ROUTES = [
     ("GET", "/v1/tenants"),
     ("GET", "/v1/tenants?limit=0"),
     ("GET", "/v1/tenants/acme"),
+    ("PUT", "/v1/tenants/acme/limits"),
     ("POST", "/v1/tenants/acme/api-keys"),
     ("GET", "/v1/tenants/acme/api-keys"),
     ("DELETE", "/v1/tenants/acme/api-keys/0123456789abcdef"),
@@ -198,6 +199,7 @@ async def test_bad_pages_are_refused(
     [
         ("POST", "/v1/tenants"),
         ("GET", "/v1/tenants/{}"),
+        ("PUT", "/v1/tenants/{}/limits"),
         ("POST", "/v1/tenants/{}/api-keys"),
         ("DELETE", "/v1/tenants/{}/api-keys/{}"),
     ],
@@ -288,6 +290,7 @@ async def test_the_documentation_names_every_route(manager: httpx.AsyncClient) -
     assert set(document["paths"]) >= {
         "/v1/tenants",
         "/v1/tenants/{tenant_id}",
+        "/v1/tenants/{tenant_id}/limits",
         "/v1/tenants/{tenant_id}/api-keys",
         "/v1/tenants/{tenant_id}/api-keys/{key_id}",
         "/v1/regions",

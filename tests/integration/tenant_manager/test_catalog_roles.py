@@ -19,6 +19,7 @@ TABLES = (
     "announcement_marks",
     "api_keys",
     "clusters",
+    "hold_expiries",
     "ingest_instances",
     "reconciliations",
     "schema_migrations",
@@ -35,6 +36,7 @@ RIGHTS = {
         "service_homes": {"SELECT"},
     },
     "projector": {
+        "hold_expiries": {"SELECT", "INSERT", "UPDATE", "DELETE"},
         "reconciliations": {"SELECT", "UPDATE"},
         "service_homes": {"SELECT"},
     },

@@ -33,6 +33,10 @@ class CountingCatalog(Catalog):
         self.asked += 1
         return await super().fetch(query, *arguments)
 
+    async def fetchrow(self, query: str, *arguments: Any) -> Record | None:
+        self.asked += 1
+        return await super().fetchrow(query, *arguments)
+
 
 @pytest.fixture
 async def tenant(manager: httpx.AsyncClient) -> tuple[str, ApiKey]:
@@ -138,6 +142,28 @@ async def test_guesses_do_not_drive_known_keys_out(
     asked = catalog.asked
     assert await directory.caller(tenant[1])
     assert catalog.asked == asked
+
+
+async def test_requests_that_come_together_ask_once_for_key_and_home(
+    directory: Directory, catalog: CountingCatalog, tenant: tuple[str, ApiKey]
+) -> None:
+    callers = await asyncio.gather(*(directory.caller(tenant[1]) for _ in range(100)))
+    homes = {id(caller.home) for caller in callers if caller}
+    assert len(homes) == 1
+    assert catalog.asked == 2
+
+
+async def test_whoever_asks_after_a_change_does_not_hear_what_was_read_before(
+    directory: Directory, catalog: CountingCatalog, tenant: tuple[str, ApiKey]
+) -> None:
+    before = asyncio.create_task(directory.home(tenant[0]))
+    while not catalog.asked:  # noqa: ASYNC110 (as others do)
+        await asyncio.sleep(0)
+    directory.changed(f"tenant:{tenant[0]}")
+    after = await directory.home(tenant[0])
+    assert await before is not after
+    assert catalog.asked == 2
+    assert await directory.home(tenant[0]) is after
 
 
 async def _insert(

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import asyncpg
@@ -10,7 +11,8 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from freehold.ledger import client
+from freehold.ledger import client, rules
+from freehold.ledger.appending import Capture, Outcome
 from freehold.ledger.client import Connection
 from freehold.security.sealing import KeyRing
 from freehold.tenancy.homes import Home
@@ -24,7 +26,8 @@ from integration.tenant_manager.installation import (
     manager_of,
     new_tenant,
 )
-from support.builders import append_request, new_event
+from support.builders import append, append_request, new_event, new_hold
+from support.waiting import eventually
 
 Homes = dict[str, Home]
 
@@ -35,6 +38,9 @@ TABLES = (
     "external_ids",
     "reversals",
     "idempotency_keys",
+    "holds",
+    "event_types",
+    "account_limits",
     "account_balances",
     "projection_checkpoint",
     "schema_migrations",
@@ -63,6 +69,9 @@ UPDATES = (
     "UPDATE external_ids SET external_id = 'x'",
     "UPDATE reversals SET event_id = event_id",
     "UPDATE idempotency_keys SET fingerprint = 'x'",
+    "UPDATE holds SET settled_event_id = NULL",
+    "UPDATE event_types SET sign = 'any'",
+    "UPDATE account_limits SET min_balance_minor = 0",
     "UPDATE account_balances SET current_balance_minor = 0",
     "UPDATE projection_checkpoint SET last_seq = 0",
     "UPDATE schema_migrations SET version = 9",
@@ -133,11 +142,24 @@ RIGHTS = """
         UNION ALL SELECT datacl FROM pg_database WHERE datname = current_database()
     ) AS rights (acl)
 """
-APPEND = f"SELECT * FROM append({', '.join(['NULL'] * 11)})"
+APPEND = f"SELECT * FROM append({', '.join(['NULL'] * 15)})"
 FUNCTIONS = {
-    "ingest": {"append", "head"},
+    "ingest": {
+        "append",
+        "close_event_types",
+        "declare_event_type",
+        "declared_event_types",
+        "head",
+        "hold_events",
+        "legs",
+        "limit_account",
+        "limits_of",
+        "written",
+    },
     "projector": {
         "event_at",
+        "expire_holds",
+        "forget_expired_keys",
         "head",
         "make_partitions",
         "project",
@@ -148,9 +170,13 @@ FUNCTIONS = {
     },
     "query": {
         "balances",
+        "declared_event_types",
         "event",
         "events",
         "head",
+        "hold_events",
+        "legs",
+        "limits_of",
         "list_balances",
         "projection_lag",
         "reconcile",
@@ -159,11 +185,15 @@ FUNCTIONS = {
     },
     "auditor": {
         "balances",
+        "declared_event_types",
         "event",
         "event_at",
         "event_bytes",
         "events",
         "head",
+        "hold_events",
+        "legs",
+        "limits_of",
         "list_balances",
         "projection_lag",
         "reconcile",
@@ -196,7 +226,7 @@ async def connections(homes: Homes) -> AsyncIterator[dict[str, Connection]]:
         connected(homes["query"]) as query,
         connected(homes["auditor"]) as auditor,
     ):
-        await client.append(ingest, [append_request(new_event(external_id="x"))])
+        await append(ingest, [append_request(new_event(external_id="x"))])
         yield {"ingest": ingest, "projector": projector, "query": query, "auditor": auditor}
 
 
@@ -354,11 +384,20 @@ async def test_a_role_runs_its_own_functions_only(
         ("ingest", "SELECT * FROM project(1)"),
         ("ingest", "SELECT * FROM balances('{{a}}')"),
         ("ingest", "SELECT rebuild()"),
+        ("ingest", "SELECT * FROM expire_holds()"),
+        ("ingest", "SELECT forget_expired_keys(1)"),
+        ("ingest", "SELECT settle_expired_holds(now())"),
         ("projector", "SELECT * FROM events(NULL, NULL, 1)"),
+        ("projector", "SELECT limit_account('a', 'USD', 0)"),
+        ("projector", "SELECT settle_expired_holds(now())"),
         ("query", "SELECT * FROM project(1)"),
+        ("query", "SELECT close_event_types(true)"),
+        ("query", "SELECT * FROM written('{}', '{}')"),
         ("query", "SELECT make_partitions()"),
         ("auditor", "SELECT * FROM project(1)"),
         ("auditor", "SELECT rebuild()"),
+        ("auditor", "SELECT limit_account('a', 'USD', NULL)"),
+        ("auditor", "SELECT * FROM expire_holds()"),
         *((service, APPEND) for service in ("projector", "query", "auditor")),
     ],
 )
@@ -377,6 +416,44 @@ async def test_the_auditor_reads_everything_and_proves_it(
     verification = await client.verify(auditor)
     assert verification.ok
     assert verification.events_checked == 1
+
+
+async def test_each_role_has_all_the_rights_that_its_work_takes(
+    connections: dict[str, Connection],
+) -> None:
+    ingest, projector, query = (connections[name] for name in ("ingest", "projector", "query"))
+    await rules.declare_event_type(ingest, "CHARGE", "any", "")
+    await rules.close_event_types(ingest, closed=True)
+    await rules.limit_account(ingest, "cus_1", "USD", -1000)
+    expires_at = datetime.now(UTC) + timedelta(seconds=1)
+    pair = [new_event("cus_2", -5), new_event("cus_1", 5)]
+    placed, passing, transaction = await append(
+        ingest,
+        [
+            append_request(new_hold(amount_minor=500)),
+            append_request(new_hold(amount_minor=100, expires_at=expires_at)),
+            append_request(*pair, transaction=True),
+        ],
+    )
+    await append(ingest, [append_request(Capture(placed.events[0]["hold_id"], 300))])
+    (refused,) = await append(ingest, [append_request(new_event("cus_1", -5000))])
+    assert refused.outcome is Outcome.INSUFFICIENT_FUNDS
+
+    async def none_left() -> bool:
+        return (await client.expire_holds(projector)).next_hold_expiry is None
+
+    await eventually(none_left, "the hold expires")
+    assert (await client.project(projector, 100)).next_hold_expiry is None
+    assert await client.forget_expired_keys(projector, 10) == 0
+    assert await client.reconcile(projector) == []
+    (balance,) = await client.balances(query, ["cus_1"])
+    assert (balance["current_balance_minor"], balance["held_minor"]) == (-195, 0)
+    for reader in (ingest, query, connections["auditor"]):
+        assert len(await client.legs(reader, transaction.events[0]["event_id"])) == 2
+        assert len(await client.hold_events(reader, passing.events[0]["hold_id"])) == 2
+        assert len(await rules.limits_of(reader, "cus_1")) == 1
+        assert (await rules.event_types(reader)).closed
+    assert (await client.verify(connections["auditor"])).ok
 
 
 async def _refused(connection: Connection, statement: str) -> None:

@@ -27,7 +27,7 @@ from integration.tenant_manager.installation import (
     new_tenant,
     service_password,
 )
-from support.builders import append_request, new_event
+from support.builders import append, append_request, new_event
 
 
 async def _home(installation: Installation, settings: Settings, service: str, tenant: str) -> Home:
@@ -122,7 +122,7 @@ async def test_services_work_in_the_new_database(
     await manager.post("/v1/tenants", json=wanted)
     tenant_id = wanted["tenant_id"]
     async with connected(await _home(installation, settings, "ingest", tenant_id)) as connection:
-        (answer,) = await client.append(connection, [append_request(new_event(amount_minor=300))])
+        (answer,) = await append(connection, [append_request(new_event(amount_minor=300))])
         (event,) = answer.events
     path = f"/v1/tenants/{tenant_id}"
 

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from freehold.contracts.events import NewEvent, NewReversal
-from freehold.ledger.client import Reversal, fingerprint
+from freehold.contracts.holds import NewHold
+from freehold.ledger.appending import Capture, Release, Reversal, fingerprint
 
 EVENT = {
     "account_id": "cus_42",
@@ -24,6 +25,11 @@ SECOND = UUID("019ca9a8-5a00-7000-8000-0008c0a8d5e1")
 def of_event(**changes: object) -> str:
     body = json.dumps({**EVENT, **changes})
     return fingerprint("event", [NewEvent.model_validate_json(body)])
+
+
+def of_hold(**changes: object) -> str:
+    body = {name: value for name, value in EVENT.items() if name != "event_type"}
+    return fingerprint("hold", [NewHold.model_validate_json(json.dumps({**body, **changes}))])
 
 
 def of_reversal(event_id: UUID, **body: object) -> str:
@@ -85,6 +91,51 @@ def test_an_id_from_the_database_is_as_good_as_any_other() -> None:
         """Like the ids in asyncpg's rows."""
 
     assert of_reversal(DriversUuid(FIRST.hex)) == of_reversal(FIRST)
+
+
+def test_a_release_digests_requests_as_those_before_it_did() -> None:
+    """A key that was used before an upgrade is still of the same request after it."""
+    whole = {
+        "transaction_time": "2026-03-01T12:00:00Z",
+        "external_id": "ch_1",
+        "metadata": {"plan": "pro", "a": "é"},
+    }
+    digest = "0c1c314bd9adbdabdeae7d624299254fbea1ae40f99009ae4aaf18f3f701e3be"
+    assert of_event(**whole) == digest
+    digest = "b3fd5bc95e5a437eb76595cafd03e2d4f4a688d5d82d59d404ddd8d8e7c1a74c"
+    reversal = {"reason": "twice", "transaction_time": "2026-03-01T12:00:00Z"}
+    assert of_reversal(FIRST, **reversal) == digest
+
+
+def test_holds_differ_by_everything_they_say() -> None:
+    changes: list[dict[str, object]] = [
+        {},
+        {"account_id": "cus_43"},
+        {"amount_minor": 2001},
+        {"currency": "EUR"},
+        {"expires_at": "2026-03-01T12:00:00Z"},
+        {"expires_at": "2026-03-01T12:00:00.000001Z"},
+        {"external_id": "ch_1"},
+        {"metadata": {"a": "b"}},
+    ]
+    for one, other in combinations(changes, 2):
+        assert of_hold(**one) != of_hold(**other)
+    assert of_hold() == of_hold(expires_at=None, external_id=None, metadata={})
+    assert of_hold(expires_at="2026-03-01T12:00:00Z") == of_hold(
+        expires_at="2026-03-01T14:00:00.000+02:00"
+    )
+
+
+def test_settlements_differ_by_hold_amount_and_operation() -> None:
+    requests = [
+        fingerprint("capture", [Capture(FIRST)]),
+        fingerprint("capture", [Capture(SECOND)]),
+        fingerprint("capture", [Capture(FIRST, 1)]),
+        fingerprint("capture", [Capture(FIRST, 2)]),
+        fingerprint("release", [Release(FIRST)]),
+        fingerprint("release", [Release(SECOND)]),
+    ]
+    assert len(set(requests)) == len(requests)
 
 
 def test_one_event_and_a_batch_of_one_are_different_requests() -> None:

@@ -74,6 +74,9 @@ def service_environments(
     for service, password in passwords.items():
         dsn = catalog_dsn(postgres_url, f"freehold_{service}", password)
         environments[service] = {"FREEHOLD_CATALOG_DSN": dsn}
+        if settings.postgres_url is None:
+            # Our own server allows as many; of a server of theirs we know nothing.
+            environments[service]["FREEHOLD_CONNECTIONS_MAX"] = "100"
     for service in ("ingest", "projector"):
         environments[service]["FREEHOLD_AMQP_URL"] = amqp_url
     for service, environment in environments.items():

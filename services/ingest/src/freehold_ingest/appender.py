@@ -10,8 +10,8 @@ from itertools import islice
 
 import asyncpg
 
-from freehold.ledger import client as ledger
-from freehold.ledger.client import Answer, AppendRequest, Connection, Outcome
+from freehold.ledger.appending import Answer, Appended, AppendRequest, Outcome, append
+from freehold.ledger.client import Connection
 from freehold.service.metrics import LEDGER_CALL_SECONDS
 from freehold.tenancy.connections import TenantConnections
 from freehold.tenancy.failures import database_failures
@@ -89,7 +89,7 @@ class Appender:
         APPEND_REQUESTS.observe(len(requests))
         try:
             with _APPEND_SECONDS.time():
-                answers = await ledger.append(connection, requests)
+                appended = await append(connection, requests)
         except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError) as error:
             if len(groups) == 1:
                 return [error]
@@ -98,27 +98,21 @@ class Appender:
             # It may have been written all the same, and nobody else would announce that.
             self._relay.look_at(home.tenant_id)
             raise
-        self._announce(home, answers)
-        remaining = iter(answers)
+        self._tell(home, appended)
+        remaining = iter(appended.answers)
         return [list(islice(remaining, len(group))) for group in groups]
 
-    def _announce(self, home: Home, answers: Sequence[Answer]) -> None:
-        created = 0
-        last = first = None
-        for answer in answers:
+    def _tell(self, home: Home, appended: Appended) -> None:
+        for answer in appended.answers:
             _OUTCOMES[answer.outcome].inc()
-            if answer.outcome is Outcome.CREATED:
-                created += len(answer.events)
-            # A replay too: the first answer may have been lost before it was announced.
-            if answer.events:
-                if first is None or answer.events[0]["seq"] < first["seq"]:
-                    first = answer.events[0]
-                if last is None or answer.events[-1]["seq"] > last["seq"]:
-                    last = answer.events[-1]
-        if first is None or last is None:
+        EVENTS_APPENDED.inc(appended.created)
+        if appended.news_from is None:
             return
-        EVENTS_APPENDED.inc(created)
-        self._announcer.announce(
-            home.tenant_id,
-            Growth(home.epoch, first["seq"], last["seq"], last["event_id"], last["hash"]),
+        growth = Growth(
+            home.epoch,
+            appended.news_from,
+            appended.last_seq,
+            appended.last_event_id,
+            appended.last_hash,
         )
+        self._announcer.announce(home.tenant_id, growth)

@@ -13,15 +13,32 @@ from freehold.service.background import Periodic
 from freehold.tenancy.catalog import Catalog
 from freehold.tenancy.connections import TenantConnections
 from freehold.tenancy.directory import Directory
+from freehold_ingest.admission import Admission
 from freehold_ingest.announcer import Announcer
 from freehold_ingest.appender import Appender
+from freehold_ingest.calls import Calls
+from freehold_ingest.holds import HOLD_MODELS, Holds, hold_routes
+from freehold_ingest.import_routes import IMPORT_MODELS, IMPORT_PATH, import_routes
+from freehold_ingest.inbound import Inbound
 from freehold_ingest.intake import Intake
+from freehold_ingest.limits import Limits
 from freehold_ingest.marks import Marks
 from freehold_ingest.relay import Relay
-from freehold_ingest.routes import REQUEST_MODELS, routes
+from freehold_ingest.routes import REQUEST_MODELS, direct_routes, routes
+from freehold_ingest.rules import RULE_MODELS, account_limit_routes, event_type_routes
 from freehold_ingest.settings import Settings
+from freehold_ingest.transactions import (
+    TRANSACTION_MODELS,
+    Transactions,
+    transaction_routes,
+)
 
 _NAME = "freehold-ingest"
+_DESCRIPTION = """Appends events to the ledger of the tenant whose key asks.
+
+Each process takes so many events a second of a tenant, and works on so many of their requests at
+once; more are answered 429 `too-many-requests`, with the seconds to wait in `Retry-After`. A
+request counts for its events, and at least for one, whatever becomes of it."""
 
 
 def make_application(settings: Settings) -> FastAPI:
@@ -43,6 +60,13 @@ def make_application(settings: Settings) -> FastAPI:
     beating = Periodic("heartbeat", relay.beat, pause_s=settings.heartbeat_s)
     relaying = Periodic("relay", relay.look_around, pause_s=settings.heartbeat_s)
     appender = Appender(settings, connections, marks, announcer, relay)
+    limits = Limits(
+        events_per_s=settings.tenant_events_per_s, requests_max=settings.tenant_requests_max
+    )
+    intake = Intake(appender, limits)
+    calls = Calls(connections)
+    admission = Admission(directory, limits)
+    inbound = Inbound(settings, directory, limits, intake)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -51,7 +75,9 @@ def make_application(settings: Settings) -> FastAPI:
         await announcer.open()
         await beating.open()
         await relaying.open()
+        await inbound.open()
         yield
+        await inbound.close(settings.shutdown_timeout_s / 3)
         # What was accepted is finished first, then announced; then the process leaves the relay.
         await appender.drain()
         await relaying.close()
@@ -70,12 +96,29 @@ def make_application(settings: Settings) -> FastAPI:
 
     app = new_application(
         title="Freehold ingest",
-        description="Appends events to the ledger of the tenant whose key asks.",
+        description=_DESCRIPTION,
         lifespan=lifespan,
         readiness=readiness,
-        request_models=REQUEST_MODELS,
+        request_models=(
+            *REQUEST_MODELS,
+            *TRANSACTION_MODELS,
+            *HOLD_MODELS,
+            *RULE_MODELS,
+            *IMPORT_MODELS,
+        ),
         body_bytes_max=settings.body_bytes_max,
         timeout_s=settings.request_timeout_s,
+        requests_in_flight_max=settings.requests_in_flight_max,
+        all_bodies_bytes_max=settings.all_bodies_bytes_max,
+        streaming_paths=frozenset({IMPORT_PATH}),
     )
-    app.include_router(routes(directory, Intake(appender)))
+    app.include_direct_routes(direct_routes(admission, intake))
+    app.include_router(routes(admission, intake))
+    app.include_router(transaction_routes(admission, Transactions(appender, calls, limits)))
+    app.include_router(hold_routes(admission, Holds(appender, calls)))
+    app.include_router(event_type_routes(admission, calls))
+    app.include_router(account_limit_routes(admission, calls))
+    app.include_router(
+        import_routes(directory, admission, limits, appender, patience_s=settings.import_patience_s)
+    )
     return app

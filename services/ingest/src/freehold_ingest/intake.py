@@ -1,49 +1,65 @@
 """The intake: what is done with a body, whichever way it came in, and what is answered to it."""
 
 from collections import Counter
+from collections.abc import Sequence
 from uuid import UUID
 
 from freehold.contracts.events import NewBatch, NewEvent, NewReversal
-from freehold.ledger.client import AppendRequest, Reversal, fingerprint
+from freehold.ledger.appending import AppendRequest, Reversal, fingerprint
 from freehold.service.bodies import field_errors, parse
 from freehold.tenancy.homes import Home
 from freehold_ingest.answers import Reply, minimal_batch, one_event, reply, whole_batch
 from freehold_ingest.appender import Appender
+from freehold_ingest.limits import Limits
 
 
 class Intake:
-    """Reads bodies, has them appended, and writes the answers. Every refusal is a Problem."""
+    """Reads bodies, has them appended, and writes the answers. Every refusal is a Problem.
 
-    def __init__(self, appender: Appender) -> None:
+    Takes requests that were let in (`Limits.enter`), and counts their events.
+    """
+
+    def __init__(self, appender: Appender, limits: Limits) -> None:
         self._appender = appender
+        self._limits = limits
 
     async def event(self, home: Home, key: str, body: bytes) -> Reply:
         """Append one event."""
         additions = [parse(NewEvent, body)]
         wanted = AppendRequest(key, fingerprint("event", additions), additions)
-        return reply(await self._appender.append(home, wanted), one_event)
+        return reply(await self._appender.append(home, wanted), one_event, wanted)
 
     async def batch(self, home: Home, key: str, body: bytes, *, minimal: bool = False) -> Reply:
         """Append events together: all or none."""
         additions = parse(NewBatch, body).events
-        _refuse_repeated_external_ids(additions)
+        self._limits.spend(home, len(additions))
+        refuse_repeated_external_ids(additions, "/events")
         wanted = AppendRequest(key, fingerprint("batch", additions), additions)
         answer = await self._appender.append(home, wanted)
-        return reply(answer, minimal_batch if minimal else whole_batch)
+        return reply(answer, minimal_batch if minimal else whole_batch, wanted, "/events")
 
     async def reversal(self, home: Home, key: str, event_id: UUID, body: bytes) -> Reply:
         """Append the event that undoes another."""
         additions = [Reversal(event_id, parse(NewReversal, body or b"{}"))]
         wanted = AppendRequest(key, fingerprint("reversal", additions), additions)
-        return reply(await self._appender.append(home, wanted), one_event)
+        return reply(await self._appender.append(home, wanted), one_event, wanted, None)
 
 
-def _refuse_repeated_external_ids(events: list[NewEvent]) -> None:
+def refuse_repeated_external_ids(events: Sequence[NewEvent], at: str) -> None:
+    """Refuse events of one request that share an external id.
+
+    Args:
+        events: The events.
+        at: Where the body has them, as a JSON pointer.
+
+    Raises:
+        Problem: validation-failed.
+    """
     counts = Counter(event.external_id for event in events if event.external_id is not None)
     if len(counts) == counts.total():
         return
     raise field_errors(
-        (f"/events/{place}/external_id", "an external_id may stand only once in a batch")
+        (f"{at}/{place}/external_id", "an external_id may stand only once in a request")
         for place, event in enumerate(events)
         if event.external_id is not None and counts[event.external_id] > 1
     )

@@ -18,3 +18,8 @@ UNANNOUNCED = Gauge("freehold_ingest_unannounced_tenants", "Tenants with events 
 RELAYED = Counter(
     "freehold_ingest_relayed_tenants_total", "Tenants taken over from dead ingest processes."
 )
+INBOUND_MESSAGES = Counter(
+    "freehold_ingest_inbound_messages_total",
+    "Messages of freehold.inbound by what became of them.",
+    ["result"],
+)

@@ -14,7 +14,9 @@ from freehold.tenancy.connections import TenantConnections
 from freehold.tenancy.directory import Directory
 from freehold_projector.catching_up import CatchingUp
 from freehold_projector.doorbells import Doorbells
+from freehold_projector.hold_expiry import HoldExpiries, HoldExpiry
 from freehold_projector.reconciliation import Reconciliation
+from freehold_projector.retention import PAUSE_S, Retention
 from freehold_projector.settings import Settings
 
 _NAME = "freehold-projector"
@@ -46,28 +48,38 @@ def make_application(settings: Settings) -> FastAPI:
         in_flight_max=settings.transactions_in_flight_max,
         events_max=settings.project_events_max,
     )
+    hold_expiries = HoldExpiries(catalog)
+    hold_expiry = HoldExpiry(hold_expiries, directory, connections, catching_up)
+    retention = Retention(directory, connections)
     reconciliation = Reconciliation(
         catalog,
         directory,
         connections,
         catching_up,
+        hold_expiries,
+        retention,
         every_s=settings.reconcile_every_s,
     )
-    reconciling = Periodic(
-        "reconciliation", reconciliation.reconcile_due, pause_s=settings.reconcile_poll_s
+    background = (
+        Periodic("reconciliation", reconciliation.reconcile_due, pause_s=settings.reconcile_poll_s),
+        Periodic("hold expiry", hold_expiry.expire_due, pause_s=settings.hold_expiry_poll_s),
+        Periodic("retention", retention.forget, pause_s=PAUSE_S),
     )
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        doorbells.attach(broker, catching_up)
+        doorbells.attach(broker, catching_up, hold_expiries)
         await catalog.open(directory.changed)
         await broker.open()
-        await reconciling.open()
+        for work in background:
+            await work.open()
         yield
         # No new doorbells; those taken are served and acknowledged; then the link may go.
         await broker.stop_consuming()
         await doorbells.drain(settings.shutdown_timeout_s / 2)
-        await reconciling.close()
+        for work in background:
+            await work.close()
+        await hold_expiry.close()
         await catching_up.close()
         await broker.close()
         await connections.close()
@@ -81,4 +93,7 @@ def make_application(settings: Settings) -> FastAPI:
         description="Applies ledgers to state tables; health and metrics only.",
         lifespan=lifespan,
         readiness=readiness,
+        timeout_s=settings.request_timeout_s,
+        requests_in_flight_max=settings.requests_in_flight_max,
+        all_bodies_bytes_max=settings.all_bodies_bytes_max,
     )

@@ -17,6 +17,7 @@ from freehold.tenancy.failures import database_failures
 from freehold.tenancy.homes import Home
 from freehold_projector.metrics import CALL_EVENTS, EVENTS_PROJECTED
 
+_RINGS_MAX = 1_000
 _PROJECT_SECONDS = LEDGER_CALL_SECONDS.labels("project")
 
 
@@ -74,6 +75,8 @@ class CatchingUp:
         CALL_EVENTS.observe(projection.applied)
         if projection.applied:
             EVENTS_PROJECTED.inc(projection.applied)
+        # With a broker that is slow to confirm some are left out: whoever hears the next reads on.
+        if projection.applied and len(self._rings) < _RINGS_MAX:
             task = asyncio.create_task(self._ring(home.tenant_id, projection))
             self._rings.add(task)
             task.add_done_callback(self._rings.discard)

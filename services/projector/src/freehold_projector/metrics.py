@@ -17,3 +17,11 @@ CALL_EVENTS = Histogram(
 RECONCILED = Counter(
     "freehold_projector_reconciliations_total", "Reconciliations, by what they found.", ["result"]
 )
+HOLD_EXPIRIES = Counter(
+    "freehold_projector_hold_expiries_total",
+    "Tenants looked at because a hold of theirs was due to expire, by how that ended.",
+    ["result"],
+)
+KEYS_FORGOTTEN = Counter(
+    "freehold_projector_keys_forgotten_total", "Expired idempotency keys removed."
+)

@@ -2,7 +2,8 @@
 
 Beside it, the ledger is held against the head that was noted outside it last time: a ledger that
 was rewritten or cut short since no longer fits. What is found is reported, never repaired in
-silence. It also heals what a lost doorbell left behind, and makes next year's partitions.
+silence. It also heals what a lost doorbell left behind, makes next year's partitions, and has the
+tenant's expired idempotency keys removed.
 """
 
 from dataclasses import asdict, dataclass
@@ -20,7 +21,9 @@ from freehold.tenancy.directory import Directory
 from freehold.tenancy.failures import database_failures
 from freehold.tenancy.queries import load_queries
 from freehold_projector.catching_up import CatchingUp
+from freehold_projector.hold_expiry import HoldExpiries
 from freehold_projector.metrics import RECONCILED
+from freehold_projector.retention import Retention
 
 _log = structlog.get_logger(__name__)
 _QUERIES = load_queries("freehold_projector", "reconciliation.sql")
@@ -48,6 +51,8 @@ class Reconciliation:
         directory: Directory,
         connections: TenantConnections,
         catching_up: CatchingUp,
+        hold_expiries: HoldExpiries,
+        retention: Retention,
         *,
         every_s: float,
     ) -> None:
@@ -55,6 +60,8 @@ class Reconciliation:
         self._directory = directory
         self._connections = connections
         self._catching_up = catching_up
+        self._hold_expiries = hold_expiries
+        self._retention = retention
         self._every_s = every_s
 
     async def reconcile_due(self) -> bool:
@@ -86,16 +93,18 @@ class Reconciliation:
         except Problem as problem:
             _log.warning("could not reconcile", tenant_id=tenant_id, fault=problem.detail)
             return
+        self._retention.take_up(tenant_id)
         findings = stuck + findings
         await self._record(tenant_id, findings, head)
 
     async def _stuck(self, tenant_id: str) -> list[Finding]:
         """Bring the state up to the ledger first; a ledger that was tampered with may refuse."""
         try:
-            await self._catching_up.catch_up(tenant_id)
+            projection = await self._catching_up.catch_up(tenant_id)
         except asyncpg.PostgresError as error:
             _log.exception("the ledger cannot be projected", tenant_id=tenant_id, fault=repr(error))
             return [Finding("projection-fails")]
+        await self._hold_expiries.note(tenant_id, projection.next_hold_expiry)
         return []
 
     async def _record(self, tenant_id: str, findings: list[Finding], head: Head) -> None:

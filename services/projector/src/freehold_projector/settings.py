@@ -31,6 +31,9 @@ class Settings(TenantSettings):
         ge=1,
         description="The same while a database does not answer.",
     )
+    hold_expiry_poll_s: float = Field(
+        default=1.0, gt=0, description="How often the catalog is asked whose holds expire."
+    )
     reconcile_every_s: float = Field(
         default=3600.0, gt=0, description="How often each tenant is reconciled."
     )

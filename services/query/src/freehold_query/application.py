@@ -58,6 +58,8 @@ def make_application(settings: Settings) -> FastAPI:
         lifespan=lifespan,
         readiness=readiness,
         timeout_s=settings.request_timeout_s,
+        requests_in_flight_max=settings.requests_in_flight_max,
+        all_bodies_bytes_max=settings.all_bodies_bytes_max,
     )
     app.include_router(balance_routes(directory, reads))
     app.include_router(event_routes(directory, reads))

@@ -1,4 +1,6 @@
-"""The routes of the ledger itself: its events, one event, and how far the state is behind it."""
+"""The routes of the ledger itself: events, transactions, holds, and how far the state is behind."""
+
+from uuid import UUID
 
 import orjson
 from fastapi import APIRouter, Request, Response
@@ -6,8 +8,16 @@ from fastapi import APIRouter, Request, Response
 from freehold.contracts.balances import Lag
 from freehold.contracts.events import EventPage, LedgerEvent
 from freehold.contracts.fields import read_event_id
+from freehold.contracts.holds import Hold
 from freehold.contracts.problems import NOT_FOUND, Problem
-from freehold.ledger.rendering import event_document, event_json, page_json
+from freehold.contracts.transactions import AppendedTransaction
+from freehold.ledger.rendering import (
+    event_document,
+    event_json,
+    hold_document,
+    page_json,
+    transaction_document,
+)
 from freehold.security.api_keys import Scope
 from freehold.service.application import json_response
 from freehold.service.authentication import authenticate, sole_authorization
@@ -21,7 +31,7 @@ from freehold_query.reads import Reads
 
 
 def event_routes(directory: Directory, reads: Reads) -> APIRouter:
-    """Make the routes of events and of the lag behind them."""
+    """Make the routes of events, of what several of them make up, and of the lag behind them."""
     router = APIRouter()
 
     async def reader(request: Request, *scopes: Scope) -> Home:
@@ -61,11 +71,42 @@ def event_routes(directory: Directory, reads: Reads) -> APIRouter:
     async def event(request: Request) -> Response:
         home = await reader(request, Scope.READ, Scope.AUDIT)
         read_query(NoQuery, request)
-        event_id = read_event_id(request.path_params["event_id"])
-        row = None if event_id is None else await reads.event(home, event_id)
+        row = await reads.event(home, _id(request, "event"))
         if row is None:
-            raise Problem(NOT_FOUND, "there is no such event")
+            raise _not_found("event")
         return json_response(event_json(row), headers=CACHING)
+
+    @router.get(
+        "/v1/transactions/{transaction_id}",
+        tags=["transactions"],
+        summary="A balanced transaction with its legs (scope read or audit)",
+        response_model=AppendedTransaction,
+        openapi_extra=documented(NoQuery, transaction_id="The transaction's UUID."),
+    )
+    async def transaction(request: Request) -> Response:
+        home = await reader(request, Scope.READ, Scope.AUDIT)
+        read_query(NoQuery, request)
+        rows = await reads.legs(home, _id(request, "transaction"))
+        if not rows:
+            raise _not_found("transaction")
+        return json_response(orjson.dumps(transaction_document(rows)), headers=CACHING)
+
+    @router.get(
+        "/v1/holds/{hold_id}",
+        tags=["holds"],
+        summary="A hold, as far as its life has come",
+        description="Pending until the ledger says otherwise: one past its `expires_at` is settled"
+        " within seconds, and before anything else that the tenant appends.",
+        response_model=Hold,
+        openapi_extra=documented(NoQuery, hold_id="The hold's UUID."),
+    )
+    async def hold(request: Request) -> Response:
+        home = await reader(request, Scope.READ)
+        read_query(NoQuery, request)
+        rows = await reads.hold_events(home, _id(request, "hold"))
+        if not rows:
+            raise _not_found("hold")
+        return json_response(orjson.dumps(hold_document(rows)), headers=CACHING)
 
     @router.get(
         "/v1/lag",
@@ -87,3 +128,15 @@ def event_routes(directory: Directory, reads: Reads) -> APIRouter:
         return json_response(orjson.dumps(document), headers=CACHING)
 
     return router
+
+
+def _id(request: Request, what: str) -> UUID:
+    """Read the id out of the path; what cannot be one is answered like one that does not exist."""
+    found = read_event_id(request.path_params[f"{what}_id"])
+    if found is None:
+        raise _not_found(what)
+    return found
+
+
+def _not_found(what: str) -> Problem:
+    return Problem(NOT_FOUND, f"there is no such {what}")

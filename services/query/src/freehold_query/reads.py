@@ -116,6 +116,16 @@ class Reads:
         async with self._other_read(home, "event") as connection:
             return await ledger.event(connection, event_id)
 
+    async def legs(self, home: Home, transaction_id: UUID) -> list[Record]:
+        """List a transaction's legs; none where this tenant's ledger has none of this id."""
+        async with self._other_read(home, "legs") as connection:
+            return await ledger.legs(connection, transaction_id)
+
+    async def hold_events(self, home: Home, hold_id: UUID) -> list[Record]:
+        """List what happened to a hold; nothing where this tenant's ledger has none of this id."""
+        async with self._other_read(home, "hold_events") as connection:
+            return await ledger.hold_events(connection, hold_id)
+
     async def lag(self, home: Home) -> Lag:
         """Say how far the tenant's state is behind their ledger."""
         async with self._other_read(home, "projection_lag") as connection:

@@ -40,6 +40,8 @@ def build_application(settings: Settings) -> FastAPI:
         readiness=readiness,
         request_models=REQUEST_MODELS,
         timeout_s=settings.request_timeout_s,
+        requests_in_flight_max=settings.requests_in_flight_max,
+        all_bodies_bytes_max=settings.all_bodies_bytes_max,
     )
     app.include_router(router)
     return app

@@ -18,7 +18,9 @@ from freehold.contracts.tenants import (
     ProvisionedTenant,
     Region,
     RegionList,
+    Tenant,
     TenantDetails,
+    TenantLimits,
     TenantPage,
 )
 from freehold.ledger.client import Connection
@@ -27,12 +29,17 @@ from freehold.service.authentication import authenticate_operator, sole_authoriz
 from freehold.service.bodies import field_errors, json_body, parse
 from freehold.service.parameters import NoQuery, PageQuery, documented_query, read_query
 from freehold_tenant_manager.catalog.api_keys import add_api_key, list_api_keys, revoke_api_key
-from freehold_tenant_manager.catalog.tenants import find_tenant, list_regions, list_tenants
+from freehold_tenant_manager.catalog.tenants import (
+    find_tenant,
+    limit_tenant,
+    list_regions,
+    list_tenants,
+)
 from freehold_tenant_manager.manager import Manager
 from freehold_tenant_manager.pages import read_page
 from freehold_tenant_manager.settings import NAME_PATTERN
 
-REQUEST_MODELS = (NewTenant, NewApiKey)
+REQUEST_MODELS = (NewTenant, TenantLimits, NewApiKey)
 _TENANT_ID = re.compile(TENANT_ID_PATTERN)
 _KEY_ID = re.compile(KEY_ID_PATTERN)
 _REGION = re.compile(NAME_PATTERN)
@@ -129,6 +136,24 @@ async def get_tenant(manager: TheManager, tenant_id: TenantId) -> Response:
     if details is None:
         raise _no_tenant()
     return _answer(details)
+
+
+@router.put(
+    "/tenants/{tenant_id}/limits",
+    tags=["tenants"],
+    summary="Set what each process of ingest takes of a tenant.",
+    responses={200: {"model": Tenant}},
+    openapi_extra=dict(json_body(TenantLimits)),
+    dependencies=NO_QUERY,
+)
+async def put_limits(request: Request, manager: TheManager, tenant_id: TenantId) -> Response:
+    """Set a tenant's limits. They hold at once, for requests that come in from now on."""
+    wanted = parse(TenantLimits, await request.body())
+    async with manager.catalog.connection() as connection:
+        tenant = await limit_tenant(connection, tenant_id, wanted)
+    if tenant is None:
+        raise _no_tenant()
+    return _answer(tenant.shown())
 
 
 @router.post(

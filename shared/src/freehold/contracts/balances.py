@@ -9,7 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field
 BALANCE_EXAMPLE: dict[str, Any] = {
     "currency": "USD",
     "current_balance_minor": 2000,
-    "event_count": 1,
+    "held_minor": 300,
+    "available_minor": 1700,
+    "event_count": 2,
     "last_ledger_event_id": "019ca9a8-5a00-7000-8000-0007c0a8d5e1",
     "last_seq": 7,
     "last_updated_time": "2026-03-01T12:00:00.254000Z",
@@ -18,7 +20,7 @@ ACCOUNT_BALANCE_EXAMPLE: dict[str, Any] = {"account_id": "cus_42", **BALANCE_EXA
 
 
 class Balance(BaseModel):
-    """What an account holds in one currency, and the last event that made it so."""
+    """What an account has in one currency, and the last event that made it so."""
 
     model_config = ConfigDict(frozen=True, json_schema_extra={"examples": [BALANCE_EXAMPLE]})
 
@@ -26,7 +28,9 @@ class Balance(BaseModel):
     current_balance_minor: int = Field(
         description="In minor units, and up to 38 digits: more than 64 bits can hold."
     )
-    event_count: int = Field(ge=1)
+    held_minor: int = Field(ge=0, description="What pending holds set aside.")
+    available_minor: int = Field(description="current_balance_minor - held_minor.")
+    event_count: int = Field(ge=1, description="Events of holds too: of placing and of settling.")
     last_ledger_event_id: UUID
     last_seq: int = Field(ge=1)
     last_updated_time: datetime

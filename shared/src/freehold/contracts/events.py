@@ -45,6 +45,16 @@ LEDGER_EVENT_EXAMPLE: dict[str, Any] = {
     "hash": "9f2c6c1d1d0f6d3a5c3cf1a3b7a7d4f1d0c7f3a49f2c6c1d1d0f6d3a5c3cf1a3",
 }
 
+HOLD_EVENT_EXAMPLE: dict[str, Any] = {
+    **LEDGER_EVENT_EXAMPLE,
+    "event_type": "HOLD",
+    "amount_minor": 0,
+    "external_id": "auth_1",
+    "metadata": {"order": "1017"},
+    "hold_id": "019ca9a8-5a00-7000-8000-0007c0a8d5e1",
+    "held_minor": 300,
+}
+
 
 class Request(BaseModel):
     """A request body: JSON types as they are, no unknown fields."""
@@ -91,9 +101,15 @@ class NewReversal(Request):
 
 
 class LedgerEvent(BaseModel):
-    """An event as the ledger holds it. Nothing in it ever changes."""
+    """An event as the ledger holds it. Nothing in it ever changes.
 
-    model_config = ConfigDict(frozen=True, json_schema_extra={"examples": [LEDGER_EVENT_EXAMPLE]})
+    The events of a hold's life (HOLD, and HOLD_CAPTURE, HOLD_RELEASE or HOLD_EXPIRY) say which hold
+    it is and what they do to the amount held; all others leave these two members out.
+    """
+
+    model_config = ConfigDict(
+        frozen=True, json_schema_extra={"examples": [LEDGER_EVENT_EXAMPLE, HOLD_EVENT_EXAMPLE]}
+    )
 
     event_id: UUID = Field(description="UUIDv7; sorts as seq does.")
     seq: int = Field(ge=1, description="The ledger's gap-free event number.")
@@ -105,9 +121,17 @@ class LedgerEvent(BaseModel):
     recorded_at: datetime
     external_id: str | None
     metadata: dict[str, str]
-    transaction_id: UUID | None
+    transaction_id: UUID | None = Field(
+        description="On each leg of a balanced transaction; the event_id of its first leg."
+    )
     reverses_event_id: UUID | None
     hash: str = Field(pattern="^[0-9a-f]{64}$")
+    hold_id: UUID | None = Field(default=None, description="Left out where no hold is concerned.")
+    held_minor: int | None = Field(
+        default=None,
+        description="Left out where no hold is concerned: what the event adds to the amount held,"
+        " negative where it settles the hold.",
+    )
 
 
 class AppendedBatch(BaseModel):

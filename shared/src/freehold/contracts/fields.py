@@ -13,6 +13,9 @@ AMOUNT_MIN = -(2**63)
 AMOUNT_MAX = 2**63 - 1
 AHEAD_MAX = timedelta(hours=24)
 EARLIEST = datetime(1900, 1, 1, tzinfo=UTC)
+# The last instants that a datetime can hold are no instants to others: a driver of Postgres makes
+# them infinity, and a conversion to another time zone goes over the edge.
+EXPIRY_END = datetime(9999, 1, 1, tzinfo=UTC)
 
 ACCOUNT_ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._:@-]{0,254}$"
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
@@ -54,6 +57,14 @@ def _rfc_3339(value: Any) -> Any:
     return datetime.fromisoformat(value.upper())
 
 
+def _expiry(instant: datetime) -> datetime:
+    if instant < EARLIEST:
+        raise ValueError("a time must not lie before 1900-01-01T00:00:00Z")
+    if instant >= EXPIRY_END:
+        raise ValueError("the time must lie before 9999-01-01T00:00:00Z")
+    return instant.astimezone(UTC)
+
+
 def _in_range(instant: datetime) -> datetime:
     if instant < EARLIEST:
         raise ValueError("a time must not lie before 1900-01-01T00:00:00Z")
@@ -73,6 +84,8 @@ Currency = Annotated[
 ]
 Instant = Annotated[datetime, BeforeValidator(_rfc_3339)]
 TransactionTime = Annotated[datetime, BeforeValidator(_rfc_3339), AfterValidator(_in_range)]
+# That it lies ahead is not seen here: a request sent again must be read as it was at first.
+ExpiryTime = Annotated[Instant, AfterValidator(_expiry)]
 ExternalId = Annotated[
     str,
     StringConstraints(min_length=1, max_length=255),

@@ -36,17 +36,26 @@ UNAUTHORIZED = ProblemType("unauthorized", 401, "The request carries no valid cr
 MISSING_SCOPE = ProblemType("missing-scope", 403, "The key does not have the scope")
 NOT_FOUND = ProblemType("not-found", 404, "There is no such thing")
 METHOD_NOT_ALLOWED = ProblemType("method-not-allowed", 405, "The method is not allowed here")
+REQUEST_TIMEOUT = ProblemType("request-timeout", 408, "The request did not come in time")
 DUPLICATE_EXTERNAL_ID = ProblemType(
     "duplicate-external-id", 409, "An event with this external_id exists"
 )
 ALREADY_REVERSED = ProblemType("already-reversed", 409, "The event has been reversed")
+HOLD_NOT_PENDING = ProblemType("hold-not-pending", 409, "The hold is not pending any more")
 TENANT_EXISTS = ProblemType("tenant-exists", 409, "The tenant exists with other settings")
 BODY_TOO_LARGE = ProblemType("body-too-large", 413, "The body is too large")
+UNSUPPORTED_MEDIA_TYPE = ProblemType(
+    "unsupported-media-type", 415, "The body is not of a type that is taken here"
+)
 VALIDATION_FAILED = ProblemType("validation-failed", 422, "The request breaks a rule")
 IDEMPOTENCY_KEY_REUSED = ProblemType(
     "idempotency-key-reused", 422, "The key was used for another request"
 )
 NOT_REVERSIBLE = ProblemType("not-reversible", 422, "The event cannot be reversed")
+INSUFFICIENT_FUNDS = ProblemType(
+    "insufficient-funds", 422, "An account would be taken below its limit"
+)
+TOO_MANY_REQUESTS = ProblemType("too-many-requests", 429, "The tenant sends more than its share")
 INTERNAL = ProblemType("internal", 500, "Something failed that should not")
 OVERLOADED = ProblemType("overloaded", 503, "There is more work than can be done in time")
 UNAVAILABLE = ProblemType("unavailable", 503, "Something this request needs is not available")
@@ -128,9 +137,19 @@ class Problem(Exception):  # noqa: N818 (RFC 9457's own word)
         )
 
 
+def internal() -> Problem:
+    """Make the problem of a failure that nobody foresaw; only the log says more."""
+    return Problem(INTERNAL, "the service failed; its log has the request id")
+
+
 def overloaded(detail: str, retry_after_s: int = 1) -> Problem:
     """Make the problem of too much work: the client should come again."""
     return Problem(OVERLOADED, detail, headers={"Retry-After": str(retry_after_s)})
+
+
+def too_many_requests(detail: str, retry_after_s: int = 1) -> Problem:
+    """Make the problem of a tenant who asks for more than their share (RFC 6585, section 4)."""
+    return Problem(TOO_MANY_REQUESTS, detail, headers={"Retry-After": str(retry_after_s)})
 
 
 def unavailable(detail: str, retry_after_s: int = 2, **members: Any) -> Problem:

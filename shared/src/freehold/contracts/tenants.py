@@ -20,15 +20,16 @@ from pydantic import (
 )
 
 from freehold.contracts.events import Request
-from freehold.contracts.fields import Instant, no_control_characters
+from freehold.contracts.fields import EXPIRY_END, Instant, no_control_characters
 from freehold.ledger.rendering import rfc_3339
 from freehold.security.api_keys import Scope
 
 TENANT_ID_PATTERN = r"^[a-z][a-z0-9-]{1,62}$"
 KEY_ID_PATTERN = r"^[0-9a-f]{16}$"
-# The last instants that a datetime can hold are no instants to others: a driver of Postgres makes
-# them infinity, and a conversion to another time zone goes over the edge.
-EXPIRY_END = datetime(9999, 1, 1, tzinfo=UTC)
+
+# More than one process can do, so that nobody takes a limit for one that is none.
+EVENTS_PER_S_MAX = 1_000_000
+REQUESTS_MAX = 10_000
 
 _HOME_EXAMPLE: dict[str, Any] = {
     "region": "local",
@@ -36,6 +37,7 @@ _HOME_EXAMPLE: dict[str, Any] = {
     "database": "fh_0a1b2c3d4e5f6071",
     "schema": "ledger",
 }
+_LIMITS_EXAMPLE: dict[str, Any] = {"events_per_s": 500, "requests_max": None}
 _TENANT_EXAMPLE: dict[str, Any] = {
     "tenant_id": "acme",
     "name": "Acme Ltd",
@@ -46,6 +48,7 @@ _TENANT_EXAMPLE: dict[str, Any] = {
     "epoch": 1,
     "home": _HOME_EXAMPLE,
     "schema_version": 5,
+    "limits": _LIMITS_EXAMPLE,
 }
 _HEAD_EXAMPLE: dict[str, Any] = {
     "seq": 7,
@@ -165,6 +168,27 @@ class NewApiKey(Request):
     )
 
 
+class TenantLimits(Request):
+    """What each process of ingest takes of a tenant; null for what its own settings say."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                _LIMITS_EXAMPLE,
+                {"events_per_s": 500, "requests_max": 20},
+                {"events_per_s": None, "requests_max": None},
+            ]
+        }
+    )
+
+    events_per_s: Annotated[int, Field(ge=1, le=EVENTS_PER_S_MAX)] | None = Field(
+        default=None, description="Events accepted in a second; more are answered 429."
+    )
+    requests_max: Annotated[int, Field(ge=1, le=REQUESTS_MAX)] | None = Field(
+        default=None, description="Requests worked on at once; more are answered 429."
+    )
+
+
 class _Answer(BaseModel):
     model_config = ConfigDict(frozen=True)
 
@@ -196,6 +220,7 @@ class Tenant(_Answer):
     epoch: int = Field(ge=1, description="Counts the tenant's restores.")
     home: TenantHome
     schema_version: int = Field(description="The last migration that their ledger has.")
+    limits: TenantLimits
 
 
 class LedgerHead(_Answer):

@@ -1,22 +1,16 @@
-"""Typed calls of the ledger's SQL functions.
+"""Typed calls of the ledger's SQL functions, all but append and what sets and reads rules.
 
 Every call is one statement, and so one transaction. Names are unqualified: the connection's
-search_path names the home's schema. Parameters are text arrays with casts on the server, which
-asyncpg sends without asking the server for types first.
+search_path names the home's schema.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
-from hashlib import sha256
 from typing import TYPE_CHECKING
 from uuid import UUID
 
 import asyncpg
-import orjson
-
-from freehold.contracts.events import NewEvent, NewReversal
 
 # Only the stubs know what a connection's rows are.
 if TYPE_CHECKING:
@@ -24,47 +18,6 @@ if TYPE_CHECKING:
 else:
     Connection = asyncpg.Connection
 Record = asyncpg.Record
-
-
-class Outcome(StrEnum):
-    """What became of one append request (see 0003_append.sql)."""
-
-    CREATED = "created"
-    REPLAYED = "replayed"
-    KEY_REUSED = "key_reused"
-    DUPLICATE_EXTERNAL_ID = "duplicate_external_id"
-    ALREADY_REVERSED = "already_reversed"
-    EVENT_NOT_FOUND = "event_not_found"
-    NOT_REVERSIBLE = "not_reversible"
-
-
-@dataclass(frozen=True, slots=True)
-class Reversal:
-    """An event to undo."""
-
-    event_id: UUID
-    details: NewReversal
-
-
-@dataclass(frozen=True, slots=True)
-class AppendRequest:
-    """What one idempotency key asks for: some events, or one reversal. All or none.
-
-    Without a key nothing is remembered of the request; its external ids alone tell it again.
-    """
-
-    key: str | None
-    fingerprint: str
-    additions: Sequence[NewEvent] | Sequence[Reversal]
-
-
-@dataclass(slots=True)
-class Answer:
-    """What append answered to one request; its events are rows in the order of seq."""
-
-    outcome: Outcome
-    conflicting_event_id: UUID | None = None
-    events: list[Record] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +39,23 @@ class Projection:
     last_event_id: UUID
     head_seq: int
     epoch: int
+    next_hold_expiry: datetime | None
 
     @property
     def applied(self) -> int:
         """How many events it applied."""
         return self.last_seq - self.from_seq + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What one call of expire_holds left: where the ledger ends, and when the next hold expires.
+
+    It settles so many holds a call, so that the next one may be due already.
+    """
+
+    last_seq: int
+    next_hold_expiry: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,102 +81,6 @@ class Lag:
     epoch: int
 
 
-def fingerprint(operation: str, additions: Sequence[NewEvent] | Sequence[Reversal]) -> str:
-    """Digest what a request asks for, so that a key used for another request is noticed.
-
-    Two bodies that mean the same have the same fingerprint, whatever their spelling.
-    """
-    facts: list[tuple[object, ...]] = [
-        (
-            addition.account_id,
-            addition.event_type,
-            addition.amount_minor,
-            addition.currency,
-            addition.transaction_time,
-            addition.external_id,
-            addition.metadata or {},
-        )
-        if isinstance(addition, NewEvent)
-        else (str(addition.event_id), addition.details.reason, addition.details.transaction_time)
-        for addition in additions
-    ]
-    return sha256(orjson.dumps([operation, facts], option=orjson.OPT_SORT_KEYS)).hexdigest()
-
-
-_APPEND = "SELECT * FROM append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"
-
-
-async def append(connection: Connection, requests: Sequence[AppendRequest]) -> list[Answer]:
-    """Append many requests in one transaction and answer for each, in their order.
-
-    Raises:
-        ValueError: A request adds nothing.
-        asyncpg.PostgresError: Nothing of the whole call was written.
-        OSError, TimeoutError: Whether it was written is unknown; asking again is safe.
-    """
-    keys: list[str | None] = []
-    fingerprints: list[str] = []
-    columns: list[tuple[str | None, ...]] = []
-    for number, request in enumerate(requests, start=1):
-        if not request.additions:
-            raise ValueError("an append request must add at least one event")
-        keys.append(request.key)
-        fingerprints.append(request.fingerprint)
-        owner = str(number)
-        columns.extend(_columns(owner, addition) for addition in request.additions)
-    rows = await connection.fetch(
-        _APPEND, keys, fingerprints, *map(list, zip(*columns, strict=True))
-    )
-    answers: list[Answer | None] = [None] * len(requests)
-    for row in rows:
-        place = row["request"] - 1
-        answer = answers[place]
-        if answer is None:
-            answer = answers[place] = Answer(Outcome(row["outcome"]), row["conflicting_event_id"])
-        if row["event_id"] is not None:
-            answer.events.append(row)
-    return [_complete(answer) for answer in answers]
-
-
-def _complete(answer: Answer | None) -> Answer:
-    if answer is None:
-        raise RuntimeError("append left a request without an answer")
-    if answer.outcome is Outcome.REPLAYED:
-        answer.events.sort(key=lambda event: int(event["seq"]))
-    return answer
-
-
-def _columns(owner: str, addition: NewEvent | Reversal) -> tuple[str | None, ...]:
-    if isinstance(addition, Reversal):
-        details = addition.details
-        return (
-            owner,
-            None,
-            _text(details.transaction_time),
-            None,
-            None,
-            None,
-            str(addition.event_id),
-            None,
-            "{}" if details.reason is None else orjson.dumps({"reason": details.reason}).decode(),
-        )
-    return (
-        owner,
-        addition.account_id,
-        _text(addition.transaction_time),
-        addition.event_type,
-        str(addition.amount_minor),
-        addition.currency,
-        None,
-        addition.external_id,
-        orjson.dumps(addition.metadata).decode() if addition.metadata else "{}",
-    )
-
-
-def _text(instant: datetime | None) -> str | None:
-    return None if instant is None else instant.isoformat()
-
-
 async def head(connection: Connection) -> Head:
     """Say where the ledger ends."""
     return Head(*await _row(connection, "SELECT * FROM head()"))
@@ -220,6 +89,17 @@ async def head(connection: Connection) -> Head:
 async def project(connection: Connection, events_max: int) -> Projection:
     """Apply at most `events_max` of the ledger's tail to the state tables."""
     return Projection(*await _row(connection, "SELECT * FROM project($1)", events_max))
+
+
+async def expire_holds(connection: Connection) -> Settled:
+    """Settle holds that have expired."""
+    return Settled(*await _row(connection, "SELECT * FROM expire_holds()"))
+
+
+async def forget_expired_keys(connection: Connection, keys_max: int) -> int:
+    """Remove at most `keys_max` expired idempotency keys; answer how many there were."""
+    (forgotten,) = await _row(connection, "SELECT forget_expired_keys($1)", keys_max)
+    return int(forgotten)
 
 
 async def verify(
@@ -299,6 +179,16 @@ async def events(
 async def event(connection: Connection, event_id: UUID) -> Record | None:
     """Give one event, or None where the ledger has none of this id."""
     return await connection.fetchrow("SELECT * FROM event($1)", event_id)
+
+
+async def legs(connection: Connection, transaction_id: UUID) -> list[Record]:
+    """List the legs of a balanced transaction, or none where the ledger has none of this id."""
+    return await connection.fetch("SELECT * FROM legs($1)", transaction_id)
+
+
+async def hold_events(connection: Connection, hold_id: UUID) -> list[Record]:
+    """List the event that placed a hold and the one that settled it, as far as there are any."""
+    return await connection.fetch("SELECT * FROM hold_events($1)", [str(hold_id)])
 
 
 async def _row(connection: Connection, statement: str, *arguments: object) -> Record:

@@ -13,13 +13,15 @@ BEGIN
         SELECT prefix || '_' || a.service AS role_name, p.oid::regprocedure AS signature
         FROM (
             VALUES
-            ('ingest', '{append,head}'::text []),
+            ('ingest', '{append,head,written,legs,hold_events,declare_event_type,'
+                'close_event_types,declared_event_types,limit_account,limits_of}'::text []),
             ('projector', '{project,projection_lag,head,event_at,reconcile,verify,rebuild,'
-                'make_partitions}'::text []),
+                'make_partitions,expire_holds,forget_expired_keys}'::text []),
             ('query', '{balances,strong_balances,list_balances,events,event,projection_lag,head,'
-                'verify,reconcile}'::text []),
+                'verify,reconcile,legs,hold_events,limits_of,declared_event_types}'::text []),
             ('auditor', '{balances,strong_balances,list_balances,events,event,event_at,'
-                'projection_lag,head,verify,reconcile,event_bytes}'::text [])
+                'projection_lag,head,verify,reconcile,event_bytes,legs,hold_events,limits_of,'
+                'declared_event_types}'::text [])
         ) AS a (service, function_names)
         INNER JOIN pg_proc AS p ON p.proname = ANY (a.function_names)
         WHERE p.pronamespace = home::regnamespace

@@ -3,13 +3,16 @@
 A replayed request must get its first answer byte for byte, so one function writes events for all.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
 import orjson
 
+from freehold.ledger.appending import Row
 from freehold.ledger.client import Record
+
+_SETTLED_BY = {"HOLD_CAPTURE": "captured", "HOLD_RELEASE": "released", "HOLD_EXPIRY": "expired"}
 
 
 def rfc_3339(instant: datetime) -> str:
@@ -17,11 +20,11 @@ def rfc_3339(instant: datetime) -> str:
     return instant.isoformat(timespec="microseconds")[:26] + "Z"
 
 
-def event_document(row: Record) -> dict[str, Any]:
-    """Turn a row of the ledger into the JSON document of api.md."""
+def event_document(row: Row) -> dict[str, Any]:
+    """Turn an event into the JSON document of api.md; what concerns a hold says so."""
     transaction_id = row["transaction_id"]
     reverses_event_id = row["reverses_event_id"]
-    return {
+    document = {
         "event_id": str(row["event_id"]),
         "seq": row["seq"],
         "account_id": row["account_id"],
@@ -37,11 +40,52 @@ def event_document(row: Record) -> dict[str, Any]:
         "reverses_event_id": None if reverses_event_id is None else str(reverses_event_id),
         "hash": row["hash"].hex(),
     }
+    if row["hold_id"] is not None:
+        document["hold_id"] = str(row["hold_id"])
+        document["held_minor"] = row["held_minor"]
+    return document
 
 
-def event_json(row: Record) -> bytes:
+def event_json(row: Row) -> bytes:
     """One event as JSON."""
     return orjson.dumps(event_document(row))
+
+
+def transaction_document(legs: Sequence[Row]) -> dict[str, Any]:
+    """Turn a transaction's legs, in their order, into the JSON document of api.md."""
+    first = legs[0]
+    document = {"transaction_id": str(first["transaction_id"])}
+    if first["reverses_event_id"] is not None:
+        # A transaction is named after its first leg, and reversed leg by leg in their order.
+        document["reverses_transaction_id"] = str(first["reverses_event_id"])
+    return {**document, "events": [event_document(leg) for leg in legs]}
+
+
+def hold_document(life: Sequence[Row]) -> dict[str, Any]:
+    """Turn a hold's life into the JSON document of api.md.
+
+    Args:
+        life: The event that placed the hold, and the one that settled it if any.
+    """
+    placed, latest = life[0], life[-1]
+    status = _SETTLED_BY.get(latest["event_type"], "pending")
+    expires_at = placed["hold_expires_at"]
+    return {
+        "hold_id": str(placed["hold_id"]),
+        "status": status,
+        "account_id": placed["account_id"],
+        "currency": placed["currency"],
+        "amount_minor": placed["held_minor"],
+        # Of these events only a capture posts anything.
+        "captured_minor": -latest["amount_minor"],
+        "expires_at": None if expires_at is None else rfc_3339(expires_at),
+        "created_at": rfc_3339(placed["recorded_at"]),
+        "settled_at": None if status == "pending" else rfc_3339(latest["recorded_at"]),
+        "external_id": placed["external_id"],
+        "metadata": orjson.Fragment(placed["metadata_json"]),
+        "event_id": str(latest["event_id"]),
+        "seq": latest["seq"],
+    }
 
 
 def balance_document(row: Record) -> dict[str, Any]:
@@ -49,6 +93,8 @@ def balance_document(row: Record) -> dict[str, Any]:
     return {
         "currency": row["currency"],
         "current_balance_minor": _integer(row["current_balance_minor"]),
+        "held_minor": _integer(row["held_minor"]),
+        "available_minor": _integer(int(row["current_balance_minor"]) - int(row["held_minor"])),
         "event_count": row["event_count"],
         "last_ledger_event_id": str(row["last_ledger_event_id"]),
         "last_seq": row["last_seq"],
@@ -63,4 +109,4 @@ def page_json(documents: Iterable[dict[str, Any]], next_cursor: str | None) -> b
 
 def _integer(amount: Any) -> Any:
     """Write numeric(38,0) as a JSON integer: orjson's own stop at 64 bits."""
-    return orjson.Fragment(f"{amount:f}".encode())
+    return orjson.Fragment(str(int(amount)).encode())

@@ -6,8 +6,9 @@ publisher to repeat.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from typing import Any
 
 import aio_pika
 import structlog
@@ -16,11 +17,13 @@ from aio_pika.abc import (
     AbstractConnection,
     AbstractExchange,
     AbstractIncomingMessage,
+    AbstractQueue,
 )
-from aio_pika.exceptions import CONNECTION_EXCEPTIONS
+from aio_pika.exceptions import CONNECTION_EXCEPTIONS, ChannelInvalidStateError
 
 from freehold.contracts.messages import Appended, Projected
 from freehold.messaging.topology import (
+    LEDGER_EXCHANGE,
     PROJECTOR_QUEUE,
     appended_key,
     declare,
@@ -31,9 +34,11 @@ _log = structlog.get_logger(__name__)
 
 Delivery = AbstractIncomingMessage
 OnDelivery = Callable[[Delivery], Awaitable[None]]
+Declare = Callable[[AbstractChannel, float], Awaitable[None]]
 
 _RETRY_S = 0.5
 _HEARTBEAT_S = 10
+_ACKNOWLEDGE_S = 5
 LOST = (*CONNECTION_EXCEPTIONS, TimeoutError)
 """What a broken link or a refusing broker raises."""
 
@@ -64,7 +69,7 @@ def link_failures() -> Iterator[None]:
 
 
 class Broker:
-    """One link at a time, for publishing and, where asked for, consuming doorbells."""
+    """One link at a time, for publishing and, where asked for, consuming a queue."""
 
     def __init__(
         self,
@@ -74,6 +79,9 @@ class Broker:
         timeout_s: float,
         on_delivery: OnDelivery | None = None,
         prefetch: int = 100,
+        queue: str = PROJECTOR_QUEUE,
+        declaring: Declare = declare,
+        wary: bool = False,
     ) -> None:
         """Describe the link.
 
@@ -81,24 +89,38 @@ class Broker:
             url: The broker's AMQP URL.
             name: Shown among the broker's connections.
             timeout_s: Bounds connecting, declaring and each confirm.
-            on_delivery: Called with each doorbell in the projector's queue.
+            on_delivery: Called with each delivery; where None, nothing is consumed.
             prefetch: How many deliveries may be unacknowledged.
+            queue: What is consumed.
+            declaring: Declares the exchanges and queues that the link is for.
+            wary: Take what is delivered again one at a time, since one of those may be what broke
+                the link, or this process, and its neighbours must not be blamed for it. Only for a
+                consumer that soon settles whatever it is given.
         """
         self._url = url
         self._name = name
         self._timeout_s = timeout_s
         self._on_delivery = on_delivery
         self._prefetch = prefetch
+        self._queue = queue
+        self._declaring = declaring
+        self._wary = wary
+        self._one_at_a_time = False
         self._publishing: AbstractChannel | None = None
-        self._exchange: AbstractExchange | None = None
-        self._consumer: tuple[aio_pika.abc.AbstractQueue, str] | None = None
+        self._consumer: tuple[AbstractQueue, str] | None = None
+        self._subscribing = asyncio.Lock()
         self._keeper: asyncio.Task[None] | None = None
         self._broken = asyncio.Event()
 
     @property
     def connected(self) -> bool:
         """Whether the link stands now."""
-        return self._exchange is not None
+        return self._publishing is not None
+
+    @property
+    def prefetch(self) -> int:
+        """How many deliveries may be unacknowledged now."""
+        return 1 if self._one_at_a_time else self._prefetch
 
     async def open(self) -> None:
         """Begin linking; returns at once, whether the broker answers or not."""
@@ -106,11 +128,13 @@ class Broker:
 
     async def stop_consuming(self) -> None:
         """Take no more deliveries; those taken may still be acknowledged."""
-        if self._consumer:
-            queue, tag = self._consumer
-            self._consumer = None
-            with suppress(LinkError), link_failures():
-                await queue.cancel(tag, timeout=self._timeout_s)
+        self._on_delivery = None
+        async with self._subscribing:
+            if self._consumer:
+                queue, tag = self._consumer
+                self._consumer = None
+                with suppress(LinkError), link_failures():
+                    await queue.cancel(tag, timeout=self._timeout_s)
 
     async def close(self) -> None:
         """End the link."""
@@ -127,25 +151,31 @@ class Broker:
         """
         appended = isinstance(doorbell, Appended)
         key = appended_key if appended else projected_key
-        if self._exchange is None:
+        if self._publishing is None:
             raise LinkError("the broker is not connected")
         await self._publish(
-            self._exchange,
+            await self._publishing.get_exchange(LEDGER_EXCHANGE, ensure=False),
             key(doorbell.subject),
             _message(doorbell.model_dump_json().encode(), str(doorbell.id)),
             # Nobody need listen for projections; somebody must for appends.
             mandatory=appended,
         )
 
-    async def put(self, queue: str, message: aio_pika.Message) -> None:
+    async def put(self, queue: str, message: aio_pika.Message, *, mandatory: bool = True) -> None:
         """Publish straight into a queue and wait for the confirm.
+
+        Args:
+            queue: Where it goes.
+            message: What is put there.
+            mandatory: Whether it is a failure that there is no such queue.
 
         Raises:
             LinkError: There was no confirm in time.
         """
         if self._publishing is None:
             raise LinkError("the broker is not connected")
-        await self._publish(self._publishing.default_exchange, queue, message, mandatory=True)
+        exchange = self._publishing.default_exchange
+        await self._publish(exchange, queue, message, mandatory=mandatory)
 
     async def _publish(
         self,
@@ -166,18 +196,18 @@ class Broker:
                 with link_failures():
                     async with asyncio.timeout(2 * self._timeout_s):
                         connection = await self._link()
-                _log.info("broker connected")
+                _log.info("broker connected", link=self._name)
                 complained = False
                 await self._broken.wait()
-                _log.warning("broker lost")
+                _log.warning("broker lost", link=self._name)
             except LinkError as error:
                 if not complained:
-                    _log.warning("broker unreachable", fault=repr(error))
+                    _log.warning("broker unreachable", link=self._name, fault=repr(error))
                 complained = True
             except Exception:  # noqa: BLE001 (whatever a broker sends, the next link may do better)
-                _log.exception("broker link failed")
+                _log.exception("broker link failed", link=self._name)
             finally:
-                self._exchange = self._publishing = self._consumer = None
+                self._publishing = self._consumer = None
                 if connection is not None:
                     await self._end(connection)
             await asyncio.sleep(_RETRY_S)
@@ -194,22 +224,54 @@ class Broker:
         try:
             publishing = await connection.channel(publisher_confirms=True, on_return_raises=True)
             publishing.close_callbacks.add(lambda *_: broken.set())
-            exchange = await declare(publishing, self._timeout_s)
+            await self._declaring(publishing, self._timeout_s)
+            # Before the first delivery: whoever gets it may have something to publish.
+            self._publishing = publishing
             if self._on_delivery is not None:
                 consuming = await connection.channel()
-                await consuming.set_qos(prefetch_count=self._prefetch, timeout=self._timeout_s)
                 consuming.close_callbacks.add(lambda *_: broken.set())
                 # The broker cancels the consumer of a queue that was deleted.
                 underlay = await consuming.get_underlay_channel()
                 underlay.on_consumer_cancel_callbacks.add(lambda _: broken.set())
-                queue = await consuming.get_queue(PROJECTOR_QUEUE, ensure=False)
-                tag = await queue.consume(self._on_delivery, timeout=self._timeout_s)
-                self._consumer = (queue, tag)
+                self._one_at_a_time = self._wary
+                async with self._subscribing:
+                    await self._subscribe(consuming, self._on_delivery)
         except BaseException:
             await self._end(connection)
             raise
-        self._publishing, self._exchange = publishing, exchange
         return connection
+
+    async def _subscribe(self, channel: AbstractChannel, on_delivery: OnDelivery) -> None:
+        async def take(delivery: Delivery) -> None:
+            # The queue gives out first what is delivered again: this one, and what follows, is not.
+            if self._one_at_a_time and not delivery.redelivered:
+                self._one_at_a_time = False
+                await self._widen(delivery, on_delivery)
+            else:
+                await on_delivery(delivery)
+
+        await channel.set_qos(prefetch_count=self.prefetch, timeout=self._timeout_s)
+        queue = await channel.get_queue(self._queue, ensure=False)
+        self._consumer = (queue, await queue.consume(take, timeout=self._timeout_s))
+
+    async def _widen(self, delivery: Delivery, on_delivery: OnDelivery) -> None:
+        """Subscribe anew, since a subscription cannot change how much it takes at a time.
+
+        The delivery is handed on between the two, when nothing can overtake it.
+        """
+        broken = self._broken
+        async with self._subscribing:
+            if self._consumer is None:
+                await on_delivery(delivery)
+                return
+            queue, tag = self._consumer
+            try:
+                with link_failures():
+                    await queue.cancel(tag, timeout=self._timeout_s)
+                    await on_delivery(delivery)
+                    await self._subscribe(queue.channel, on_delivery)
+            except LinkError:
+                broken.set()
 
     async def _end(self, connection: AbstractConnection) -> None:
         with suppress(LinkError), link_failures():
@@ -220,14 +282,24 @@ class Broker:
 async def acknowledge(deliveries: Iterable[Delivery]) -> None:
     """Acknowledge deliveries; on a broken link they come again."""
     with suppress(LinkError), link_failures():
-        for delivery in deliveries:
-            await delivery.ack()
+        async with asyncio.timeout(_ACKNOWLEDGE_S):
+            for delivery in deliveries:
+                await delivery.ack()
 
 
 async def give_back(delivery: Delivery) -> None:
     """Have a delivery come again; on a broken link it does so by itself."""
     with suppress(LinkError), link_failures():
-        await delivery.nack(requeue=True)
+        async with asyncio.timeout(_ACKNOWLEDGE_S):
+            await delivery.nack(requeue=True)
+
+
+def lost(delivery: Delivery) -> bool:
+    """Say whether the link has ended on which a delivery came, so that it comes again."""
+    try:
+        return delivery.channel.is_closed
+    except ChannelInvalidStateError:
+        return True
 
 
 def _message(body: bytes, message_id: str) -> aio_pika.Message:
@@ -239,12 +311,22 @@ def _message(body: bytes, message_id: str) -> aio_pika.Message:
     )
 
 
-def copy_of(delivery: Delivery, headers: dict[str, str]) -> aio_pika.Message:
-    """Make a message with a delivery's body and id, to be put into another queue."""
+def copy_of(delivery: Delivery, headers: Mapping[str, Any]) -> aio_pika.Message:
+    """Make a message with a delivery's body and properties, to be put into another queue.
+
+    Left out are the user's id, which the broker takes from that user alone, and how long the
+    message was meant to live in the queue that it came from.
+    """
     return aio_pika.Message(
         delivery.body,
         message_id=delivery.message_id,
+        correlation_id=delivery.correlation_id,
+        reply_to=delivery.reply_to,
         content_type=delivery.content_type,
+        content_encoding=delivery.content_encoding,
+        type=delivery.type,
+        app_id=delivery.app_id,
+        timestamp=delivery.timestamp,
         headers={**headers},
         delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
     )

@@ -1,41 +1,118 @@
 """The outermost layer of every service: request ids, limits, deadlines, metrics, last resorts.
 
-Pure ASGI, since it stands before every request.
+Pure ASGI, since it stands before every request; what it does to each costs a few microseconds.
 """
 
 import asyncio
 import re
+import secrets
 import time
-from uuid import uuid4
+from collections.abc import Mapping
+from itertools import count
+from typing import Any, cast
 
 import structlog
 from prometheus_client import Histogram
-from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from freehold.contracts.problems import (
     BODY_TOO_LARGE,
-    INTERNAL,
     PROBLEM_MEDIA_TYPE,
     Problem,
+    internal,
     overloaded,
 )
-from freehold.service.metrics import REQUEST_SECONDS
+from freehold.service.logs import begin_request
+from freehold.service.metrics import REQUEST_SECONDS, REQUESTS_REFUSED
 
 _log = structlog.get_logger(__name__)
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}", re.ASCII)
 _ID_HEADER = b"x-request-id"
+_WATCHERS = frozenset({"/healthz", "/readyz", "/metrics"})
+"""Answered however much there is to do: who watches over a service must not lose sight of it."""
+_TELL_EVERY_S = 1.0
+
+
+class _Exchange:
+    """One request as it goes on: what it holds of the limits, and what it was answered."""
+
+    __slots__ = ("_access", "_receive", "_request_id", "_send", "held_bytes", "status")
+
+    def __init__(self, access: "Access", receive: Receive, send: Send, request_id: bytes) -> None:
+        self._access = access
+        self._receive = receive
+        self._send = send
+        self._request_id = request_id
+        self.held_bytes = 0
+        self.status = 0
+
+    async def send(self, message: Message) -> None:
+        """Send on, with the request's id among the headers."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            message["headers"] = [*message["headers"], (_ID_HEADER, self._request_id)]
+        await self._send(message)
+
+    async def receive(self) -> Message:
+        """Receive a part of a body whose length was not told beforehand.
+
+        Raises:
+            Problem: body-too-large; overloaded, where too much is held already.
+        """
+        message = await self._receive()
+        self._access.hold(self, len(message.get("body", b"")))
+        return message
+
+    async def answer(self, problem: Problem) -> None:
+        """Answer with a problem, unless another answer has begun."""
+        if self.status:
+            return
+        body = problem.body()
+        headers = [
+            (b"content-type", PROBLEM_MEDIA_TYPE.encode()),
+            (b"content-length", str(len(body)).encode()),
+            *((name.lower().encode(), value.encode()) for name, value in problem.headers.items()),
+        ]
+        status = problem.kind.status
+        await self.send({"type": "http.response.start", "status": status, "headers": headers})
+        await self.send({"type": "http.response.body", "body": body})
 
 
 class Access:
-    """Gives each request an id, a size limit and a deadline, and measures it."""
+    """Gives each request an id, limits and a deadline, and measures it."""
 
-    def __init__(self, app: ASGIApp, *, body_bytes_max: int, timeout_s: float) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        body_bytes_max: int,
+        timeout_s: float,
+        requests_in_flight_max: int,
+        all_bodies_bytes_max: int,
+        streaming_paths: frozenset[str],
+    ) -> None:
+        """Set the limits; `new_application` says what each of them is."""
         self._app = app
         self._body_bytes_max = body_bytes_max
         self._timeout_s = timeout_s
+        self._requests_in_flight_max = requests_in_flight_max
+        self._all_bodies_bytes_max = all_bodies_bytes_max
+        self._streaming_paths = streaming_paths
+        # By when each request must have ended. All are given the same time, so the first to come
+        # is the first to be late, and one timer does for all of them.
+        self._deadlines: dict[asyncio.Task[Any], float] = {}
+        self._late: set[asyncio.Task[Any]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._streams = 0
+        self._held_bytes = 0
+        self._id_prefix = secrets.token_hex(8)
+        self._numbers = count(1)
         self._observers: dict[tuple[str, str, int], Histogram] = {}
+        self._failures = 0
+        self._tell_at = 0.0
+        # Bound once: a lazy logger costs more each time than all that it mostly does, nothing.
+        self._log = _log.bind()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -43,52 +120,106 @@ class Access:
             await self._app(scope, receive, send)
             return
         started = time.perf_counter()
-        headers = dict(scope["headers"])
-        given = headers.get(_ID_HEADER, b"")
-        request_id = given if _REQUEST_ID.fullmatch(given) else uuid4().hex.encode()
-        structlog.contextvars.bind_contextvars(request_id=request_id.decode(), tenant_id=None)
-        status = 0
-
-        async def send_with_id(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                message["headers"] = [*message["headers"], (_ID_HEADER, request_id)]
-            await send(message)
-
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        request_id = headers.get(_ID_HEADER)
+        if request_id is None or not _REQUEST_ID.fullmatch(request_id):
+            request_id = f"{self._id_prefix}{next(self._numbers):08x}".encode()
+        begin_request(request_id.decode())
+        exchange = _Exchange(self, receive, send, request_id)
         try:
-            length = headers.get(b"content-length", b"0")
-            if length.isdigit() and int(length) > self._body_bytes_max:
-                await _answer(body_too_large(self._body_bytes_max), send_with_id, begun=False)
-                return
-            async with asyncio.timeout(self._timeout_s):
-                await self._app(scope, self._counted(receive), send_with_id)
+            await self._serve(scope, headers, receive, exchange)
         except ClientDisconnect:
             # Nobody is left to answer; counted by the status that servers log for it.
-            status = 499
+            exchange.status = 499
+        except Problem as problem:
+            await exchange.answer(problem)
         except TimeoutError:
-            problem = overloaded(f"no answer within {self._timeout_s:g} s; try again")
-            await _answer(problem, send_with_id, begun=status != 0)
+            late = overloaded(f"no answer within {self._timeout_s:g} s; try again")
+            await exchange.answer(late)
         except Exception:  # noqa: BLE001 (the last resort: every failure gets an answer)
-            _log.exception("request failed", path=scope["path"])
-            problem = Problem(INTERNAL, "the service failed; its log has the request id")
-            await _answer(problem, send_with_id, begun=status != 0)
+            self._log.exception("request failed", path=scope["path"])
+            await exchange.answer(internal())
         finally:
-            self._measure(scope, status, time.perf_counter() - started)
+            self._held_bytes -= exchange.held_bytes
+            self._measure(scope, exchange.status, time.perf_counter() - started)
 
-    def _counted(self, receive: Receive) -> Receive:
-        taken = 0
+    def hold(self, exchange: _Exchange, bytes_more: int) -> None:
+        """Count bytes of a body, held until its request ends.
 
-        async def counted() -> Message:
-            nonlocal taken
-            message = await receive()
-            taken += len(message.get("body", b""))
-            if taken > self._body_bytes_max:
-                # FastAPI lets this exception through from wherever it reads a body.
-                raise HTTPException(413, f"a body may have at most {self._body_bytes_max} bytes")
-            return message
+        Raises:
+            Problem: body-too-large; overloaded, where too much is held already.
+        """
+        if exchange.held_bytes + bytes_more > self._body_bytes_max:
+            raise Problem(BODY_TOO_LARGE, f"a body may have at most {self._body_bytes_max} bytes")
+        if self._held_bytes + bytes_more > self._all_bodies_bytes_max:
+            REQUESTS_REFUSED.labels("all_bodies_bytes_max").inc()
+            raise overloaded("too many bytes of requests are being worked on")
+        exchange.held_bytes += bytes_more
+        self._held_bytes += bytes_more
 
-        return counted
+    async def _serve(
+        self,
+        scope: Scope,
+        headers: Mapping[bytes, bytes],
+        receive: Receive,
+        exchange: _Exchange,
+    ) -> None:
+        """Serve within the limits.
+
+        Raises:
+            Problem: The request goes over a limit, or was refused further inside.
+            TimeoutError: It took too long.
+        """
+        path = scope["path"]
+        if (
+            len(self._deadlines) + self._streams >= self._requests_in_flight_max
+            and path not in _WATCHERS
+        ):
+            REQUESTS_REFUSED.labels("requests_in_flight_max").inc()
+            raise overloaded("too many requests are being worked on")
+        if path in self._streaming_paths:
+            self._streams += 1
+            try:
+                await self._app(scope, receive, exchange.send)
+            finally:
+                self._streams -= 1
+            return
+        length = headers.get(b"content-length", b"")
+        if length.isdigit():
+            # The server hands on no more than was told, so nothing need be counted as it comes.
+            self.hold(exchange, int(length))
+        else:
+            receive = exchange.receive
+        await self._serve_in_time(scope, receive, exchange)
+
+    async def _serve_in_time(self, scope: Scope, receive: Receive, exchange: _Exchange) -> None:
+        task = cast("asyncio.Task[Any]", asyncio.current_task())
+        loop = task.get_loop()
+        deadline = self._deadlines[task] = loop.time() + self._timeout_s
+        if self._timer is None:
+            self._timer = loop.call_at(deadline, self._cancel_late, loop)
+        try:
+            await self._app(scope, receive, exchange.send)
+        except asyncio.CancelledError:
+            # Where the server ends the task as well, that is what the cancelling is about.
+            if task not in self._late or task.uncancel():
+                raise
+            raise TimeoutError from None
+        finally:
+            del self._deadlines[task]
+            self._late.discard(task)
+
+    def _cancel_late(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Cancel what is late, and come again when the next request would be."""
+        self._timer = None
+        now = loop.time()
+        for task, deadline in self._deadlines.items():
+            if deadline > now:
+                self._timer = loop.call_at(deadline, self._cancel_late, loop)
+                return
+            if task not in self._late:
+                self._late.add(task)
+                task.cancel()
 
     def _measure(self, scope: Scope, status: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", "unknown")
@@ -102,32 +233,22 @@ class Access:
                 self._observers[key] = observer
         observer.observe(seconds)
         if status >= 500:
-            _log.warning("request", path=scope["path"], status=status, seconds=round(seconds, 4))
+            self._tell(scope, status, seconds)
         else:
-            _log.debug("request", path=scope["path"], status=status, seconds=round(seconds, 4))
+            self._log.debug("request", path=scope["path"], status=status, seconds=seconds)
 
-
-def body_too_large(bytes_max: int) -> Problem:
-    """Make the problem of a body over the limit."""
-    return Problem(BODY_TOO_LARGE, f"a body may have at most {bytes_max} bytes")
-
-
-async def _answer(problem: Problem, send: Send, *, begun: bool) -> None:
-    if begun:
-        return
-    body = problem.body()
-    await send(
-        {
-            "type": "http.response.start",
-            "status": problem.kind.status,
-            "headers": [
-                (b"content-type", PROBLEM_MEDIA_TYPE.encode()),
-                (b"content-length", str(len(body)).encode()),
-                *(
-                    (name.lower().encode(), value.encode())
-                    for name, value in problem.headers.items()
-                ),
-            ],
-        }
-    )
-    await send({"type": "http.response.body", "body": body})
+    def _tell(self, scope: Scope, status: int, seconds: float) -> None:
+        """Log a failed request, of many in a second the first: a log must not become the load."""
+        self._failures += 1
+        now = time.monotonic()
+        if now < self._tell_at:
+            return
+        self._log.warning(
+            "request",
+            path=scope["path"],
+            status=status,
+            seconds=round(seconds, 4),
+            failures=self._failures,
+        )
+        self._failures = 0
+        self._tell_at = now + _TELL_EVERY_S

@@ -5,16 +5,17 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import orjson
-from fastapi import FastAPI, Request, Response
+from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import PlainTextResponse
+from fastapi.routing import APIRoute
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from freehold.contracts.problems import (
-    BODY_TOO_LARGE,
     INTERNAL,
     MALFORMED_JSON,
     METHOD_NOT_ALLOWED,
@@ -22,17 +23,18 @@ from freehold.contracts.problems import (
     PROBLEM_MEDIA_TYPE,
     Problem,
     ProblemDocument,
+    internal,
     unavailable,
 )
 from freehold.service.access import Access
 from freehold.service.bodies import field_errors, pointer
+from freehold.service.direct import Direct, DirectRoutes
 
 JSON = "application/json"
 _HTTP_PROBLEMS = {
     400: MALFORMED_JSON,
     404: NOT_FOUND,
     405: METHOD_NOT_ALLOWED,
-    413: BODY_TOO_LARGE,
 }
 _PROBLEM_RESPONSE = {
     "description": "A problem (RFC 9457)",
@@ -50,6 +52,31 @@ def json_response(
     return Response(body, status_code=status, headers=dict(headers or {}), media_type=JSON)
 
 
+class Application(FastAPI):
+    """FastAPI behind a front: what stands before every request stands before its layers, too."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.front: ASGIApp = self.behind
+        self.direct_routes: DirectRoutes = {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        await self.front(scope, receive, send)
+
+    async def behind(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request by FastAPI itself."""
+        await super().__call__(scope, receive, send)
+
+    def include_direct_routes(self, router: APIRouter) -> None:
+        """Include routes that are run without FastAPI's layers (see direct.py)."""
+        self.include_router(router)
+        for route in router.routes:
+            if isinstance(route, APIRoute):
+                for method in route.methods or ():
+                    self.direct_routes[method, route.path] = route
+
+
 def new_application(
     *,
     title: str,
@@ -59,7 +86,10 @@ def new_application(
     request_models: Sequence[type[BaseModel]] = (),
     body_bytes_max: int = 65_536,
     timeout_s: float = 10.0,
-) -> FastAPI:
+    requests_in_flight_max: int = 2_000,
+    all_bodies_bytes_max: int = 128 * 2**20,
+    streaming_paths: frozenset[str] = frozenset(),
+) -> Application:
     """Make an application that answers errors as problems and tells its health.
 
     Args:
@@ -70,8 +100,15 @@ def new_application(
         request_models: Bodies that routes read by themselves, to be documented all the same.
         body_bytes_max: Larger bodies are answered 413.
         timeout_s: Requests without an answer by then are answered 503.
+        requests_in_flight_max: More requests at once are answered 503, but for those that ask for
+            health and metrics.
+        all_bodies_bytes_max: Requests whose bodies would take more than this, all told, are
+            answered 503.
+        streaming_paths: Paths of routes that take bodies of any length for any time, a part at a
+            time, and put a deadline on each await themselves. They count among the requests in
+            flight; no other limit holds for them.
     """
-    app = FastAPI(
+    app = Application(
         title=title,
         description=description,
         version="1",
@@ -79,7 +116,14 @@ def new_application(
         lifespan=lifespan,
         responses={"4XX": _PROBLEM_RESPONSE, "5XX": _PROBLEM_RESPONSE},
     )
-    app.add_middleware(Access, body_bytes_max=body_bytes_max, timeout_s=timeout_s)
+    app.front = Access(
+        Direct(app.behind, routes=app.direct_routes),
+        body_bytes_max=body_bytes_max,
+        timeout_s=timeout_s,
+        requests_in_flight_max=requests_in_flight_max,
+        all_bodies_bytes_max=all_bodies_bytes_max,
+        streaming_paths=streaming_paths,
+    )
     _answer_problems(app)
     _tell_health(app, readiness)
     _document(app, request_models)
@@ -87,6 +131,11 @@ def new_application(
 
 
 def _answer_problems(app: FastAPI) -> None:
+    # FastAPI's own last resort would answer in plain text; it raises the error again, for the log.
+    @app.exception_handler(Exception)
+    async def failed(_: Request, __: Exception) -> Response:
+        return _problem_response(internal())
+
     @app.exception_handler(Problem)
     async def problem(_: Request, error: Problem) -> Response:
         return _problem_response(error)
@@ -107,7 +156,7 @@ def _answer_problems(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def refused(request: Request, error: HTTPException) -> Response:
         kind = _HTTP_PROBLEMS.get(error.status_code, INTERNAL)
-        detail = error.detail if kind is BODY_TOO_LARGE else f"{request.method} {request.url.path}"
+        detail = f"{request.method} {request.url.path}"
         return _problem_response(Problem(kind, detail, headers=error.headers))
 
 

@@ -3,11 +3,11 @@
 import hmac
 from hashlib import sha256
 
-import structlog
 from starlette.requests import Request
 
 from freehold.contracts.problems import MISSING_SCOPE, UNAUTHORIZED, Problem
 from freehold.security.api_keys import Scope, parse_api_key
+from freehold.service.logs import name_tenant
 from freehold.tenancy.directory import Caller, Directory
 
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="freehold"'}
@@ -23,7 +23,7 @@ async def authenticate(directory: Directory, authorization: str | None, *scopes:
     caller = await directory.caller(key) if key else None
     if caller is None:
         raise Problem(UNAUTHORIZED, "the API key is not valid", headers=_CHALLENGE)
-    structlog.contextvars.bind_contextvars(tenant_id=caller.home.tenant_id)
+    name_tenant(caller.home.tenant_id)
     if not caller.may(*scopes):
         raise Problem(MISSING_SCOPE, f"the key needs the scope {' or '.join(scopes)}")
     return caller

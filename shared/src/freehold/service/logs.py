@@ -7,6 +7,7 @@ variables: requests, and with them keys and amounts, are among those.
 
 import logging
 import sys
+from contextvars import ContextVar
 from typing import Any
 
 import structlog
@@ -15,6 +16,31 @@ from structlog.tracebacks import ExceptionDictTransformer
 from structlog.typing import EventDict, WrappedLogger
 
 _SECRET_WORDS = ("password", "secret", "token", "authorization", "dsn", "api_key", "amqp_url")
+
+
+_request: ContextVar[dict[str, str | None]] = ContextVar("freehold_request")
+
+
+def begin_request(request_id: str) -> None:
+    """Have every line that is logged from here on in this task carry the request's id."""
+    # One variable for all there is to say: structlog's own way takes ten times as long, each time.
+    _request.set({"request_id": request_id, "tenant_id": None})
+
+
+def name_tenant(tenant_id: str) -> None:
+    """Have them carry the tenant's id, too."""
+    _request.set({**_request.get({}), "tenant_id": tenant_id})
+
+
+def leave_request() -> None:
+    """Say no more of a request, only whose it was, in a task that outlives it."""
+    _request.set({"tenant_id": _request.get({}).get("tenant_id")})
+
+
+def _merge_request(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    for name, value in _request.get({}).items():
+        event.setdefault(name, value)
+    return event
 
 
 def _blot_secrets(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
@@ -29,6 +55,7 @@ def configure_logs(service: str, level: str, form: str) -> None:
     as_json = form == "json" or (form == "auto" and not sys.stderr.isatty())
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
+        _merge_request,
         structlog.stdlib.add_log_level,
         structlog.stdlib.ExtraAdder(),
         structlog.processors.TimeStamper(fmt="iso", utc=True),

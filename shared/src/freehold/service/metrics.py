@@ -10,6 +10,11 @@ REQUEST_SECONDS = Histogram(
     ["method", "route", "status"],
     buckets=_SECONDS,
 )
+REQUESTS_REFUSED = Counter(
+    "freehold_http_requests_refused_total",
+    "Requests refused at the door, by the setting that is their limit.",
+    ["limit"],
+)
 LEDGER_CALL_SECONDS = Histogram(
     "freehold_ledger_call_seconds",
     "How long calls of the ledger's SQL functions took, waiting for a connection included.",

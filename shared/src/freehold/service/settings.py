@@ -31,6 +31,14 @@ class ServiceSettings(BaseSettings):
     request_timeout_s: float = Field(
         default=10.0, gt=0, description="A request is answered within this time, if only with 503."
     )
+    requests_in_flight_max: int = Field(
+        default=2_000, ge=1, description="More requests at once are answered 503."
+    )
+    all_bodies_bytes_max: int = Field(
+        default=128 * 2**20,
+        ge=2**20,
+        description="Request bodies held at once, all told; more are answered 503.",
+    )
     shutdown_timeout_s: float = Field(
         default=15.0, gt=0, description="How long accepted work may take after SIGTERM."
     )

@@ -8,6 +8,7 @@ from typing import Any
 import asyncpg
 import structlog
 
+from freehold.contracts.problems import overloaded
 from freehold.ledger.client import Connection, Record
 from freehold.tenancy.failures import database_failures
 
@@ -16,6 +17,7 @@ _log = structlog.get_logger(__name__)
 CATALOG_SCHEMA = "catalog"
 CHANGES_CHANNEL = "freehold_catalog"
 _HEARTBEAT_S = 0.5
+_ASKING_MAX = 1_000
 
 
 class Catalog:
@@ -28,6 +30,7 @@ class Catalog:
         self._pool_max = pool_max
         self._pool: asyncpg.Pool[Record] | None = None
         self._listener: asyncio.Task[None] | None = None
+        self._asking = 0
         self.reachable = False
 
     async def open(self, on_change: Callable[[str | None], None] | None = None) -> None:
@@ -60,13 +63,20 @@ class Catalog:
         """Lend a connection.
 
         Raises:
-            Problem: unavailable or overloaded, where the catalog does not answer in time.
+            Problem: unavailable or overloaded, where the catalog does not answer in time or has
+                been asked for too much already.
         """
         if self._pool is None:
             raise RuntimeError("the catalog has not been opened")
-        with database_failures("the catalog"):
-            async with self._pool.acquire(timeout=self._timeout_s) as connection:
-                yield connection  # type: ignore[misc]  # the stubs' proxy is a connection
+        if self._asking >= _ASKING_MAX:
+            raise overloaded("too much is waiting for the catalog already")
+        self._asking += 1
+        try:
+            with database_failures("the catalog"):
+                async with self._pool.acquire(timeout=self._timeout_s) as connection:
+                    yield connection  # type: ignore[misc]  # the stubs' proxy is a connection
+        finally:
+            self._asking -= 1
 
     async def fetch(self, query: str, *arguments: Any) -> list[Record]:
         """Run a query and give its rows."""

@@ -7,7 +7,7 @@ nobody waits without end.
 
 import asyncio
 import time
-from collections import Counter, OrderedDict, deque
+from collections import Counter, OrderedDict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -24,6 +24,8 @@ from freehold.tenancy.homes import Home
 _log = structlog.get_logger(__name__)
 _CONNECT_TIMEOUT_S = 3.0
 _SILENT_S = 1.0
+_WAITING_MAX = 1_000
+"""Each waits for a moment's work, so that those who come later would wait in vain."""
 
 Place = tuple[str, int, str, str]
 """Server, port, database and role: connections to the same place are interchangeable."""
@@ -41,7 +43,7 @@ class _Slot:
     displaced: Connection | None = None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Waiter:
     place: Place
     granted: asyncio.Future[_Slot]
@@ -76,7 +78,8 @@ class TenantConnections:
         self._open: Counter[Place] = Counter()
         # The longest idle place stands first.
         self._idle: OrderedDict[Place, list[tuple[float, Connection]]] = OrderedDict()
-        self._waiting: deque[_Waiter] = deque()
+        # In the order they came.
+        self._waiting: dict[_Waiter, None] = {}
         self._closing: set[asyncio.Task[None]] = set()
         self._sweeper: asyncio.Task[None] | None = None
         self._silent_until: dict[tuple[str, int], float] = {}
@@ -87,8 +90,8 @@ class TenantConnections:
         """Lend a connection to a tenant's database.
 
         Raises:
-            Problem: overloaded where none came free in time; unavailable where the database does
-                not answer.
+            Problem: overloaded where none came free in time, or too many wait for one already;
+                unavailable where the database does not answer.
         """
         place = _place(home)
         connection = await self._acquire(place, home)
@@ -125,8 +128,10 @@ class TenantConnections:
     def _grantable(self, place: Place) -> bool:
         if self._idle.get(place):
             return True
-        room = self._open.total() < self._connections_max or bool(self._idle)
-        return room and self._open[place] < self._per_tenant_max
+        return self._room() and self._open[place] < self._per_tenant_max
+
+    def _room(self) -> bool:
+        return bool(self._idle) or self._open.total() < self._connections_max
 
     def _slot(self, place: Place) -> _Slot:
         """Take an idle connection, or a place for a new one, at another's cost where need be."""
@@ -141,9 +146,11 @@ class TenantConnections:
         return _Slot(displaced=displaced)
 
     async def _wait(self, place: Place) -> _Slot:
+        if len(self._waiting) >= _WAITING_MAX:
+            raise overloaded("too much is waiting for connections to databases already")
         TENANT_CONNECTION_WAITS.inc()
         waiter = _Waiter(place, asyncio.get_running_loop().create_future())
-        self._waiting.append(waiter)
+        self._waiting[waiter] = None
         try:
             async with asyncio.timeout(self._timeout_s):
                 return await waiter.granted
@@ -155,7 +162,7 @@ class TenantConnections:
 
     def _abandon(self, waiter: _Waiter) -> None:
         if waiter in self._waiting:
-            self._waiting.remove(waiter)
+            del self._waiting[waiter]
         elif waiter.granted.done() and not waiter.granted.cancelled():
             # Granted in the very moment of giving up: pass it on.
             slot = waiter.granted.result()
@@ -241,9 +248,11 @@ class TenantConnections:
     def _grant(self) -> None:
         """Serve whoever waited longest and can be served; a full tenant does not block others."""
         for waiter in list(self._waiting):
+            if not self._room():
+                return
             if waiter.granted.done() or not self._grantable(waiter.place):
                 continue
-            self._waiting.remove(waiter)
+            del self._waiting[waiter]
             waiter.granted.set_result(self._slot(waiter.place))
 
     async def _sweep(self) -> None:

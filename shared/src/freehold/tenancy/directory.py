@@ -4,7 +4,8 @@ Entries are dropped by the catalog's change notices, so a revoked key stops work
 the catalog down, what is known goes on working.
 
 Whoever guesses keys keeps the catalog from nobody: that a key is unknown is kept too, apart from
-what is known and for a moment only, and keys that wait to be looked up are looked up together.
+what is known and for a moment only, and keys that wait to be looked up are looked up together. So
+is a tenant's home, however many of their requests wait for it.
 """
 
 import asyncio
@@ -12,6 +13,7 @@ import time
 from collections import OrderedDict
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Generic, TypeVar
 
 from freehold.ledger.client import Record
@@ -89,6 +91,7 @@ class Directory:
         # Until when a key is taken for unknown without another look.
         self._unknown: _Cache[float] = _Cache(_UNKNOWN_MAX)
         self._homes: _Cache[Home] = _Cache(_CACHED_MAX)
+        self._home_reads: dict[str, asyncio.Task[Home | None]] = {}
         self._wanted: set[str] = set()
         self._next_look: asyncio.Task[dict[str, Grant]] | None = None
         self._looking = asyncio.Lock()
@@ -98,6 +101,9 @@ class Directory:
         kind, _, name = (notice or "").partition(":")
         if kind != "key":
             self._homes.drop(name or None)
+            # Whoever asks from now on is not to hear what was read before.
+            for tenant_id in [name] if name else list(self._home_reads):
+                self._home_reads.pop(tenant_id, None)
         if kind != "tenant":
             self._grants.drop(name or None)
             self._unknown.drop(name or None)
@@ -124,15 +130,32 @@ class Directory:
             SealingError: The stored credential does not open.
         """
         home = self._homes.get(tenant_id)
-        if home is None:
-            begun = self._homes.reading()
-            row = await self._catalog.fetchrow(
-                "SELECT * FROM service_homes WHERE tenant_id = $1", tenant_id
-            )
-            if row is not None:
-                home = home_of(row, self._key_ring)
-                self._homes.keep(tenant_id, home, begun)
+        if home is not None:
+            return home
+        read = self._home_reads.get(tenant_id)
+        if read is None:
+            read = asyncio.create_task(self._read_home(tenant_id))
+            self._home_reads[tenant_id] = read
+            read.add_done_callback(partial(self._home_was_read, tenant_id))
+        return await asyncio.shield(read)
+
+    async def _read_home(self, tenant_id: str) -> Home | None:
+        begun = self._homes.reading()
+        row = await self._catalog.fetchrow(
+            "SELECT * FROM service_homes WHERE tenant_id = $1", tenant_id
+        )
+        if row is None:
+            return None
+        home = home_of(row, self._key_ring)
+        self._homes.keep(tenant_id, home, begun)
         return home
+
+    def _home_was_read(self, tenant_id: str, read: asyncio.Task[Home | None]) -> None:
+        if self._home_reads.get(tenant_id) is read:
+            del self._home_reads[tenant_id]
+        # Nobody may be left to hear of a failure.
+        if not read.cancelled():
+            read.exception()
 
     async def _read_grant(self, key_id: str) -> Grant | None:
         if (self._unknown.get(key_id) or 0.0) > time.monotonic():

@@ -8,7 +8,10 @@ from freehold.security.sealing import KeyRing, Sealed
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """A tenant's place: server, database, schema, and this service's own role in it."""
+    """A tenant's place: server, database, schema, and this service's own role in it.
+
+    The limits on what ingest takes are None where its settings hold.
+    """
 
     tenant_id: str
     epoch: int
@@ -19,6 +22,8 @@ class Home:
     schema_version: int
     role: str
     password: str = field(repr=False)
+    ingest_events_per_s: int | None = None
+    ingest_requests_max: int | None = None
 
 
 def home_of(row: Record, key_ring: KeyRing) -> Home:
@@ -38,4 +43,7 @@ def home_of(row: Record, key_ring: KeyRing) -> Home:
         schema_version=row["schema_version"],
         role=row["role_name"],
         password=key_ring.open(sealed, row["role_name"]),
+        # A catalog that an older tenant-manager set up does not have them yet.
+        ingest_events_per_s=row.get("ingest_events_per_s"),
+        ingest_requests_max=row.get("ingest_requests_max"),
     )

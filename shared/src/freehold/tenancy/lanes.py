@@ -10,9 +10,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-import structlog
-
 from freehold.contracts.problems import overloaded, unavailable
+from freehold.service.logs import leave_request
 from freehold.tenancy.homes import Home
 
 Item = TypeVar("Item")
@@ -97,7 +96,7 @@ class Lanes(Generic[Item, Result]):
 
     async def _run(self, lane: _Lane[Item, Result]) -> None:
         # The task outlives the request that began it: what it logs is not that request's.
-        structlog.contextvars.unbind_contextvars("request_id")
+        leave_request()
         try:
             while lane.waiting:
                 await self._serve(lane)

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from freehold.contracts.tenants import NewTenant, Tenant, TenantHome
+from freehold.contracts.tenants import NewTenant, Tenant, TenantHome, TenantLimits
 from freehold.ledger.client import Connection, Record
 from freehold.ledger.schema import LEDGER_SCHEMA
 
 _COLUMNS = (
     "tenant_id, name, region, isolation, status, created_at, epoch, cluster, database_name,"
-    " schema_name, schema_version"
+    " schema_name, schema_version, ingest_events_per_s, ingest_requests_max"
 )
 
 
@@ -34,6 +34,8 @@ class TenantRow:
     database_name: str
     schema_name: str
     schema_version: int
+    ingest_events_per_s: int | None
+    ingest_requests_max: int | None
 
     def is_as_asked(self, wanted: NewTenant) -> bool:
         """Say whether a request asks for exactly this tenant."""
@@ -60,6 +62,9 @@ class TenantRow:
                 schema=self.schema_name,
             ),
             schema_version=self.schema_version,
+            limits=TenantLimits(
+                events_per_s=self.ingest_events_per_s, requests_max=self.ingest_requests_max
+            ),
         )
 
 
@@ -127,6 +132,21 @@ async def activate_tenant(connection: Connection, tenant_id: str, schema_version
         tenant_id,
     )
     return TenantRow(**_required(row))
+
+
+async def limit_tenant(
+    connection: Connection, tenant_id: str, limits: TenantLimits
+) -> TenantRow | None:
+    """Set what ingest takes of a tenant; None where there is none of this id."""
+    row = await connection.fetchrow(
+        "UPDATE tenants"  # noqa: S608 (our own column names)
+        " SET ingest_events_per_s = $2, ingest_requests_max = $3 WHERE tenant_id = $1"
+        f" RETURNING {_COLUMNS}",
+        tenant_id,
+        limits.events_per_s,
+        limits.requests_max,
+    )
+    return None if row is None else TenantRow(**row)
 
 
 async def remove_tenant(connection: Connection, tenant_id: str) -> None:

@@ -1,0 +1,135 @@
+"""Rules that a tenant sets for their own ledger: event types, and limits on accounts.
+
+To set the same rule again changes nothing, so none of these requests needs an Idempotency-Key.
+"""
+
+from collections.abc import Iterable
+
+import orjson
+from fastapi import APIRouter, Request, Response
+from pydantic import TypeAdapter
+
+from freehold.contracts.account_limits import AccountLimits, NewAccountLimit
+from freehold.contracts.event_types import (
+    DeclaredEventType,
+    EventTypeList,
+    EventTypeSwitch,
+    NewEventType,
+)
+from freehold.contracts.fields import AccountId, EventType
+from freehold.ledger import rules
+from freehold.ledger.client import Record
+from freehold.security.api_keys import Scope
+from freehold.service.application import json_response
+from freehold.service.bodies import field_errors, json_body, parse
+from freehold_ingest.admission import Admission
+from freehold_ingest.calls import Calls
+from freehold_ingest.requests import path_part, refuse_parameters
+
+RULE_MODELS = (NewEventType, EventTypeSwitch, NewAccountLimit)
+
+_ACCOUNT_ID: TypeAdapter[str] = TypeAdapter(AccountId)
+_EVENT_TYPE: TypeAdapter[str] = TypeAdapter(EventType)
+
+
+def event_type_routes(admission: Admission, calls: Calls) -> APIRouter:
+    """Make the routes of event types."""
+    router = APIRouter(prefix="/v1/event-types", tags=["event types"])
+
+    @router.get(
+        "",
+        response_model=EventTypeList,
+        summary="The declared event types, and whether others are refused.",
+    )
+    async def get_event_types(request: Request) -> Response:
+        async with admission.of(request, Scope.READ) as home:
+            refuse_parameters(request)
+            async with calls.connection(home, "declared_event_types") as connection:
+                declared = await rules.event_types(connection)
+        return json_response(
+            orjson.dumps(
+                {
+                    "closed": declared.closed,
+                    "data": orjson.Fragment(declared.declared_json),
+                    "next_cursor": None,
+                }
+            )
+        )
+
+    @router.put(
+        "",
+        response_model=EventTypeSwitch,
+        summary="Refuse event types that are not declared, or take them again.",
+        openapi_extra={**json_body(EventTypeSwitch)},
+    )
+    async def put_event_types(request: Request) -> Response:
+        async with admission.of(request) as home:
+            refuse_parameters(request)
+            switch = parse(EventTypeSwitch, await request.body())
+            async with calls.connection(home, "close_event_types") as connection:
+                await rules.close_event_types(connection, closed=switch.closed)
+        return json_response(switch.model_dump_json().encode())
+
+    @router.put(
+        "/{event_type}",
+        response_model=DeclaredEventType,
+        summary="Declare an event type, or change what is declared of it.",
+        openapi_extra={**json_body(NewEventType)},
+    )
+    async def put_event_type(request: Request, event_type: str) -> Response:
+        async with admission.of(request) as home:
+            refuse_parameters(request)
+            event_type = path_part("event_type", event_type, _EVENT_TYPE)
+            wanted = parse(NewEventType, await request.body())
+            async with calls.connection(home, "declare_event_type") as connection:
+                declared = await rules.declare_event_type(
+                    connection, event_type, wanted.sign, wanted.description
+                )
+        if not declared:
+            too_many = f"there are {rules.EVENT_TYPES_MAX} declared event types, which is the most"
+            raise field_errors([("/event_type", too_many)])
+        return json_response(orjson.dumps({"event_type": event_type, **wanted.model_dump()}))
+
+    return router
+
+
+def account_limit_routes(admission: Admission, calls: Calls) -> APIRouter:
+    """Make the routes of limits on accounts."""
+    router = APIRouter(prefix="/v1/accounts", tags=["account limits"])
+
+    @router.get(
+        "/{account_id}/limits",
+        response_model=AccountLimits,
+        summary="The limits of an account; none where none is set, seen before or not.",
+    )
+    async def get_limits(request: Request, account_id: str) -> Response:
+        async with admission.of(request, Scope.READ) as home:
+            refuse_parameters(request)
+            account_id = path_part("account_id", account_id, _ACCOUNT_ID)
+            async with calls.connection(home, "limits_of") as connection:
+                rows = await rules.limits_of(connection, account_id)
+        return json_response(_limits(account_id, rows))
+
+    @router.put(
+        "/{account_id}/limits",
+        response_model=AccountLimits,
+        summary="Set how low an account may be taken in one currency, or lift that limit.",
+        openapi_extra={**json_body(NewAccountLimit)},
+    )
+    async def put_limit(request: Request, account_id: str) -> Response:
+        async with admission.of(request) as home:
+            refuse_parameters(request)
+            account_id = path_part("account_id", account_id, _ACCOUNT_ID)
+            wanted = parse(NewAccountLimit, await request.body())
+            async with calls.connection(home, "limit_account") as connection:
+                await rules.limit_account(
+                    connection, account_id, wanted.currency, wanted.min_balance_minor
+                )
+                rows = await rules.limits_of(connection, account_id)
+        return json_response(_limits(account_id, rows))
+
+    return router
+
+
+def _limits(account_id: str, rows: Iterable[Record]) -> bytes:
+    return orjson.dumps({"account_id": account_id, "limits": [dict(row) for row in rows]})

@@ -1,0 +1,112 @@
+"""Holds: amounts set aside on an account until they are captured, released, or expire."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from freehold.contracts.events import Request
+from freehold.contracts.fields import (
+    AMOUNT_MAX,
+    AccountId,
+    Currency,
+    ExpiryTime,
+    ExternalId,
+    Metadata,
+)
+
+NEW_HOLD_EXAMPLE: dict[str, Any] = {
+    "account_id": "cus_42",
+    "currency": "USD",
+    "amount_minor": 300,
+    "expires_at": "2026-12-08T12:00:00Z",
+    "external_id": "auth_1",
+    "metadata": {"order": "1017"},
+}
+
+HOLD_EXAMPLE: dict[str, Any] = {
+    "hold_id": "019ca9a8-5a00-7000-8000-0007c0a8d5e1",
+    "status": "pending",
+    "account_id": "cus_42",
+    "currency": "USD",
+    "amount_minor": 300,
+    "captured_minor": 0,
+    "expires_at": "2026-12-08T12:00:00.000000Z",
+    "created_at": "2026-12-01T12:00:00.250000Z",
+    "settled_at": None,
+    "external_id": "auth_1",
+    "metadata": {"order": "1017"},
+    "event_id": "019ca9a8-5a00-7000-8000-0007c0a8d5e1",
+    "seq": 7,
+}
+
+HeldMinor = Annotated[int, Field(ge=1, le=AMOUNT_MAX)]
+
+
+class NewHold(Request):
+    """An amount to set aside: it lowers what is available and leaves the balance alone."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [NEW_HOLD_EXAMPLE]})
+
+    account_id: AccountId
+    currency: Currency
+    amount_minor: HeldMinor = Field(description="What to set aside, in minor units.")
+    expires_at: ExpiryTime | None = Field(
+        default=None,
+        description="When it is released by itself: ahead of now, before the year 9999; never"
+        " where left out.",
+    )
+    external_id: ExternalId | None = None
+    metadata: Metadata | None = None
+
+
+class NewCapture(Request):
+    """How much of a hold to post; the rest of it is let go."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"amount_minor": 200}, {}]})
+
+    amount_minor: HeldMinor | None = Field(
+        default=None, description="At most what is held, which it is where left out."
+    )
+
+
+class NewRelease(Request):
+    """That a hold is let go of, which needs no more words."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{}]})
+
+
+class Hold(BaseModel):
+    """A hold, as far as its life has come: one event places it, another one settles it."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        json_schema_extra={
+            "examples": [
+                HOLD_EXAMPLE,
+                {
+                    **HOLD_EXAMPLE,
+                    "status": "captured",
+                    "captured_minor": 200,
+                    "settled_at": "2026-12-02T09:00:00.000000Z",
+                    "event_id": "019ca9a8-5a00-7000-8000-0009c0a8d5e1",
+                    "seq": 9,
+                },
+            ]
+        },
+    )
+
+    hold_id: UUID
+    status: Literal["pending", "captured", "released", "expired"]
+    account_id: str
+    currency: str
+    amount_minor: int = Field(ge=1, description="What was set aside.")
+    captured_minor: int = Field(ge=0, description="What of it was posted, taken from the balance.")
+    expires_at: datetime | None
+    created_at: datetime
+    settled_at: datetime | None = Field(description="Null while it is pending.")
+    external_id: str | None
+    metadata: dict[str, str]
+    event_id: UUID = Field(description="The latest event of its life.")
+    seq: int = Field(ge=1, description="That event's number.")

@@ -1,0 +1,121 @@
+"""HTTP connections as uvicorn has them, bounded where it is not, and with half as many writes.
+
+Bounded are how long a request's head may be, and how long it may take. What comes after it is
+bounded elsewhere: a body by `Access`, the number of connections by the files that the process may
+open.
+"""
+
+import asyncio
+from typing import Any, cast
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+HEAD_BYTES_MAX = 65_536
+HEAD_TIMEOUT_S = 10.0
+# More is dearer to copy than a second write is.
+_JOINED_BYTES_MAX = 65_536
+
+
+class _JoiningTransport:
+    """A transport that sends an answer's head together with the body that follows it at once.
+
+    uvicorn writes them one after the other and uvloop sends each right away, which costs an answer
+    a second system call, and its client a second awakening.
+    """
+
+    __slots__ = ("_head", "_loop", "_transport")
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._head = b""
+
+    def __getattr__(self, name: str) -> Any:
+        """Be the transport in all else."""
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        """Write, or wait with a head for what comes before the event loop goes on."""
+        if self._head:
+            if len(data) > _JOINED_BYTES_MAX:
+                self._flush()
+            else:
+                self._head, data = b"", self._head + data
+        elif data.startswith(b"HTTP/1.1 "):
+            self._head = data
+            self._loop.call_soon(self._flush)
+            return
+        self._transport.write(data)
+
+    def is_closing(self) -> bool:
+        """Say whether the connection is being closed."""
+        return self._transport.is_closing()
+
+    def close(self) -> None:
+        """Close when all is sent."""
+        self._flush()
+        self._transport.close()
+
+    def _flush(self) -> None:
+        if self._head:
+            self._transport.write(self._head)
+            self._head = b""
+
+
+class BoundedHttpProtocol(HttpToolsProtocol):
+    """A connection that is closed where the next request's head does not come, or does not end."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._in_head = False
+        self._head_bytes = 0
+        self._head_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to wait for the first request."""
+        super().connection_made(transport)
+        self.transport = cast("asyncio.Transport", _JoiningTransport(transport, self.loop))
+        self._expect_head()
+
+    def data_received(self, data: bytes) -> None:
+        """Read on; uvicorn makes a new scope where a head begins and completes it where it ends."""
+        was_in_head = self._in_head
+        super().data_received(data)
+        self._in_head = self.scope is not None and "method" not in self.scope
+        if self._in_head:
+            # The part with its beginning is not counted: it may be the end of a body as well.
+            self._head_bytes = self._head_bytes + len(data) if was_in_head else 0
+            if self._head_bytes > HEAD_BYTES_MAX:
+                self.send_400_response("The head of the request is too long.")
+            else:
+                self._expect_head()
+        elif self._idle():
+            # Line ends between requests, or the rest of a body that was answered before its end.
+            self._expect_head()
+        elif self._head_timer is not None:
+            self._stop_timer()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End."""
+        self._stop_timer()
+        super().connection_lost(exc)
+
+    def _idle(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
+
+    def _expect_head(self) -> None:
+        if self._head_timer is None:
+            self._head_timer = self.loop.call_later(HEAD_TIMEOUT_S, self._head_is_late)
+
+    def _head_is_late(self) -> None:
+        self._head_timer = None
+        if self._idle():
+            self.transport.close()
+        else:
+            # The request before is still being worked on, and its answer must not be lost.
+            self._expect_head()
+
+    def _stop_timer(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None

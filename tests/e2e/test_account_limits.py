@@ -1,0 +1,197 @@
+"""Limits on accounts: decided in the append itself, against the exact balance."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from support.clients import Document, Tenant, created, event_body, found, pointers, problem
+from support.funds import ask_ingest, endow, funds, hold, hold_body, limit
+
+LIMITS = "/accounts/cus_42/limits"
+
+
+def refused(answer: Any) -> Document:
+    return problem(answer, "insufficient-funds")
+
+
+async def test_limits_are_set_changed_and_lifted_by_currency(tenant: Tenant) -> None:
+    assert found(await ask_ingest(tenant, "GET", LIMITS)) == {"account_id": "cus_42", "limits": []}
+    dollars = {"currency": "USD", "min_balance_minor": 0}
+    yen = {"currency": "JPY", "min_balance_minor": -(2**63)}
+    assert await limit(tenant, 0) == {"account_id": "cus_42", "limits": [dollars]}
+    both = await limit(tenant, -(2**63), currency="JPY")
+    assert both == {"account_id": "cus_42", "limits": [yen, dollars]}
+    assert found(await ask_ingest(tenant, "GET", LIMITS)) == both
+    assert (await limit(tenant, 2**63 - 1))["limits"][1]["min_balance_minor"] == 2**63 - 1
+    assert await limit(tenant, None) == {"account_id": "cus_42", "limits": [yen]}
+    # To lift what is not there is no fault.
+    assert await limit(tenant, None) == {"account_id": "cus_42", "limits": [yen]}
+
+
+async def test_an_account_is_not_taken_below_its_limit(tenant: Tenant) -> None:
+    await endow(tenant, 50, least=-10)
+    await tenant.append(amount_minor=-50)
+    # Each of these follows at once: the projector need not have seen the one before.
+    for _ in range(3):
+        refusal = refused(await tenant.post("/events", event_body(amount_minor=-11), key="k"))
+        assert [fault["pointer"] for fault in refusal["errors"]] == ["/amount_minor"]
+        assert "cus_42 in USD" in refusal["detail"]
+    await tenant.append(amount_minor=-10)
+    refused(await tenant.post("/events", event_body(amount_minor=-1)))
+    # A refused request is not remembered.
+    await tenant.append(amount_minor=11)
+    created(await tenant.post("/events", event_body(amount_minor=-11), key="k"))
+    assert await funds(tenant) == (-10, 0, -10)
+    # Once projected it is the same.
+    await tenant.caught_up()
+    refused(await tenant.post("/events", event_body(amount_minor=-1)))
+    await limit(tenant, None)
+    await tenant.append(amount_minor=-1)
+
+
+async def test_a_limit_is_of_one_account_one_currency_and_one_tenant(
+    tenant: Tenant, other_tenant: Tenant
+) -> None:
+    await endow(tenant, 10)
+    await tenant.append(currency="EUR", amount_minor=-11)
+    await tenant.append(account_id="cus_43", amount_minor=-11)
+    await other_tenant.append(amount_minor=-11)
+    assert found(await ask_ingest(other_tenant, "GET", LIMITS))["limits"] == []
+    refused(await tenant.post("/events", event_body(amount_minor=-11)))
+
+
+async def test_an_account_that_is_below_already_takes_only_what_adds(tenant: Tenant) -> None:
+    await tenant.append(amount_minor=-100)
+    pending = await hold(tenant)
+    await limit(tenant, 0)
+    await tenant.append(amount_minor=1)
+    refused(await tenant.post("/events", event_body(amount_minor=-1)))
+    # What was set aside before is let go of, or posted, all the same.
+    created(await tenant.post(f"/holds/{pending['hold_id']}/capture"))
+    assert await funds(tenant) == (-129, 0, -129)
+    refused(await tenant.post("/holds", hold_body(amount_minor=1)))
+
+
+async def test_of_withdrawals_at_once_as_many_are_made_as_there_is_money_for(
+    tenant: Tenant,
+) -> None:
+    await endow(tenant, 50)
+    answers = await asyncio.gather(
+        *(tenant.post("/events", event_body(amount_minor=-1)) for _ in range(100))
+    )
+    assert sum(answer.status_code == 201 for answer in answers) == 50
+    for answer in answers:
+        if answer.status_code != 201:
+            refused(answer)
+    assert await funds(tenant) == (0, 0, 0)
+    running = 0
+    for event in await tenant.all_of("/events"):
+        running += event["amount_minor"]
+        assert running >= 0
+
+
+async def test_withdrawals_and_deposits_at_once_never_take_an_account_below(
+    tenant: Tenant,
+) -> None:
+    await endow(tenant, 5)
+
+    async def move(n: int) -> None:
+        amount = (-7, 3, -2)[n % 3]
+        if n % 2:
+            body = {"events": [event_body(amount_minor=amount), event_body(account_id="b")]}
+            answer = await tenant.post("/events/batch", body)
+        else:
+            answer = await tenant.post("/events", event_body(amount_minor=amount))
+        assert answer.status_code == 201 or refused(answer)
+        assert amount < 0 or answer.status_code == 201
+
+    async with asyncio.TaskGroup() as group:
+        for n in range(150):
+            group.create_task(move(n))
+    running = 0
+    for event in await tenant.all_of("/events"):
+        if event["account_id"] == "cus_42":
+            running += event["amount_minor"]
+            assert running >= 0
+    assert (await funds(tenant)).posted == running
+
+
+async def test_a_batch_is_netted_and_refused_as_a_whole(tenant: Tenant) -> None:
+    await endow(tenant, 10)
+    batch = [event_body(amount_minor=amount) for amount in (-500, 495)]
+    await tenant.append_batch(batch)
+    batch = [
+        event_body(account_id="b"),
+        event_body(amount_minor=1),
+        event_body(amount_minor=-4),
+        event_body(amount_minor=-3),
+    ]
+    refusal = refused(await tenant.post("/events/batch", {"events": batch}))
+    assert [fault["pointer"] for fault in refusal["errors"]] == ["/events/2/amount_minor"]
+    assert (await tenant.lag())["head_seq"] == 3
+
+
+async def test_a_reversal_is_held_to_the_limit_too(tenant: Tenant) -> None:
+    await endow(tenant, 10)
+    deposit = await tenant.append(amount_minor=5)
+    await tenant.append(amount_minor=-12)
+    refused(await tenant.post(f"/events/{deposit['event_id']}/reversal"))
+    assert await funds(tenant) == (3, 0, 3)
+
+
+async def test_an_account_never_seen_may_be_limited(tenant: Tenant) -> None:
+    await limit(tenant, 100, account_id="new:a.b@c-d_e")
+    body = event_body(account_id="new:a.b@c-d_e", amount_minor=-1)
+    refused(await tenant.post("/events", body))
+    await tenant.append(account_id="new:a.b@c-d_e", amount_minor=1)
+
+
+REFUSED: dict[str, tuple[Any, list[str]]] = {
+    "no currency": ({"min_balance_minor": 0}, ["/currency"]),
+    "no least balance": ({"currency": "USD"}, ["/min_balance_minor"]),
+    "an unknown currency": ({"currency": "usd", "min_balance_minor": 0}, ["/currency"]),
+    "a float": ({"currency": "USD", "min_balance_minor": 0.0}, ["/min_balance_minor"]),
+    "a string": ({"currency": "USD", "min_balance_minor": "0"}, ["/min_balance_minor"]),
+    "a truth": ({"currency": "USD", "min_balance_minor": False}, ["/min_balance_minor"]),
+    "too large": ({"currency": "USD", "min_balance_minor": 2**63}, ["/min_balance_minor"]),
+    "too small": ({"currency": "USD", "min_balance_minor": -(2**63) - 1}, ["/min_balance_minor"]),
+    "a field too many": ({"currency": "USD", "min_balance_minor": 0, "max": 1}, ["/max"]),
+    "a list": ([], [""]),
+}
+
+
+@pytest.mark.parametrize(("body", "places"), REFUSED.values(), ids=REFUSED)
+async def test_a_limit_that_breaks_a_rule_is_refused(
+    refused_tenant: Tenant, body: Any, places: list[str]
+) -> None:
+    assert pointers(await ask_ingest(refused_tenant, "PUT", LIMITS, body)) == places
+    assert found(await ask_ingest(refused_tenant, "GET", LIMITS))["limits"] == []
+
+
+@pytest.mark.parametrize("account_id", ["%20", "a%0A", "-a", "a" * 256, "a%00b"])
+async def test_an_account_that_cannot_be_is_refused(
+    refused_tenant: Tenant, account_id: str
+) -> None:
+    body = {"currency": "USD", "min_balance_minor": 0}
+    for method, sent in (("PUT", body), ("GET", None)):
+        answer = await ask_ingest(refused_tenant, method, f"/accounts/{account_id}/limits", sent)
+        assert pointers(answer) == ["/account_id"]
+
+
+async def test_whoever_reads_sees_limits_and_only_who_writes_sets_them(tenant: Tenant) -> None:
+    await limit(tenant, 5)
+    reader = await tenant.limited_to("read")
+    assert found(await ask_ingest(reader, "GET", LIMITS))["limits"]
+    body = {"currency": "USD", "min_balance_minor": None}
+    problem(await ask_ingest(reader, "PUT", LIMITS, body), "missing-scope")
+    for scope in ("audit", "export"):
+        other = await tenant.limited_to(scope)
+        for method in ("GET", "PUT"):
+            problem(await ask_ingest(other, method, LIMITS), "missing-scope")
+    writer = await tenant.limited_to("ingest")
+    assert found(await ask_ingest(writer, "GET", LIMITS))["limits"]
+    assert await limit(writer, None)
+    for method in ("GET", "PUT"):
+        assert pointers(await ask_ingest(tenant, method, f"{LIMITS}?x=1", body)) == ["/x"]
+    problem(await ask_ingest(tenant, "PUT", LIMITS, b"{"), "malformed-json")

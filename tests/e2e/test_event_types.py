@@ -1,0 +1,225 @@
+"""Event types: what a tenant declares of them holds for every way in."""
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+from support.clients import Document, Tenant, created, event_body, found, pointers, problem
+from support.funds import ask_ingest, hold, leg
+from support.stacks import Addresses
+from support.upstream import refusal, upstream_of
+
+EVENT_TYPES_MAX = 1_000
+
+
+async def declare(tenant: Tenant, event_type: str, sign: str, description: str = "") -> Document:
+    body = {"sign": sign, "description": description}
+    return found(await ask_ingest(tenant, "PUT", f"/event-types/{event_type}", body))
+
+
+async def close(tenant: Tenant, *, closed: bool = True) -> None:
+    answer = await ask_ingest(tenant, "PUT", "/event-types", {"closed": closed})
+    assert found(answer) == {"closed": closed}
+
+
+async def declared(tenant: Tenant) -> Document:
+    return found(await ask_ingest(tenant, "GET", "/event-types"))
+
+
+async def test_declared_types_are_listed_in_order_of_their_names(tenant: Tenant) -> None:
+    assert await declared(tenant) == {"closed": False, "data": [], "next_cursor": None}
+    refund = await declare(tenant, "REFUND", "negative", 'Money "back" \u00e9')
+    charge = await declare(tenant, "CHARGE", "positive")
+    assert charge == {"event_type": "CHARGE", "sign": "positive", "description": ""}
+    await close(tenant)
+    assert await declared(tenant) == {
+        "closed": True,
+        "data": [charge, refund],
+        "next_cursor": None,
+    }
+    changed = await declare(tenant, "CHARGE", "any", "Whatever it is.")
+    assert (await declared(tenant))["data"] == [changed, refund]
+
+
+@pytest.mark.parametrize(("sign", "taken", "refused"), [("positive", 1, -1), ("negative", -1, 1)])
+async def test_an_amount_with_the_wrong_sign_is_refused(
+    tenant: Tenant, sign: str, taken: int, refused: int
+) -> None:
+    await declare(tenant, "CHARGE", sign)
+    answer = await tenant.post("/events", event_body(amount_minor=refused))
+    assert pointers(answer) == ["/amount_minor"]
+    assert f"CHARGE is declared for {sign} amounts only" in answer.json()["detail"]
+    await tenant.append(amount_minor=taken)
+    # Other types are free as long as the list is open.
+    await tenant.append(amount_minor=refused, event_type="OTHER")
+    # What was taken stays, whatever is declared later.
+    await declare(tenant, "CHARGE", "negative" if sign == "positive" else "positive")
+    await tenant.append(amount_minor=refused)
+    await declare(tenant, "CHARGE", "any")
+    for amount in (taken, refused):
+        await tenant.append(amount_minor=amount)
+    assert (await tenant.lag())["head_seq"] == 5
+
+
+async def test_a_closed_list_refuses_other_types_until_it_is_open_again(tenant: Tenant) -> None:
+    await declare(tenant, "CHARGE", "any")
+    await close(tenant)
+    answer = await tenant.post("/events", event_body(event_type="FEE"), key="k")
+    assert pointers(answer) == ["/event_type"]
+    assert "FEE is not among the declared event types" in answer.json()["detail"]
+    event = await tenant.append()
+    # Not an event type that anybody chooses.
+    await tenant.reverse(event["event_id"])
+    await hold(tenant)
+    await close(tenant, closed=False)
+    # A refused request is not remembered.
+    created(await tenant.post("/events", event_body(event_type="FEE"), key="k"))
+    assert (await tenant.lag())["head_seq"] == 4
+
+
+async def test_a_closed_list_with_nothing_on_it_refuses_everything(
+    tenant: Tenant, other_tenant: Tenant
+) -> None:
+    await close(tenant)
+    assert pointers(await tenant.post("/events", event_body())) == ["/event_type"]
+    # And is nobody else's.
+    await other_tenant.append()
+    assert not (await declared(other_tenant))["closed"]
+
+
+async def test_rules_hold_for_batches_and_for_legs_and_the_place_is_named(tenant: Tenant) -> None:
+    await declare(tenant, "CHARGE", "positive")
+    await declare(tenant, "TRANSFER", "any")
+    await close(tenant)
+    charge, wrong, unknown = (
+        event_body(amount_minor=5),
+        event_body(amount_minor=-5),
+        event_body(amount_minor=-5, event_type="FEE"),
+    )
+    for path, name in (("/events/batch", "events"), ("/transactions", "legs")):
+        body = {name: [leg("a", 1), leg("a", -1), charge, wrong]}
+        assert pointers(await tenant.post(path, body)) == [f"/{name}/3/amount_minor"]
+        body = {name: [charge, unknown, leg("a", 1), leg("a", -1)]}
+        assert pointers(await tenant.post(path, body)) == [f"/{name}/1/event_type"]
+    body = {"legs": [charge, leg("a", -5)]}
+    created(await tenant.post("/transactions", body))
+    assert (await tenant.lag())["head_seq"] == 2
+
+
+async def test_rules_hold_for_messages_too(tenant: Tenant, addresses: Addresses) -> None:
+    if addresses.amqp is None:
+        pytest.skip("the stack does not tell where its broker is")
+    await close(tenant)
+    async with upstream_of(addresses.amqp) as upstream:
+        for body, place in (
+            (event_body(), "/event_type"),
+            ({"events": [event_body()]}, "/events/0/event_type"),
+        ):
+            answer = refusal(await upstream.ask(tenant, body), "validation-failed")
+            assert [fault["pointer"] for fault in answer["errors"]] == [place]
+    assert (await tenant.lag())["head_seq"] == 0
+
+
+async def test_rules_hold_for_the_lines_of_an_import_too(tenant: Tenant) -> None:
+    await declare(tenant, "CHARGE", "positive")
+    lines = [event_body(external_id="a"), event_body(external_id="b", amount_minor=-1)]
+    body = "\n".join(json.dumps(line) for line in lines).encode()
+    answer = await tenant.post(
+        "/events/import", body, key=None, headers={"Content-Type": "application/x-ndjson"}
+    )
+    result = json.loads(answer.text.splitlines()[-1])
+    assert (result["accepted"], result["rejected_count"]) == (1, 1)
+    assert result["rejected"][0]["line"] == 2
+    assert result["rejected"][0]["errors"][0]["pointer"] == "/amount_minor"
+
+
+async def test_each_event_is_decided_wholly_by_the_old_or_the_new_rules(tenant: Tenant) -> None:
+    async def switch() -> int:
+        for closed in (True, False) * 5:
+            await close(tenant, closed=closed)
+        return 0
+
+    async def send() -> int:
+        batch = {"events": [event_body() for _ in range(20)]}
+        answers = [await tenant.post("/events/batch", batch) for _ in range(10)]
+        return sum(answer.status_code == 201 for answer in answers)
+
+    taken = await asyncio.gather(switch(), *(send() for _ in range(4)))
+    assert (await tenant.lag())["head_seq"] == 20 * sum(taken)
+
+
+REFUSED: dict[str, tuple[str, Any, list[str]]] = {
+    "no sign": ("CHARGE", {"description": "x"}, ["/sign"]),
+    "a sign that is none": ("CHARGE", {"sign": "+"}, ["/sign"]),
+    "a sign in capitals": ("CHARGE", {"sign": "Positive"}, ["/sign"]),
+    "a description too long": (
+        "CHARGE",
+        {"sign": "any", "description": "x" * 501},
+        ["/description"],
+    ),
+    "a control character": ("CHARGE", {"sign": "any", "description": "a\u0000"}, ["/description"]),
+    "a field too many": ("CHARGE", {"sign": "any", "closed": True}, ["/closed"]),
+    "a list": ("CHARGE", [], [""]),
+    "a type in small letters": ("charge", {"sign": "any"}, ["/event_type"]),
+    "a type that begins with a digit": ("1CHARGE", {"sign": "any"}, ["/event_type"]),
+    "a type that ends its line": ("CHARGE%0A", {"sign": "any"}, ["/event_type"]),
+    "a type too long": ("A" * 51, {"sign": "any"}, ["/event_type"]),
+    "a parameter": ("CHARGE?dry=1", {"sign": "any"}, ["/dry"]),
+}
+
+
+@pytest.mark.parametrize(("name", "body", "places"), REFUSED.values(), ids=REFUSED)
+async def test_a_declaration_that_breaks_a_rule_is_refused(
+    refused_tenant: Tenant, name: str, body: Any, places: list[str]
+) -> None:
+    answer = await ask_ingest(refused_tenant, "PUT", f"/event-types/{name}", body)
+    assert pointers(answer) == places
+    assert (await declared(refused_tenant))["data"] == []
+
+
+@pytest.mark.parametrize(
+    ("body", "places"),
+    [
+        ({}, ["/closed"]),
+        ({"closed": None}, ["/closed"]),
+        ({"closed": "true"}, ["/closed"]),
+        ({"closed": 1}, ["/closed"]),
+        ({"closed": True, "open": False}, ["/open"]),
+    ],
+)
+async def test_a_switch_is_on_or_off(refused_tenant: Tenant, body: Any, places: list[str]) -> None:
+    answer = await ask_ingest(refused_tenant, "PUT", "/event-types", body)
+    assert pointers(answer) == places
+    assert not (await declared(refused_tenant))["closed"]
+
+
+async def test_whoever_reads_sees_the_rules_and_only_who_writes_sets_them(tenant: Tenant) -> None:
+    reader = await tenant.limited_to("read")
+    assert (await declared(reader))["data"] == []
+    for path, body in (
+        ("/event-types", {"closed": True}),
+        ("/event-types/CHARGE", {"sign": "any"}),
+    ):
+        problem(await ask_ingest(reader, "PUT", path, body), "missing-scope")
+    writer = await tenant.limited_to("ingest")
+    await declare(writer, "CHARGE", "any")
+    assert (await declared(writer))["data"]
+    auditor = await tenant.limited_to("audit")
+    problem(await ask_ingest(auditor, "GET", "/event-types"), "missing-scope")
+    assert pointers(await ask_ingest(tenant, "GET", "/event-types", params={"limit": 1})) == [
+        "/limit"
+    ]
+    problem(await ask_ingest(tenant, "PUT", "/event-types", b"{"), "malformed-json")
+
+
+async def test_a_thousand_types_can_be_declared_and_no_more(tenant: Tenant) -> None:
+    names = [f"T{n}" for n in range(EVENT_TYPES_MAX)]
+    await asyncio.gather(*(declare(tenant, name, "any") for name in names))
+    answer = await ask_ingest(tenant, "PUT", "/event-types/ONE_MORE", {"sign": "any"})
+    assert pointers(answer) == ["/event_type"]
+    # Those that are declared can still be changed.
+    await declare(tenant, "T0", "positive")
+    listed = await declared(tenant)
+    assert [entry["event_type"] for entry in listed["data"]] == sorted(names)

@@ -1,0 +1,70 @@
+"""What a projector process is made of, in this process, on tenants of its own catalog."""
+
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from freehold.messaging.broker import Broker
+from freehold.security.sealing import KeyRing
+from freehold.tenancy.catalog import Catalog
+from freehold.tenancy.connections import TenantConnections
+from freehold.tenancy.directory import Directory
+from freehold_projector.catching_up import CatchingUp
+from freehold_projector.hold_expiry import HoldExpiries, HoldExpiry
+from freehold_projector.reconciliation import Reconciliation
+from freehold_projector.retention import Retention
+from integration.tenant_manager.installation import (
+    CREDENTIAL_KEYS,
+    Installation,
+    service_password,
+)
+from support.waiting import eventually
+
+CATALOG = f"freehold_test_catalog_{secrets.token_hex(6)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Projector:
+    """A process as projector's own role has it; nothing in it runs by itself."""
+
+    catching_up: CatchingUp
+    hold_expiries: HoldExpiries
+    hold_expiry: HoldExpiry
+    retention: Retention
+    reconciliation: Reconciliation
+
+
+@asynccontextmanager
+async def new_projector(installation: Installation) -> AsyncIterator[Projector]:
+    """Have one more process for a while."""
+    dsn = installation.url(CATALOG, "freehold_projector", service_password("projector"))
+    catalog = Catalog(dsn, application="test", timeout_s=5)
+    connections = TenantConnections(
+        application="test", connections_max=5, per_tenant_max=2, idle_s=60, timeout_s=10
+    )
+    directory = Directory(catalog, KeyRing(CREDENTIAL_KEYS))
+    catching_up = CatchingUp(
+        directory,
+        connections,
+        Broker("amqp://127.0.0.1:1/", name="test", timeout_s=1),
+        in_flight_max=2,
+        events_max=1000,
+    )
+    hold_expiries = HoldExpiries(catalog)
+    hold_expiry = HoldExpiry(hold_expiries, directory, connections, catching_up)
+    retention = Retention(directory, connections, keys_max=10)
+    reconciliation = Reconciliation(
+        catalog, directory, connections, catching_up, hold_expiries, retention, every_s=3600
+    )
+    await catalog.open()
+
+    async def reachable() -> bool:
+        return catalog.reachable
+
+    await eventually(reachable, "the catalog is reached")
+    yield Projector(catching_up, hold_expiries, hold_expiry, retention, reconciliation)
+    await hold_expiry.close()
+    await catching_up.close()
+    await connections.close()
+    await catalog.close()

@@ -1,0 +1,242 @@
+"""Holds that expire with no traffic: noted where a crash cannot lose it, and settled in time."""
+
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+from freehold.contracts.holds import NewHold
+from freehold.ledger import client as ledger
+from freehold.ledger.appending import Release
+from freehold.ledger.client import Record
+from integration.projector.process import CATALOG, Projector, new_projector
+from integration.query.tenants import Tenant
+from integration.tenant_manager.installation import Installation
+from support.builders import new_event, new_hold
+from support.waiting import eventually
+
+SOON_S = 0.3
+LATE_S = 3600.0
+
+
+async def test_a_hold_expires_although_nothing_is_appended(
+    projector: Projector, tenant: Tenant, installation: Installation
+) -> None:
+    await tenant.append(new_event(amount_minor=1000), hold(SOON_S))
+    await seen(projector, tenant)
+    assert await held(tenant) == 300
+    await expired(projector, tenant, installation)
+    rows = await tenant.connection.fetch("SELECT event_type FROM ledger_events ORDER BY seq")
+    assert [row["event_type"] for row in rows] == ["CHARGE", "HOLD", "HOLD_EXPIRY"]
+    assert await noted(installation, tenant) == []
+
+
+async def test_a_tenant_whose_holds_never_expire_is_not_noted(
+    projector: Projector, tenant: Tenant, installation: Installation
+) -> None:
+    await tenant.append(new_event(), hold())
+    await seen(projector, tenant)
+    assert await noted(installation, tenant) == []
+
+
+async def test_the_next_hold_is_noted_when_one_has_expired(
+    projector: Projector, tenant: Tenant, installation: Installation
+) -> None:
+    later = hold(LATE_S)
+    assert later.expires_at is not None
+    await tenant.append(hold(SOON_S), later)
+    await seen(projector, tenant)
+    await expired(projector, tenant, installation, leaves=300)
+    (row,) = await noted(installation, tenant)
+    assert row["expires_at"] <= later.expires_at < row["due_at"]
+
+
+async def test_what_one_process_has_noted_another_one_settles(
+    projector: Projector, tenant: Tenant, installation: Installation
+) -> None:
+    await tenant.append(hold(SOON_S))
+    async with new_projector(installation) as dying:
+        await seen(dying, tenant)
+    await expired(projector, tenant, installation)
+
+
+async def test_a_process_that_dies_while_it_looks_is_followed_by_another(
+    projector: Projector, tenant: Tenant, installation: Installation
+) -> None:
+    await tenant.append(hold(SOON_S))
+    await seen(projector, tenant)
+    await due(installation, tenant)
+    async with new_projector(installation) as dying:
+        assert await dying.hold_expiries.claim(1, uuid4()) == {tenant.tenant_id}
+    # While the claim lasts, nobody else comes.
+    claimed = await noted(installation, tenant)
+    await projector.hold_expiry.expire_due()
+    assert await noted(installation, tenant) == claimed
+    await due(installation, tenant)
+    await expired(projector, tenant, installation)
+
+
+async def test_events_of_a_process_that_died_before_it_projected_them_are_projected(
+    projector: Projector, tenant: Tenant, installation: Installation
+) -> None:
+    await tenant.append(hold(SOON_S))
+    await seen(projector, tenant)
+
+    async def settled() -> bool:
+        return (await ledger.expire_holds(tenant.connection)).last_seq == 2
+
+    await eventually(settled, "the hold expires")
+    assert await held(tenant) == 300
+    await expired(projector, tenant, installation)
+
+
+async def test_an_expiry_noted_while_somebody_looks_is_not_forgotten(
+    projector: Projector, tenant: Tenant, installation: Installation
+) -> None:
+    await tenant.append(hold(SOON_S))
+    await seen(projector, tenant)
+    (row,) = await noted(installation, tenant)
+    await due(installation, tenant)
+    claim = uuid4()
+    async with new_projector(installation) as looking:
+        await looking.hold_expiries.claim(1, claim)
+        # It looks, and finds nothing that expires any more; but it may have looked too early.
+        for expiry in (row["expires_at"], datetime.now(UTC) + timedelta(seconds=LATE_S)):
+            await projector.hold_expiries.note(tenant.tenant_id, expiry)
+        await looking.hold_expiries.settle(tenant.tenant_id, claim, None)
+    assert [row["claim"] for row in await noted(installation, tenant)] == [None, None]
+
+
+async def test_an_expiry_once_noted_stays_whatever_becomes_of_the_hold(
+    projector: Projector, tenant: Tenant, installation: Installation
+) -> None:
+    """Who noted it relies on that, when another hold comes that expires in the same second."""
+    late = hold(LATE_S)
+    (released,) = await tenant.append(late)
+    await seen(projector, tenant)
+    (row,) = await noted(installation, tenant)
+    async with new_projector(installation) as other:
+        await tenant.append(hold(SOON_S), Release(released["event_id"]))
+        await seen(other, tenant)
+        await expired(other, tenant, installation)
+    await tenant.append(late)
+    await seen(projector, tenant)
+    assert await noted(installation, tenant) == [row]
+
+
+async def test_an_expiry_that_is_known_costs_no_write(
+    projector: Projector, tenant: Tenant, installation: Installation
+) -> None:
+    await tenant.append(hold(LATE_S))
+    await seen(projector, tenant)
+    before = await noted(installation, tenant)
+    await tenant.append(new_event(), hold(2 * LATE_S))
+    await seen(projector, tenant)
+    assert await noted(installation, tenant) == before
+    await tenant.append(hold(LATE_S / 2))
+    await seen(projector, tenant)
+    assert await noted(installation, tenant) != before
+
+
+async def test_many_holds_that_expire_at_once_are_settled_at_one_go(
+    projector: Projector, tenant: Tenant
+) -> None:
+    # More than one call of expire_holds settles.
+    await tenant.append(*[hold(2)] * 2_500)
+    await seen(projector, tenant)
+    assert await held(tenant) == 2_500 * 300
+    await eventually(projector.hold_expiry.expire_due, "they are due")
+
+    async def settled() -> bool:
+        return await held(tenant) == 0
+
+    await eventually(settled, "all of them expire")
+
+
+async def test_a_tenant_whose_database_hangs_keeps_nobody_waiting(
+    projector: Projector, tenant: Tenant, other_tenant: Tenant, installation: Installation
+) -> None:
+    for each in (tenant, other_tenant):
+        await each.append(hold(SOON_S))
+        await seen(projector, each)
+    async with tenant.connection.transaction():
+        # Whoever holds the writer lock keeps the settling of holds waiting.
+        await tenant.connection.execute("SELECT FROM ledger_head FOR UPDATE")
+        await expired(projector, other_tenant, installation)
+        assert await held(tenant) == 300
+    await expired(projector, tenant, installation)
+
+
+async def test_a_tenant_who_is_away_is_asked_for_again_later(
+    projector: Projector, tenant: Tenant, installation: Installation
+) -> None:
+    await tenant.append(hold(SOON_S))
+    await seen(projector, tenant)
+    await due(installation, tenant)
+    async with installation.superuser(CATALOG) as catalog:
+        await catalog.execute(
+            "DELETE FROM catalog.tenant_credentials WHERE tenant_id = $1", tenant.tenant_id
+        )
+
+    # Asked as a process that does not know them from before.
+    async with new_projector(installation) as other:
+
+        async def later() -> bool:
+            await other.hold_expiry.expire_due()
+            first, *_ = await noted(installation, tenant)
+            return bool(first["due_at"] > datetime.now(UTC) + timedelta(minutes=5))
+
+        await eventually(later, "they are asked for later")
+    assert await held(tenant) == 300
+
+
+def hold(for_s: float | None = None) -> NewHold:
+    """A hold of 300 that expires after so many seconds, or never."""
+    expires_at = None if for_s is None else datetime.now(UTC) + timedelta(seconds=for_s)
+    return new_hold(amount_minor=300, expires_at=expires_at)
+
+
+async def seen(projector: Projector, tenant: Tenant) -> None:
+    """Do what a doorbell makes projector do."""
+    projection = await projector.catching_up.catch_up(tenant.tenant_id)
+    await projector.hold_expiries.note(tenant.tenant_id, projection.next_hold_expiry)
+
+
+async def expired(
+    projector: Projector, tenant: Tenant, installation: Installation, *, leaves: int = 0
+) -> None:
+    """Look for holds that have expired, as often as it takes."""
+
+    async def settled() -> bool:
+        await projector.hold_expiry.expire_due()
+        rows = await noted(installation, tenant)
+        return await held(tenant) == leaves and all(row["due_at"] > far for row in rows)
+
+    far = datetime.now(UTC) + timedelta(seconds=LATE_S / 2)
+    await eventually(settled, "the hold expires", within_s=10)
+
+
+async def held(tenant: Tenant) -> int:
+    """What is held on cus_1, as projected."""
+    return int(
+        await tenant.connection.fetchval(
+            "SELECT held_minor FROM account_balances WHERE account_id = 'cus_1'"
+        )
+    )
+
+
+async def noted(installation: Installation, tenant: Tenant) -> list[Record]:
+    """What the catalog has about a tenant, and which transactions wrote it."""
+    async with installation.superuser(CATALOG) as catalog:
+        return await catalog.fetch(
+            "SELECT *, xmin::text FROM catalog.hold_expiries WHERE tenant_id = $1"
+            " ORDER BY expires_at",
+            tenant.tenant_id,
+        )
+
+
+async def due(installation: Installation, tenant: Tenant) -> None:
+    """Let time pass, as far as the catalog is concerned."""
+    async with installation.superuser(CATALOG) as catalog:
+        await catalog.execute(
+            "UPDATE catalog.hold_expiries SET due_at = '-infinity' WHERE tenant_id = $1",
+            tenant.tenant_id,
+        )

@@ -1,0 +1,260 @@
+"""What a service lets in: no more than it can hold, and nobody who only stands in the door."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import StreamingResponse
+
+from freehold.service import protocol
+from freehold.service.application import json_response, new_application
+from freehold.service.protocol import BoundedHttpProtocol
+from support.clients import problem
+from support.waiting import eventually
+
+STREAM = "/stream"
+PARTS = "/parts"
+
+
+@asynccontextmanager
+async def nothing(_: FastAPI) -> AsyncIterator[None]:
+    yield
+
+
+async def ready() -> dict[str, bool]:
+    return {}
+
+
+@dataclass
+class Service:
+    """A service that answers with the length of what it is sent, on a port of this machine."""
+
+    port: int
+    http: httpx.AsyncClient
+    stack: AsyncExitStack
+    parts: asyncio.Queue[bytes]
+    """What is put in here is told to who asks for parts, to an empty one."""
+
+    async def connect(self) -> "Conversation":
+        """Connect, and send nothing yet."""
+        conversation = Conversation(*await asyncio.open_connection("127.0.0.1", self.port))
+        self.stack.push_async_callback(conversation.close)
+        return conversation
+
+    async def begin(self, size: int | None, path: str = "/length") -> "Conversation":
+        """Send a request's head, and of its body nothing yet; without a size it has no end."""
+        conversation = await self.connect()
+        framing = "transfer-encoding: chunked" if size is None else f"content-length: {size}"
+        conversation.send(f"POST {path} HTTP/1.1\r\nhost: test\r\n{framing}\r\n\r\n".encode())
+        return conversation
+
+    async def length(self, body: bytes = b"") -> httpx.Response:
+        return await self.http.post("/length", content=body)
+
+    async def until_refused(self, body: bytes) -> httpx.Response:
+        """Ask until what was begun before has arrived, and stands in the way."""
+
+        async def refused() -> httpx.Response | None:
+            answer = await self.length(body)
+            return answer if answer.status_code != 200 else None
+
+        return await eventually(refused, "a request is refused", within_s=10)
+
+
+@dataclass
+class Conversation:
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+
+    def send(self, data: bytes) -> None:
+        self.writer.write(data)
+
+    def send_piece(self, data: bytes) -> None:
+        """Send a piece of a body without a size."""
+        self.writer.write(b"%x\r\n%b\r\n" % (len(data), data))
+
+    async def status(self) -> int:
+        async with asyncio.timeout(10):
+            return int((await self.reader.readuntil(b"\r\n"))[9:12])
+
+    async def hear(self, data: bytes) -> None:
+        """Wait until this comes, which may be the end of what comes."""
+        heard = b""
+        async with asyncio.timeout(10):
+            while not heard.endswith(data):
+                heard += await self.reader.read(65_536)
+
+    async def go_on(self, data: bytes, *, times: int) -> None:
+        """Send the same again and again, as fast as it is read."""
+        for _ in range(times):
+            self.writer.write(data)
+            await self.writer.drain()
+
+    async def is_closed(self) -> bool:
+        async with asyncio.timeout(10):
+            try:
+                return await self.reader.read() == b""
+            except ConnectionError:
+                return True
+
+    async def close(self) -> None:
+        self.writer.close()
+        with suppress(ConnectionError):
+            await self.writer.wait_closed()
+
+
+@asynccontextmanager
+async def serving(**limits: Any) -> AsyncIterator[Service]:
+    """Serve for a while, as `serve` does."""
+    app = new_application(
+        title="Test", description="Tests.", lifespan=nothing, readiness=ready, **limits
+    )
+
+    @app.post("/length")
+    async def length(request: Request) -> Response:
+        return json_response(b"%d" % len(await request.body()))
+
+    @app.post(STREAM)
+    async def stream(request: Request) -> Response:
+        return json_response(b"%d" % sum([len(piece) async for piece in request.stream()]))
+
+    parts: asyncio.Queue[bytes] = asyncio.Queue()
+
+    async def told() -> AsyncIterator[bytes]:
+        while part := await parts.get():
+            yield part
+
+    @app.post(PARTS)
+    async def tell() -> Response:
+        return StreamingResponse(told())
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        server = uvicorn.Server(
+            uvicorn.Config(app, http=BoundedHttpProtocol, log_config=None, lifespan="on")
+        )
+        task = asyncio.create_task(server.serve(sockets=[listening]))
+        port: int = listening.getsockname()[1]
+        try:
+            async with (
+                httpx.AsyncClient(
+                    base_url=f"http://127.0.0.1:{port}", timeout=10, trust_env=False
+                ) as http,
+                AsyncExitStack() as stack,
+            ):
+                yield Service(port, http, stack, parts)
+        finally:
+            server.should_exit = True
+            await task
+
+
+async def test_more_requests_than_can_be_worked_on_are_refused_at_once() -> None:
+    async with serving(requests_in_flight_max=3, streaming_paths=frozenset({STREAM})) as service:
+        for path in ("/length", "/length", STREAM):
+            begun = await service.begin(1, path)
+        answer = await service.until_refused(b"x")
+        problem(answer, "overloaded")
+        assert answer.headers["retry-after"] == "1"
+        for path in ("/healthz", "/readyz", "/metrics"):
+            assert (await service.http.get(path)).status_code == 200
+        assert "requests_in_flight_max" in (await service.http.get("/metrics")).text
+        begun.send(b"x")
+        assert await begun.status() == 200
+        assert (await service.length(b"x")).text == "1"
+
+
+@pytest.mark.parametrize("told", [True, False])
+async def test_more_bytes_than_can_be_held_are_refused(*, told: bool) -> None:
+    async with serving(body_bytes_max=60, all_bodies_bytes_max=100) as service:
+        begun = await service.begin(60 if told else None)
+        if not told:
+            begun.send_piece(b"x" * 60)
+        answer = await service.until_refused(b"x" * 50)
+        problem(answer, "overloaded")
+        assert answer.headers["retry-after"] == "1"
+        # One that comes in pieces is refused as soon as a piece is too much.
+        in_pieces = await service.begin(None)
+        in_pieces.send_piece(b"x" * 50)
+        assert await in_pieces.status() == 503
+        assert (await service.length(b"x" * 40)).text == "40"
+        begun.send(b"x" * 60 if told else b"0\r\n\r\n")
+        assert await begun.status() == 200
+        # All that was held has been let go of.
+        assert (await service.length(b"x" * 50)).text == "50"
+
+
+@pytest.mark.parametrize("told", [True, False])
+async def test_a_body_that_is_too_large_by_itself_will_never_fit(*, told: bool) -> None:
+    async with serving(body_bytes_max=60) as service:
+        begun = await service.begin(61 if told else None)
+        if not told:
+            begun.send_piece(b"x" * 61)
+        assert await begun.status() == 413
+
+
+async def test_a_body_that_does_not_come_in_time_is_not_waited_for() -> None:
+    async with serving(timeout_s=0.3, streaming_paths=frozenset({STREAM})) as service:
+        begun, longer = await service.begin(2), await service.begin(2, STREAM)
+        for conversation in (begun, longer):
+            conversation.send(b"x")
+        assert await begun.status() == 503
+        # A request that came later has its own time; a stream has all the time there is.
+        assert (await service.length(b"x")).text == "1"
+        longer.send(b"x")
+        assert await longer.status() == 200
+
+
+async def test_a_stream_may_have_any_length() -> None:
+    async with serving(
+        body_bytes_max=10, all_bodies_bytes_max=20, streaming_paths=frozenset({STREAM})
+    ) as service:
+        answer = await service.http.post(STREAM, content=b"x" * 100_000)
+        assert answer.text == "100000"
+
+
+async def test_an_answer_is_sent_as_far_as_it_is_there() -> None:
+    async with serving() as service:
+        asked = await service.begin(0, PARTS)
+        assert await asked.status() == 200
+        for part in (b"first", b"x" * 200_000):
+            await service.parts.put(part)
+            await asked.hear(b"%x\r\n%b\r\n" % (len(part), part))
+        await service.parts.put(b"")
+        await asked.hear(b"0\r\n\r\n")
+        for size in (0, 1, 60_000):
+            assert (await service.length(b"x" * size)).text == str(size)
+
+
+async def test_a_head_without_end_is_cut_off() -> None:
+    async with serving() as service:
+        endless = await service.connect()
+        endless.send(b"GET /healthz HTTP/1.1\r\n")
+        with pytest.raises(ConnectionError):
+            await endless.go_on(b"x-more: " + b"x" * 8_000 + b"\r\n", times=10_000)
+        # One that is long, and comes in pieces, is taken.
+        long = httpx.Headers({f"x-{number}": "x" * 1_000 for number in range(50)})
+        assert (await service.http.get("/healthz", headers=long)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "sent", [b"", b"GET /healthz", b"GET /healthz HTTP/1.1\r\nhost: ", b"\r\n"]
+)
+async def test_who_does_not_ask_is_not_waited_for(
+    sent: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "HEAD_TIMEOUT_S", 0.2)
+    async with serving() as service:
+        silent = await service.connect()
+        silent.send(sent)
+        assert await silent.is_closed()
+        # Who is being worked for is not taken for silent.
+        begun = await service.begin(2)
+        await asyncio.sleep(0.4)
+        begun.send(b"xx")
+        assert await begun.status() == 200

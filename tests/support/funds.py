@@ -1,0 +1,87 @@
+"""What an account has and may use, and the rules a tenant sets through ingest."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+
+import httpx
+
+from support.clients import Document, Tenant, created, event_body, found
+
+ACCOUNT = "cus_42"
+
+
+class Funds(NamedTuple):
+    """The balance of an account in one currency."""
+
+    posted: int
+    held: int
+    available: int
+
+
+async def funds(tenant: Tenant, account_id: str = ACCOUNT, currency: str = "USD") -> Funds:
+    """An account's funds, with every event committed so far."""
+    path = f"/accounts/{account_id}/balances/{currency}"
+    balance = found(await tenant.get(path, consistency="strong"))
+    return Funds(
+        balance["current_balance_minor"], balance["held_minor"], balance["available_minor"]
+    )
+
+
+async def ask_ingest(
+    tenant: Tenant,
+    method: str,
+    path: str,
+    body: Any = None,
+    *,
+    params: Mapping[str, Any] | None = None,
+) -> httpx.Response:
+    """Ask ingest for what needs no Idempotency-Key."""
+    return await tenant.freehold.ask(
+        method,
+        f"{tenant.freehold.addresses.ingest}/v1{path}",
+        bearer=tenant.api_key,
+        params=params,
+        body=body,
+    )
+
+
+async def limit(
+    tenant: Tenant, least: int | None, account_id: str = ACCOUNT, currency: str = "USD"
+) -> Document:
+    """Have an account limited, and give its limits."""
+    body = {"currency": currency, "min_balance_minor": least}
+    return found(await ask_ingest(tenant, "PUT", f"/accounts/{account_id}/limits", body))
+
+
+async def endow(tenant: Tenant, amount_minor: int, **limits: int) -> None:
+    """Have money put on the account, and a limit set on it: zero, but for what is said."""
+    await tenant.append(amount_minor=amount_minor)
+    await limit(tenant, limits.get("least", 0))
+
+
+def leg(account_id: str, amount_minor: int, **changes: Any) -> Document:
+    """A leg of a transaction."""
+    return event_body(
+        account_id=account_id, event_type="TRANSFER", amount_minor=amount_minor, **changes
+    )
+
+
+async def transfer(tenant: Tenant, *legs: Document, **more: Any) -> Document:
+    """Have a balanced transaction appended, and give it."""
+    return created(await tenant.post("/transactions", {"legs": list(legs), **more}))
+
+
+def hold_body(**changes: Any) -> Document:
+    """A hold that could be placed, but for the changes."""
+    return {"account_id": ACCOUNT, "currency": "USD", "amount_minor": 30, **changes}
+
+
+async def hold(tenant: Tenant, **changes: Any) -> Document:
+    """Have a hold placed, and give it."""
+    return created(await tenant.post("/holds", hold_body(**changes)))
+
+
+def from_now(**distance: float) -> str:
+    """A time ahead, or behind, as RFC 3339 has it."""
+    return f"{datetime.now(UTC) + timedelta(**distance):%Y-%m-%dT%H:%M:%S.%fZ}"
