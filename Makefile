@@ -10,7 +10,7 @@ UV_READY := .local/uv/ready-$(UV_VERSION)
 # Named after this folder: an environment that was moved or copied with it still leads to the old one.
 VENV_READY := .venv/ready-$(shell echo '$(CURDIR)' | cksum | cut -d ' ' -f 1)
 
-SOURCES := shared/src $(wildcard services/*/src) deploy/local/src
+SOURCES := shared/src $(wildcard services/*/src) $(wildcard deploy/*/src)
 SQL := shared services deploy/postgres
 comma := ,
 empty :=

@@ -1,0 +1,1 @@
+"""The command ``freehold``. A folder holds each group of commands; everything goes over HTTP."""

@@ -1,0 +1,1 @@
+"""``freehold import``: a file of events into a tenant's ledger."""

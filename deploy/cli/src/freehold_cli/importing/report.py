@@ -1,0 +1,85 @@
+"""What an import comes to, for a person or for another program."""
+
+import time
+from collections.abc import Sequence
+from itertools import islice
+from typing import Any
+
+from rich.markup import escape
+from rich.table import Table
+
+from freehold.contracts.imports import RejectedLine
+from freehold_cli.errors import CliError
+from freehold_cli.importing.tally import Tally
+from freehold_cli.output import out, write_json
+
+_ROWS_MAX = 20
+
+
+class Report:
+    """Tells how an import ended."""
+
+    def __init__(self, tally: Tally, *, as_json: bool) -> None:
+        self.tally = tally
+        self._as_json = as_json
+        self._began = time.monotonic()
+
+    def imported(self, tenant_id: str) -> None:
+        """Tell of an import that has come to its end."""
+        tally = self.tally
+        if self._as_json:
+            self._write(done=True, dry_run=False, tenant_id=tenant_id)
+            return
+        seconds = time.monotonic() - self._began
+        out.print(
+            f"{tally.accepted:,} events imported into {tenant_id}, {tally.duplicates:,} were there"
+            f" already, {tally.rejected_count:,} lines rejected.\n"
+            f"{seconds:.1f} s, {tally.events / seconds:,.0f} events/s",
+            highlight=False,
+        )
+        _show("rejected", tally.rejected, tally.rejected_count)
+
+    def checked(self, repeats: Sequence[RejectedLine]) -> None:
+        """Tell of a dry run; `repeats` are the first lines with an earlier line's external_id."""
+        tally = self.tally
+        if self._as_json:
+            repeated = [line.model_dump(mode="json") for line in repeats]
+            self._write(done=True, dry_run=True, repeated=repeated)
+            return
+        out.print(
+            f"{tally.accepted:,} events could be imported, {tally.duplicates:,} lines repeat an"
+            f" earlier one, {tally.rejected_count:,} lines would be rejected. Nothing was sent.",
+            highlight=False,
+        )
+        _show("rejected", tally.rejected, tally.rejected_count)
+        _show("repeated", repeats, tally.duplicates)
+
+    def unfinished(self, error: CliError) -> CliError:
+        """Tell of an import that has not come to its end, and give the error to end with."""
+        if self._as_json:
+            self._write(done=False, dry_run=False, error=str(error))
+        if not self.tally.events:
+            return error
+        safe = self.tally.accepted + self.tally.duplicates
+        return CliError(
+            f"{error}\n{safe:,} events of this file are in the ledger and safe. The same command"
+            " again imports the rest.",
+            error.exit_code,
+        )
+
+    def _write(self, **facts: Any) -> None:
+        seconds = round(time.monotonic() - self._began, 3)
+        write_json({**facts, **self.tally.document(), "seconds": seconds})
+
+
+def _show(what: str, lines: Sequence[RejectedLine], count: int) -> None:
+    if not count:
+        return
+    table = Table("line", "place", "reason", box=None)
+    for line in islice(lines, _ROWS_MAX):
+        for error in line.errors:
+            place = error.pointer.removeprefix("/").replace("/", ".")
+            table.add_row(f"{line.line}", escape(place), escape(error.detail))
+    out.print(table)
+    if count > _ROWS_MAX:
+        out.print(f"… and {count - _ROWS_MAX:,} more lines {what}", highlight=False)
