@@ -6,9 +6,14 @@ be measured.
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from urllib.parse import urlsplit
+
+import uvloop
+
+_LENGTH = b"\r\ncontent-length: "
+_HEAD_END = b"\r\n\r\n"
 
 
 @dataclass(frozen=True)
@@ -34,34 +39,83 @@ def request_bytes(method: str, path: str, headers: dict[str, str], body: bytes =
     """Write an HTTP/1.1 request."""
     lines = [f"{method} {path} HTTP/1.1", "host: bench", f"content-length: {len(body)}"]
     lines += [f"{name}: {value}" for name, value in headers.items()]
-    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+    return "\r\n".join(lines).encode() + _HEAD_END + body
 
 
-async def run(url: str, requests: Iterator[bytes], *, connections: int, status: int) -> Result:
+async def run(url: str, requests: Iterable[bytes], *, connections: int, status: int) -> Result:
     """Send requests, each connection one after the other, and check every answer's status.
 
     Raises:
         RuntimeError: An answer had another status.
     """
+    return await asyncio.to_thread(
+        uvloop.run, _run(url, iter(requests), connections=connections, status=status)
+    )
+
+
+class _Connection(asyncio.Protocol):
+    """Sends a request, takes its answer, and sends the next."""
+
+    def __init__(self, requests: Iterator[bytes], status: bytes, latencies: list[float]) -> None:
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._requests = requests
+        self._status = status
+        self._latencies = latencies
+        self._received = b""
+        self._begun = 0.0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport: asyncio.Transport = transport  # type: ignore[assignment]
+        self._send()
+
+    def data_received(self, data: bytes) -> None:
+        received = self._received + data if self._received else data
+        head = received.find(_HEAD_END)
+        start = received.find(_LENGTH, 0, head) + len(_LENGTH)
+        if head < 0 or len(received) < head + 4 + int(
+            received[start : received.find(b"\r", start)]
+        ):
+            self._received = received
+            return
+        self._received = b""
+        self._latencies.append(time.perf_counter() - self._begun)
+        if received[9:12] != self._status:
+            self._end(RuntimeError(received.decode()))
+        else:
+            self._send()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._end(exc or RuntimeError("the service closed the connection"))
+
+    def _send(self) -> None:
+        request = next(self._requests, None)
+        if request is None:
+            self._end(None)
+            return
+        self._begun = time.perf_counter()
+        self._transport.write(request)
+
+    def _end(self, fault: Exception | None) -> None:
+        if not self.done.done():
+            if fault is None:
+                self.done.set_result(None)
+            else:
+                self.done.set_exception(fault)
+            self._transport.close()
+
+
+async def _run(url: str, requests: Iterator[bytes], *, connections: int, status: int) -> Result:
     place = urlsplit(url)
     latencies: list[float] = []
+    loop = asyncio.get_running_loop()
     started = time.perf_counter()
-
-    async def work() -> None:
-        reader, writer = await asyncio.open_connection(place.hostname, place.port)
-        try:
-            for request in requests:
-                begun = time.perf_counter()
-                writer.write(request)
-                head = await reader.readuntil(b"\r\n\r\n")
-                length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
-                body = await reader.readexactly(length)
-                latencies.append(time.perf_counter() - begun)
-                if int(head[9:12]) != status:
-                    raise RuntimeError(f"{head.decode()}{body.decode()}")
-        finally:
-            writer.close()
-            await writer.wait_closed()
-
-    await asyncio.gather(*(work() for _ in range(connections)))
+    opened = [
+        await loop.create_connection(
+            lambda: _Connection(requests, str(status).encode(), latencies),
+            place.hostname or "",
+            place.port or 80,
+        )
+        for _ in range(connections)
+    ]
+    await asyncio.gather(*(protocol.done for _, protocol in opened))
     return Result(len(latencies), time.perf_counter() - started, latencies)
