@@ -17,7 +17,7 @@ from freehold.ledger.appending import (
     fingerprint,
 )
 from freehold.ledger.rendering import hold_document
-from freehold.service.bodies import json_body, parse
+from freehold.service.bodies import json_body, parse, read_body
 from freehold.tenancy.homes import Home
 from freehold_ingest.admission import Admission
 from freehold_ingest.answers import Reply, reply
@@ -94,7 +94,7 @@ def hold_routes(admission: Admission, holds: Holds) -> APIRouter:
         async with admission.of(request) as home:
             refuse_parameters(request)
             key = idempotency_key(request)
-            return response_of(await holds.place(home, key, await request.body()))
+            return response_of(await holds.place(home, key, await read_body(request)))
 
     @router.post(
         "/{hold_id}/capture",
@@ -108,7 +108,7 @@ def hold_routes(admission: Admission, holds: Holds) -> APIRouter:
             refuse_parameters(request)
             key = idempotency_key(request)
             wanted = path_id(hold_id, "hold")
-            return response_of(await holds.capture(home, key, wanted, await request.body()))
+            return response_of(await holds.capture(home, key, wanted, await read_body(request)))
 
     @router.post(
         "/{hold_id}/release",
@@ -122,7 +122,7 @@ def hold_routes(admission: Admission, holds: Holds) -> APIRouter:
             refuse_parameters(request)
             key = idempotency_key(request)
             wanted = path_id(hold_id, "hold")
-            return response_of(await holds.release(home, key, wanted, await request.body()))
+            return response_of(await holds.release(home, key, wanted, await read_body(request)))
 
     return router
 

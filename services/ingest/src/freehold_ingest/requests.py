@@ -9,7 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 from freehold.contracts.fields import read_event_id
 from freehold.contracts.problems import IDEMPOTENCY_KEY_INVALID, NOT_FOUND, Problem
 from freehold.service.application import json_response
-from freehold.service.bodies import field_errors
+from freehold.service.bodies import field_errors, header_values
 from freehold_ingest.answers import Reply
 from freehold_ingest.keys import usable_key
 
@@ -28,7 +28,7 @@ def idempotency_key(request: Request) -> str:
     Raises:
         Problem: idempotency-key-missing, idempotency-key-invalid.
     """
-    keys = request.headers.getlist("idempotency-key")
+    keys = header_values(request, b"idempotency-key")
     if len(keys) > 1:
         raise Problem(IDEMPOTENCY_KEY_INVALID, "send one Idempotency-Key header, not several")
     return usable_key(keys[0] if keys else None, "an Idempotency-Key header")

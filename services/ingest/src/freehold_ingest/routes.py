@@ -3,7 +3,7 @@
 from fastapi import APIRouter, Request, Response
 
 from freehold.contracts.events import AppendedBatch, LedgerEvent, NewBatch, NewEvent, NewReversal
-from freehold.service.bodies import json_body
+from freehold.service.bodies import json_body, read_body
 from freehold_ingest.admission import Admission
 from freehold_ingest.intake import Intake
 from freehold_ingest.requests import (
@@ -39,7 +39,7 @@ def direct_routes(admission: Admission, intake: Intake) -> APIRouter:
         async with admission.of(request) as home:
             refuse_parameters(request)
             key = idempotency_key(request)
-            return response_of(await intake.event(home, key, await request.body()))
+            return response_of(await intake.event(home, key, await read_body(request)))
 
     @router.post(
         "/events/batch",
@@ -53,7 +53,7 @@ def direct_routes(admission: Admission, intake: Intake) -> APIRouter:
             refuse_parameters(request)
             key = idempotency_key(request)
             minimal = _prefers_minimal(request)
-            body = await request.body()
+            body = await read_body(request)
             response = response_of(await intake.batch(home, key, body, minimal=minimal))
         if minimal:
             response.headers["Preference-Applied"] = "return=minimal"
@@ -78,7 +78,7 @@ def routes(admission: Admission, intake: Intake) -> APIRouter:
             refuse_parameters(request)
             key = idempotency_key(request)
             wanted = path_id(event_id, "event")
-            return response_of(await intake.reversal(home, key, wanted, await request.body()))
+            return response_of(await intake.reversal(home, key, wanted, await read_body(request)))
 
     return router
 

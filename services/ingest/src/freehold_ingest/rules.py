@@ -21,7 +21,7 @@ from freehold.ledger import rules
 from freehold.ledger.client import Record
 from freehold.security.api_keys import Scope
 from freehold.service.application import json_response
-from freehold.service.bodies import field_errors, json_body, parse
+from freehold.service.bodies import field_errors, json_body, parse, read_body
 from freehold_ingest.admission import Admission
 from freehold_ingest.calls import Calls
 from freehold_ingest.requests import path_part, refuse_parameters
@@ -65,7 +65,7 @@ def event_type_routes(admission: Admission, calls: Calls) -> APIRouter:
     async def put_event_types(request: Request) -> Response:
         async with admission.of(request) as home:
             refuse_parameters(request)
-            switch = parse(EventTypeSwitch, await request.body())
+            switch = parse(EventTypeSwitch, await read_body(request))
             async with calls.connection(home, "close_event_types") as connection:
                 await rules.close_event_types(connection, closed=switch.closed)
         return json_response(switch.model_dump_json().encode())
@@ -80,7 +80,7 @@ def event_type_routes(admission: Admission, calls: Calls) -> APIRouter:
         async with admission.of(request) as home:
             refuse_parameters(request)
             event_type = path_part("event_type", event_type, _EVENT_TYPE)
-            wanted = parse(NewEventType, await request.body())
+            wanted = parse(NewEventType, await read_body(request))
             async with calls.connection(home, "declare_event_type") as connection:
                 declared = await rules.declare_event_type(
                     connection, event_type, wanted.sign, wanted.description
@@ -120,7 +120,7 @@ def account_limit_routes(admission: Admission, calls: Calls) -> APIRouter:
         async with admission.of(request) as home:
             refuse_parameters(request)
             account_id = path_part("account_id", account_id, _ACCOUNT_ID)
-            wanted = parse(NewAccountLimit, await request.body())
+            wanted = parse(NewAccountLimit, await read_body(request))
             async with calls.connection(home, "limit_account") as connection:
                 await rules.limit_account(
                     connection, account_id, wanted.currency, wanted.min_balance_minor

@@ -12,7 +12,7 @@ from freehold.contracts.transactions import AppendedTransaction, NewTransaction
 from freehold.ledger import client as ledger
 from freehold.ledger.appending import Answer, AppendRequest, Outcome, Reversal, fingerprint
 from freehold.ledger.rendering import transaction_document
-from freehold.service.bodies import json_body, parse
+from freehold.service.bodies import json_body, parse, read_body
 from freehold.tenancy.homes import Home
 from freehold_ingest.admission import Admission
 from freehold_ingest.answers import Reply, reply
@@ -87,7 +87,7 @@ def transaction_routes(admission: Admission, transactions: Transactions) -> APIR
         async with admission.of(request) as home:
             refuse_parameters(request)
             key = idempotency_key(request)
-            return response_of(await transactions.append(home, key, await request.body()))
+            return response_of(await transactions.append(home, key, await read_body(request)))
 
     @router.post(
         "/{transaction_id}/reversal",
@@ -101,7 +101,9 @@ def transaction_routes(admission: Admission, transactions: Transactions) -> APIR
             refuse_parameters(request)
             key = idempotency_key(request)
             wanted = path_id(transaction_id, "transaction")
-            return response_of(await transactions.reverse(home, key, wanted, await request.body()))
+            return response_of(
+                await transactions.reverse(home, key, wanted, await read_body(request))
+            )
 
     return router
 

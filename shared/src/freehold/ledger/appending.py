@@ -351,8 +351,10 @@ def _as_stored(metadata: Mapping[str, str] | None) -> str:
     """
     if not metadata:
         return "{}"
-    keys = sorted(metadata, key=lambda key: (len(encoded := key.encode()), encoded))
-    return _WRITE_JSON({key: metadata[key] for key in keys})
+    if len(metadata) > 1:
+        keys = sorted(metadata, key=lambda key: (len(encoded := key.encode()), encoded))
+        metadata = {key: metadata[key] for key in keys}
+    return _WRITE_JSON(metadata)
 
 
 class _Unread(NamedTuple):

@@ -7,6 +7,7 @@ from starlette.requests import Request
 
 from freehold.contracts.problems import MISSING_SCOPE, UNAUTHORIZED, Problem
 from freehold.security.api_keys import Scope, parse_api_key
+from freehold.service.bodies import header_values
 from freehold.service.logs import name_tenant
 from freehold.tenancy.directory import Caller, Directory
 
@@ -31,7 +32,7 @@ async def authenticate(directory: Directory, authorization: str | None, *scopes:
 
 def sole_authorization(request: Request) -> str | None:
     """Take a request's Authorization header; several of them are as good as none."""
-    values = request.headers.getlist("authorization")
+    values = header_values(request, b"authorization")
     return values[0] if len(values) == 1 else None
 
 
