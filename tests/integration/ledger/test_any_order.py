@@ -113,7 +113,6 @@ external_ids = st.none() | st.sampled_from([f"ext-{number}" for number in range(
 metadata = st.none() | st.sampled_from([{"plan": "pro"}, {"b": 'é"\\', "a": "", "aa": "😀"}])
 amounts = st.integers(-1000, 1000).filter(bool)
 tills = st.sampled_from(TILLS)
-few = st.integers(-20, 20).filter(bool)
 new_events = st.builds(
     new_event,
     account_id=accounts,
@@ -123,6 +122,13 @@ new_events = st.builds(
     transaction_time=st.none() | times,
     external_id=external_ids,
     metadata=metadata,
+)
+takings = st.builds(
+    new_event,
+    account_id=tills,
+    amount_minor=st.integers(-20, 20).filter(bool),
+    currency=st.sampled_from(["USD", "USD", "USD", "JPY"]),
+    external_id=st.none() | external_ids,
 )
 extreme_events = st.builds(
     new_event, account_id=accounts, amount_minor=st.sampled_from([2**63 - 1, -(2**63)])
@@ -136,6 +142,7 @@ new_holds = st.builds(
     external_id=external_ids,
     metadata=metadata,
 )
+placements = st.builds(Hold, keys, new_holds, st.sampled_from([None, 0, 1, 2, 3, 6]))
 picks = st.integers(0, 1000)
 plans = st.one_of(
     st.builds(Add, keys, st.lists(new_events, min_size=1, max_size=4)),
@@ -149,7 +156,7 @@ plans = st.one_of(
     st.builds(Undo, keys, st.lists(picks, min_size=1, max_size=2)),
     st.builds(Undo, keys, st.lists(st.none() | picks, min_size=1, max_size=2)),
     st.builds(UndoTransaction, keys, picks),
-    st.builds(Hold, keys, new_holds, st.sampled_from([None, 0, 1, 2, 3, 6])),
+    placements,
     st.builds(
         Settle,
         keys,
@@ -207,6 +214,10 @@ class LedgerMachine(RuleBasedStateMachine):
     def reverse_at_once(self, pick: int, times: int) -> None:
         self._append([self._request(Undo(None, [pick])) for _ in range(times)])
 
+    @rule(holds=st.lists(placements, min_size=2, max_size=5))
+    def place_at_once(self, holds: list[Hold]) -> None:
+        self._append([self._request(hold) for hold in holds])
+
     @precondition(lambda self: self._model.holds)
     @rule(
         pick=picks,
@@ -222,7 +233,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(
         least=st.just(0) | st.integers(-10, 10),
         changes=st.lists(
-            st.lists(st.tuples(tills, few, st.none() | external_ids), min_size=1, max_size=3)
+            st.lists(takings, min_size=1, max_size=3)
             | st.builds(new_hold, account_id=tills, amount_minor=st.integers(1, 10)),
             min_size=4,
             max_size=12,
@@ -231,21 +242,14 @@ class LedgerMachine(RuleBasedStateMachine):
     def take_at_once(
         self,
         least: int,
-        changes: list[list[tuple[str, int, str | None]] | NewHold],
+        changes: list[list[NewEvent] | NewHold],
     ) -> None:
         """Post to limited accounts, and hold on them, by many requests that want the same ids."""
         for account_id in TILLS:
             self._limit_account(account_id, "USD", least)
         self._append(
             [
-                append_request(change)
-                if isinstance(change, NewHold)
-                else append_request(
-                    *(
-                        new_event(account_id, amount, external_id=external_id)
-                        for account_id, amount, external_id in change
-                    )
-                )
+                append_request(*(change if isinstance(change, list) else [change]))
                 for change in changes
             ]
         )

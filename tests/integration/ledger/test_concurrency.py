@@ -270,6 +270,35 @@ async def test_withdrawals_at_once_never_take_more_than_there_is(
     assert await client.reconcile(first) == []
 
 
+RULES = {
+    "SELECT limit_account('cus_1', 'USD', 0)": Outcome.INSUFFICIENT_FUNDS,
+    "SELECT declare_event_type('CHARGE', 'positive', '', 9)": Outcome.EVENT_TYPE_SIGN,
+    "SELECT close_event_types(true)": Outcome.EVENT_TYPE_UNKNOWN,
+}
+
+
+@pytest.mark.parametrize("rule", RULES)
+async def test_a_rule_and_an_append_wait_for_each_other(
+    connections: list[Connection], rule: str
+) -> None:
+    writer, ruler = connections[:2]
+    take = new_event(amount_minor=-1)
+    async with writer.transaction():
+        (answer,) = await append(writer, [append_request(take)])
+        ruling = asyncio.create_task(ruler.execute(rule))
+        await asyncio.sleep(0.05)
+        assert not ruling.done()
+    await ruling
+    assert answer.outcome is Outcome.CREATED
+    async with ruler.transaction():
+        await ruler.execute(rule)
+        taking = asyncio.create_task(append(writer, [append_request(take)]))
+        await asyncio.sleep(0.05)
+        assert not taking.done()
+    (answer,) = await taking
+    assert answer.outcome is RULES[rule]
+
+
 async def test_a_rule_holds_for_every_append_from_the_moment_it_is_set(
     ledger: Ledger, connections: list[Connection]
 ) -> None:

@@ -51,11 +51,17 @@ async def test_an_account_is_taken_to_its_limit_and_no_further(connection: Conne
 
 async def test_other_accounts_and_other_currencies_have_no_limit(connection: Connection) -> None:
     await limit(connection, 0)
-    assert await outcomes(connection, take(1, "cus_2"), take(1, currency="EUR"), take(1)) == [
+    elsewhere = [take(1, "cus_2"), take(1, currency="EUR")]
+    assert await outcomes(connection, *elsewhere, take(1)) == [CREATED, CREATED, FUNDS]
+    # Nor do they lend anything, before they are projected or after.
+    assert await outcomes(connection, take(-9, "cus_2"), take(-9, currency="EUR"), take(1)) == [
         CREATED,
         CREATED,
         FUNDS,
     ]
+    assert await outcomes(connection, take(1)) == [FUNDS]
+    await client.project(connection, 100)
+    assert await outcomes(connection, take(1)) == [FUNDS]
 
 
 async def test_a_refusal_says_which_event_takes_too_much(connection: Connection) -> None:
