@@ -115,4 +115,5 @@ class Appender:
             appended.last_event_id,
             appended.last_hash,
         )
-        self._announcer.announce(home.tenant_id, growth)
+        # In a moment: first those go on who wait for their answers.
+        asyncio.get_running_loop().call_soon(self._announcer.announce, home.tenant_id, growth)
