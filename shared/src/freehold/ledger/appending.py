@@ -222,12 +222,11 @@ async def append(connection: Connection, requests: Sequence[AppendRequest]) -> A
             raise ValueError("an append request must add at least one event")
         additions += request.additions
         owners += [str(number)] * len(request.additions)
-    transactions = [str(request.transaction).lower() for request in requests]
     rows = await connection.fetch(
         _APPEND,
         [request.key for request in requests],
         [request.fingerprint for request in requests],
-        transactions if "true" in transactions else None,
+        _transactions(requests),
         owners,
         *_columns(additions),
     )
@@ -235,6 +234,12 @@ async def append(connection: Connection, requests: Sequence[AppendRequest]) -> A
     if unread:
         await _read(connection, unread)
     return appended
+
+
+def _transactions(requests: Sequence[AppendRequest]) -> list[str] | None:
+    if not any(request.transaction for request in requests):
+        return None
+    return [str(request.transaction).lower() for request in requests]
 
 
 def _columns(additions: Sequence[Addition]) -> Iterable[list[str | None] | None]:
