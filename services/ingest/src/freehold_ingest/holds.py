@@ -18,6 +18,7 @@ from freehold.ledger.appending import (
 )
 from freehold.ledger.rendering import hold_document
 from freehold.service.bodies import json_body, parse, read_body
+from freehold.service.parameters import path_id
 from freehold.tenancy.homes import Home
 from freehold_ingest.admission import Admission
 from freehold_ingest.answers import Reply, reply
@@ -26,7 +27,6 @@ from freehold_ingest.calls import Calls
 from freehold_ingest.requests import (
     KEY_HEADER,
     idempotency_key,
-    path_id,
     refuse_parameters,
     response_of,
 )

@@ -22,13 +22,13 @@ from freehold.contracts.problems import (
 )
 from freehold.security.api_keys import Scope
 from freehold.service.authentication import authenticate, sole_authorization
-from freehold.service.bodies import field_errors
 from freehold.tenancy.directory import Directory
 from freehold.tenancy.homes import Home
 from freehold_ingest.admission import Admission
 from freehold_ingest.appender import Appender
 from freehold_ingest.importing import Import
 from freehold_ingest.limits import Limits
+from freehold_ingest.requests import refuse_parameters
 
 IMPORT_PATH = "/v1/events/import"
 IMPORT_MODELS: tuple[type[BaseModel], ...] = (ImportLine, ImportProgress, ImportResult)
@@ -92,7 +92,8 @@ def import_routes(
             return (await authenticate(directory, sole_authorization(request), Scope.INGEST)).home
 
         async with admission.of(request) as home:
-            _require_ndjson_alone(request)
+            refuse_parameters(request)
+            _require_ndjson(request)
             with _place(going_on, home.tenant_id):
                 yield Import(
                     appender, limits, caller, tenant_id=home.tenant_id, patience_s=patience_s
@@ -129,11 +130,7 @@ def _place(going_on: Counter[str], tenant_id: str) -> Iterator[None]:
             del going_on[tenant_id]
 
 
-def _require_ndjson_alone(request: Request) -> None:
-    if request.query_params:
-        raise field_errors(
-            (f"/{name}", "this route takes no parameters") for name in request.query_params
-        )
+def _require_ndjson(request: Request) -> None:
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     coding = request.headers.get("content-encoding", "identity").strip().lower()
     if media_type != NDJSON:

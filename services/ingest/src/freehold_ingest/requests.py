@@ -1,13 +1,11 @@
 """What ingest's routes take from a request beside its body, and how they answer."""
 
 from typing import Any
-from uuid import UUID
 
 from fastapi import Request, Response
 from pydantic import TypeAdapter, ValidationError
 
-from freehold.contracts.fields import read_event_id
-from freehold.contracts.problems import IDEMPOTENCY_KEY_INVALID, NOT_FOUND, Problem
+from freehold.contracts.problems import IDEMPOTENCY_KEY_INVALID, Problem
 from freehold.service.application import json_response
 from freehold.service.bodies import field_errors, header_values
 from freehold_ingest.answers import Reply
@@ -44,18 +42,6 @@ def refuse_parameters(request: Request) -> None:
         raise field_errors(
             (f"/{name}", "this route takes no parameters") for name in request.query_params
         )
-
-
-def path_id(text: str, what: str) -> UUID:
-    """Read an id out of a path.
-
-    Raises:
-        Problem: not-found, where it cannot be the id of such a thing.
-    """
-    found = read_event_id(text)
-    if found is None:
-        raise Problem(NOT_FOUND, f"there is no such {what}")
-    return found
 
 
 def path_part(name: str, text: str, rule: TypeAdapter[str]) -> str:

@@ -4,12 +4,12 @@ from fastapi import APIRouter, Request, Response
 
 from freehold.contracts.events import AppendedBatch, LedgerEvent, NewBatch, NewEvent, NewReversal
 from freehold.service.bodies import json_body, read_body
+from freehold.service.parameters import path_id
 from freehold_ingest.admission import Admission
 from freehold_ingest.intake import Intake
 from freehold_ingest.requests import (
     KEY_HEADER,
     idempotency_key,
-    path_id,
     refuse_parameters,
     response_of,
 )

@@ -13,6 +13,7 @@ from freehold.ledger import client as ledger
 from freehold.ledger.appending import Answer, AppendRequest, Outcome, Reversal, fingerprint
 from freehold.ledger.rendering import transaction_document
 from freehold.service.bodies import json_body, parse, read_body
+from freehold.service.parameters import path_id
 from freehold.tenancy.homes import Home
 from freehold_ingest.admission import Admission
 from freehold_ingest.answers import Reply, reply
@@ -23,7 +24,6 @@ from freehold_ingest.limits import Limits
 from freehold_ingest.requests import (
     KEY_HEADER,
     idempotency_key,
-    path_id,
     refuse_parameters,
     response_of,
 )

@@ -1,13 +1,10 @@
 """The routes of the ledger itself: events, transactions, holds, and how far the state is behind."""
 
-from uuid import UUID
-
 import orjson
 from fastapi import APIRouter, Request, Response
 
 from freehold.contracts.balances import Lag
 from freehold.contracts.events import EventPage, LedgerEvent
-from freehold.contracts.fields import read_event_id
 from freehold.contracts.holds import Hold
 from freehold.contracts.problems import NOT_FOUND, Problem
 from freehold.contracts.transactions import AppendedTransaction
@@ -21,7 +18,7 @@ from freehold.ledger.rendering import (
 from freehold.security.api_keys import Scope
 from freehold.service.application import json_response
 from freehold.service.authentication import authenticate, sole_authorization
-from freehold.service.parameters import NoQuery, read_query
+from freehold.service.parameters import NoQuery, path_id, read_query
 from freehold.tenancy.directory import Directory
 from freehold.tenancy.homes import Home
 from freehold_query.caching import CACHING
@@ -71,7 +68,7 @@ def event_routes(directory: Directory, reads: Reads) -> APIRouter:
     async def event(request: Request) -> Response:
         home = await reader(request, Scope.READ, Scope.AUDIT)
         read_query(NoQuery, request)
-        row = await reads.event(home, _id(request, "event"))
+        row = await reads.event(home, path_id(request.path_params["event_id"], "event"))
         if row is None:
             raise _not_found("event")
         return json_response(event_json(row), headers=CACHING)
@@ -86,7 +83,7 @@ def event_routes(directory: Directory, reads: Reads) -> APIRouter:
     async def transaction(request: Request) -> Response:
         home = await reader(request, Scope.READ, Scope.AUDIT)
         read_query(NoQuery, request)
-        rows = await reads.legs(home, _id(request, "transaction"))
+        rows = await reads.legs(home, path_id(request.path_params["transaction_id"], "transaction"))
         if not rows:
             raise _not_found("transaction")
         return json_response(orjson.dumps(transaction_document(rows)), headers=CACHING)
@@ -103,7 +100,7 @@ def event_routes(directory: Directory, reads: Reads) -> APIRouter:
     async def hold(request: Request) -> Response:
         home = await reader(request, Scope.READ)
         read_query(NoQuery, request)
-        rows = await reads.hold_events(home, _id(request, "hold"))
+        rows = await reads.hold_events(home, path_id(request.path_params["hold_id"], "hold"))
         if not rows:
             raise _not_found("hold")
         return json_response(orjson.dumps(hold_document(rows)), headers=CACHING)
@@ -128,14 +125,6 @@ def event_routes(directory: Directory, reads: Reads) -> APIRouter:
         return json_response(orjson.dumps(document), headers=CACHING)
 
     return router
-
-
-def _id(request: Request, what: str) -> UUID:
-    """Read the id out of the path; what cannot be one is answered like one that does not exist."""
-    found = read_event_id(request.path_params[f"{what}_id"])
-    if found is None:
-        raise _not_found(what)
-    return found
 
 
 def _not_found(what: str) -> Problem:

@@ -7,10 +7,13 @@ question that nobody asked.
 import re
 from collections import Counter
 from typing import Annotated, Any, TypeVar
+from uuid import UUID
 
 from fastapi import Request
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from freehold.contracts.fields import read_event_id
+from freehold.contracts.problems import NOT_FOUND, Problem
 from freehold.service.bodies import field_errors, pointer, refusal
 
 _INTEGER = re.compile(r"-?[0-9]{1,38}", re.ASCII)
@@ -62,6 +65,18 @@ def read_query(model: type[AnyQuery], request: Request) -> AnyQuery:
         return model.model_validate(values)
     except ValidationError as error:
         raise refusal(error) from None
+
+
+def path_id(text: str, what: str) -> UUID:
+    """Read an id out of a path.
+
+    Raises:
+        Problem: not-found, where it cannot be the id of such a thing.
+    """
+    found = read_event_id(text)
+    if found is None:
+        raise Problem(NOT_FOUND, f"there is no such {what}")
+    return found
 
 
 def documented_query(model: type[NoQuery]) -> list[dict[str, Any]]:
