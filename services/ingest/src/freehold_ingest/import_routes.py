@@ -2,8 +2,13 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    contextmanager,
+)
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -170,21 +175,21 @@ class _ImportResponse(StreamingResponse):
             Problem: The request is refused, or not even its first byte comes.
             ClientDisconnect: The connection was cut, or its other end does not read.
         """
-        async with self._beginning as importing:
-            pieces = _joined(await self._first_piece(), self._pieces)
-            work = asyncio.create_task(importing.run(pieces))
-            self.body_iterator = _told(importing, work)
-            telling = asyncio.create_task(self.stream_response(send))
-            try:
+        ended = asyncio.Event()
+        async with AsyncExitStack() as tasks:
+            # Its place is free before the client hears that it is done, and may begin another.
+            async with self._beginning as importing:
+                pieces = _joined(await self._first_piece(), self._pieces)
+                work = await tasks.enter_async_context(_task(importing.run(pieces)))
+                self.body_iterator = _told(importing, ended)
+                telling = await tasks.enter_async_context(_task(self.stream_response(send)))
                 await _finished(work)
+            ended.set()
+            try:
                 async with asyncio.timeout(self._patience_s):
                     await telling
             except TimeoutError:
                 raise ClientDisconnect from None
-            finally:
-                work.cancel()
-                telling.cancel()
-                await asyncio.gather(work, telling, return_exceptions=True)
 
     async def _first_piece(self) -> bytes:
         try:
@@ -209,10 +214,25 @@ async def _finished(work: asyncio.Task[None]) -> None:
     work.result()
 
 
-async def _told(importing: Import, work: asyncio.Task[None]) -> AsyncIterator[bytes]:
-    while not (await asyncio.wait({work}, timeout=_PROGRESS_S))[0]:
-        yield _line(importing.progress())
+async def _told(importing: Import, ended: asyncio.Event) -> AsyncIterator[bytes]:
+    while not ended.is_set():
+        try:
+            async with asyncio.timeout(_PROGRESS_S):
+                await ended.wait()
+        except TimeoutError:
+            yield _line(importing.progress())
     yield _line(importing.result())
+
+
+@asynccontextmanager
+async def _task(work: Coroutine[Any, Any, None]) -> AsyncIterator[asyncio.Task[None]]:
+    """Have the work done meanwhile, and not for longer than that."""
+    task = asyncio.create_task(work)
+    try:
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 async def _joined(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
