@@ -1,5 +1,6 @@
 """What tenant-manager is told. It alone knows the operator's token and the services' passwords."""
 
+from pathlib import Path
 from typing import Annotated, Self
 from urllib.parse import unquote, urlsplit
 
@@ -56,6 +57,34 @@ class Settings(ServiceSettings):
     )
     tenant_timeout_s: float = Field(
         default=2.0, gt=0, description="A tenant's database that takes longer is shown as null."
+    )
+
+    storage_url: str = Field(
+        default="file:///var/lib/freehold/storage",
+        description="Where backups go: file:///folder or s3://bucket/prefix.",
+    )
+    storage_s3_endpoint: str | None = Field(
+        default=None, min_length=1, description="The S3 server, where it is not Amazon's."
+    )
+    storage_s3_region: str | None = Field(default=None, min_length=1)
+    storage_s3_access_key: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Without it, credentials are looked for where all of Amazon's tools do.",
+    )
+    storage_s3_secret_key: SecretStr | None = Field(default=None, min_length=1)
+    kms_key_file: Path = Field(
+        default=Path("/var/lib/freehold/kms.keys"),
+        description="The keys that wrap tenants' data keys: id:base64 of 32 bytes, one a line.",
+    )
+    kms_aws_key: str | None = Field(
+        default=None,
+        min_length=1,
+        description="A key of AWS KMS (id, ARN or alias) that wraps them in place of the file's.",
+    )
+    kms_aws_region: str | None = Field(default=None, min_length=1)
+    kms_aws_endpoint: str | None = Field(
+        default=None, min_length=1, description="The KMS server, where it is not Amazon's."
     )
 
     @model_validator(mode="after")
