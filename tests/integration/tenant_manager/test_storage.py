@@ -99,7 +99,7 @@ async def test_a_reader_may_stop_in_the_middle(storage: Storage) -> None:
     pieces = storage.get(PATH)
     async for _ in pieces:
         break
-    await pieces.aclose()  # type: ignore[attr-defined]  # it is a generator
+    await pieces.aclose()
 
 
 async def test_an_upload_that_is_given_up_leaves_no_parts_behind(

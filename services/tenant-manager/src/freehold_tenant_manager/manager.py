@@ -10,18 +10,22 @@ from contextlib import suppress
 
 import structlog
 
-from freehold.contracts.problems import unavailable
+from freehold.contracts.problems import Problem, unavailable
 from freehold.security.sealing import KeyRing
 from freehold.service.background import Periodic
 from freehold.tenancy.catalog import Catalog
 from freehold.tenancy.connections import TenantConnections
 from freehold_tenant_manager.abandonment import undo_abandoned
 from freehold_tenant_manager.catalog.setup import set_up
+from freehold_tenant_manager.data_keys import DataKeys
+from freehold_tenant_manager.kms import AwsKms, KeyManagement, KeyManagementError, LocalKeyFile
 from freehold_tenant_manager.operations import Operations
 from freehold_tenant_manager.overview import Overview
 from freehold_tenant_manager.provisioning import Provisioner
 from freehold_tenant_manager.server import APPLICATION, Server
 from freehold_tenant_manager.settings import Settings
+from freehold_tenant_manager.storage import Storage
+from freehold_tenant_manager.vault import Vault
 
 _log = structlog.get_logger(__name__)
 
@@ -73,6 +77,9 @@ class Manager:
         self._operations = Operations(
             self._catalog, in_flight_max=settings.operations_in_flight_max
         )
+        self._storage = _storage(settings)
+        self._data_keys = DataKeys(self._catalog, _key_management(settings))
+        self._vault = Vault(self._storage, self._data_keys)
         self._is_set_up = False
         self._work: asyncio.Task[None] | None = None
 
@@ -116,6 +123,16 @@ class Manager:
         self._require_set_up()
         return self._operations
 
+    @property
+    def vault(self) -> Vault:
+        """What keeps tenants' objects outside of their databases.
+
+        Raises:
+            Problem: unavailable, before the catalog is set up.
+        """
+        self._require_set_up()
+        return self._vault
+
     async def open(self) -> None:
         """Begin; setting up goes on in the background."""
         self._work = asyncio.create_task(self._run())
@@ -151,11 +168,37 @@ class Manager:
                 await asyncio.sleep(pause_s)
                 pause_s = min(pause_s * 2, _RETRY_MAX_S)
         _log.info("catalog set up", region=self.settings.region, cluster=self.settings.cluster)
+        await self._prepare_keys()
         await self._undoing.open()
         await self._operations.open()
+
+    async def _prepare_keys(self) -> None:
+        try:
+            await self._data_keys.prepare()
+        except (KeyManagementError, Problem) as error:
+            # What needs a data key will say so; everything else goes on without.
+            _log.warning("data keys not ready", fault=str(error))
 
     async def _undo_abandoned(self) -> bool:
         await undo_abandoned(
             self._catalog, self._provisioner, self.settings.provisioning_abandoned_s
         )
         return False
+
+
+def _storage(settings: Settings) -> Storage:
+    return Storage(
+        settings.storage_url,
+        endpoint=settings.storage_s3_endpoint,
+        region=settings.storage_s3_region,
+        access_key=settings.storage_s3_access_key,
+        secret_key=settings.storage_s3_secret_key,
+    )
+
+
+def _key_management(settings: Settings) -> KeyManagement:
+    if settings.kms_aws_key is None:
+        return LocalKeyFile(settings.kms_key_file)
+    return AwsKms(
+        settings.kms_aws_key, region=settings.kms_aws_region, endpoint=settings.kms_aws_endpoint
+    )

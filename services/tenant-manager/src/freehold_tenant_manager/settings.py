@@ -64,6 +64,7 @@ class Settings(ServiceSettings):
 
     storage_url: str = Field(
         default="file:///var/lib/freehold/storage",
+        pattern=r"^(file:///.|s3://[^/])",
         description="Where backups go: file:///folder or s3://bucket/prefix.",
     )
     storage_s3_endpoint: str | None = Field(

@@ -9,7 +9,7 @@ import asyncio
 import os
 import re
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -142,7 +142,7 @@ class Storage:
             raise
         return Stored(source.bytes, source.digest.hexdigest())
 
-    async def get(self, path: str) -> AsyncIterator[bytes]:
+    async def get(self, path: str) -> AsyncGenerator[bytes, None]:
         """Give an object's bytes, a few megabytes at a time.
 
         Raises:
@@ -166,7 +166,7 @@ class Storage:
                 ahead.cancel()
                 await asyncio.gather(ahead, return_exceptions=True)
 
-    async def list(self, prefix: str) -> AsyncIterator[Listed]:
+    async def list(self, prefix: str) -> AsyncGenerator[Listed, None]:
         """List the objects below a path, in no order.
 
         Raises:
