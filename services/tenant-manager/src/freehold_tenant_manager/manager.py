@@ -18,6 +18,8 @@ from freehold.tenancy.connections import TenantConnections
 from freehold_tenant_manager.abandonment import undo_abandoned
 from freehold_tenant_manager.catalog.setup import set_up
 from freehold_tenant_manager.data_keys import DataKeys
+from freehold_tenant_manager.dumping import Dumping
+from freehold_tenant_manager.exports import Exports
 from freehold_tenant_manager.kms import AwsKms, KeyManagement, KeyManagementError, LocalKeyFile
 from freehold_tenant_manager.operations import Operations
 from freehold_tenant_manager.overview import Overview
@@ -80,6 +82,12 @@ class Manager:
         self._storage = _storage(settings)
         self._data_keys = DataKeys(self._catalog, _key_management(settings))
         self._vault = Vault(self._storage, self._data_keys)
+        self._dumping = Dumping(
+            timeout_s=settings.dump_timeout_s, bytes_per_s=settings.dump_bytes_per_s
+        )
+        self._exports = Exports(
+            self._catalog, key_ring, self._dumping, in_flight_max=settings.exports_in_flight_max
+        )
         self._is_set_up = False
         self._work: asyncio.Task[None] | None = None
 
@@ -132,6 +140,16 @@ class Manager:
         """
         self._require_set_up()
         return self._vault
+
+    @property
+    def exports(self) -> Exports:
+        """What makes exports.
+
+        Raises:
+            Problem: unavailable, before the catalog is set up.
+        """
+        self._require_set_up()
+        return self._exports
 
     async def open(self) -> None:
         """Begin; setting up goes on in the background."""

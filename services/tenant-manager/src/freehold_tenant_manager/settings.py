@@ -62,6 +62,17 @@ class Settings(ServiceSettings):
         default=2.0, gt=0, description="A tenant's database that takes longer is shown as null."
     )
 
+    dump_bytes_per_s: int = Field(
+        default=16 * 2**20,
+        ge=2**10,
+        description="How fast a ledger is dumped at most, so that others are served as before.",
+    )
+    dump_timeout_s: float = Field(
+        default=14_400.0, gt=0, description="A dump or a restoration that takes longer is ended."
+    )
+    exports_in_flight_max: int = Field(
+        default=2, ge=1, description="Exports at once, of a tenant one; more are refused."
+    )
     storage_url: str = Field(
         default="file:///var/lib/freehold/storage",
         pattern=r"^(file:///.|s3://[^/])",
