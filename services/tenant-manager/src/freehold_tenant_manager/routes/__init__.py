@@ -3,14 +3,14 @@
 from fastapi import APIRouter, Depends
 
 from freehold.contracts.tenants import NewApiKey, NewTenant, TenantLimits
-from freehold_tenant_manager.routes import exports, keys, operations, regions, tenants
+from freehold_tenant_manager.routes import backups, exports, keys, operations, regions, tenants
 from freehold_tenant_manager.routes.dependencies import operator
 
 REQUEST_MODELS = (NewTenant, TenantLimits, NewApiKey)
 
 # The token is asked for before anything else of the request is looked at.
 router = APIRouter(prefix="/v1", dependencies=[Depends(operator)])
-for part in (tenants, keys, regions, operations, exports):
+for part in (tenants, keys, regions, operations, exports, backups):
     router.include_router(part.router)
 
 own_router = APIRouter(prefix="/v1")
