@@ -1,4 +1,7 @@
-"""HTTP connections as uvicorn has them, bounded where it is not, and with half as many writes.
+"""HTTP connections as uvicorn has them, bounded where it is not, with half as many writes.
+
+Ordinary requests of a few routes take an express lane (see express.py): held back where uvicorn
+would begin to serve them, they are handed on when they are whole, and only if that is at once.
 
 Bounded are how long a request's head may be, and how long it may take. What comes after it is
 bounded elsewhere: a body by `Access`, the number of connections by the files that the process may
@@ -6,9 +9,12 @@ open.
 """
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from freehold.service.express import ExpressLane
 
 HEAD_BYTES_MAX = 65_536
 HEAD_TIMEOUT_S = 10.0
@@ -47,6 +53,11 @@ class _JoiningTransport:
             return
         self._transport.write(data)
 
+    def write_whole(self, data: bytes) -> None:
+        """Write an answer from its beginning to its end."""
+        self._flush()
+        self._transport.write(data)
+
     def is_closing(self) -> bool:
         """Say whether the connection is being closed."""
         return self._transport.is_closing()
@@ -70,6 +81,11 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._in_head = False
         self._head_bytes = 0
         self._head_timer: asyncio.TimerHandle | None = None
+        self._lanes: Mapping[bytes, ExpressLane] = getattr(self.config.app, "express_lanes", {})
+        # The lane of the request that is held back, and what has come of that.
+        self._lane: ExpressLane | None = None
+        self._held_headers: Mapping[bytes, bytes] = {}
+        self._held_body = b""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for the first request."""
@@ -81,6 +97,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         """Read on; uvicorn makes a new scope where a head begins and completes it where it ends."""
         was_in_head = self._in_head
         super().data_received(data)
+        if self._lane is not None:
+            self._go_the_ordinary_way()
         self._in_head = self.scope is not None and "method" not in self.scope
         if self._in_head:
             # The part with its beginning is not counted: it may be the end of a body as well.
@@ -94,6 +112,60 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._expect_head()
         elif self._head_timer is not None:
             self._stop_timer()
+
+    def on_headers_complete(self) -> None:
+        """Hold an ordinary request back where there is a lane for it; begin to serve any other."""
+        lane = self._lanes.get(self.url)
+        if lane is not None and self._idle() and not self.flow.write_paused:
+            headers = lane.ordinary(self.parser.get_method(), self.headers)
+            if headers is not None:
+                self._lane, self._held_headers = lane, headers
+                return
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Take a part of a body."""
+        if self._lane is None:
+            super().on_body(body)
+        elif not self._held_body:
+            self._held_body = body
+        else:
+            self._go_the_ordinary_way()
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """Hand a request on that is whole and was held back."""
+        if self._lane is not None:
+            keep_alive = self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive()
+            request = self._lane.take(
+                self, self._held_headers, self._held_body, keep_alive=keep_alive
+            )
+            if request is not None:
+                self.cycle = cast("Any", request)
+                self._lane, self._held_body = None, b""
+                # There is none: it would take it for one whose head has not come to its end.
+                self.scope = cast("Any", None)
+                return
+            self._go_the_ordinary_way()
+        super().on_message_complete()
+
+    def default_headers(self) -> list[tuple[bytes, bytes]]:
+        """Give the headers that stand in every answer; another list when they change."""
+        return self.server_state.default_headers
+
+    def send_whole(self, answer: bytes, *, keep_alive: bool) -> None:
+        """Send an answer from its status line to its end, and go on to the next request."""
+        if not self.transport.is_closing():
+            cast("_JoiningTransport", self.transport).write_whole(answer)
+            if not keep_alive:
+                self.transport.close()
+        self.on_response_complete()
+
+    def _go_the_ordinary_way(self) -> None:
+        body, self._lane, self._held_body = self._held_body, None, b""
+        super().on_headers_complete()
+        if body:
+            super().on_body(body)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End."""

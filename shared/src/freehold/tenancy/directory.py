@@ -115,11 +115,17 @@ class Directory:
             Problem: unavailable, where the key is not known yet and the catalog does not answer.
         """
         grant = self._grants.get(key.key_id) or await self._read_grant(key.key_id)
-        if grant is None or not same_secret(key, grant.secret_hash):
-            return None
-        if grant.expires_at is not None and grant.expires_at <= datetime.now(UTC):
+        if grant is None or not _holds(grant, key):
             return None
         home = await self.home(grant.tenant_id)
+        return None if home is None else Caller(home, key.key_id, grant.scopes)
+
+    def known_caller(self, key: ApiKey) -> Caller | None:
+        """Say who bears this key if that is at hand; None where it is not, or `caller` says so."""
+        grant = self._grants.get(key.key_id)
+        if grant is None or not _holds(grant, key):
+            return None
+        home = self._homes.get(grant.tenant_id)
         return None if home is None else Caller(home, key.key_id, grant.scopes)
 
     async def home(self, tenant_id: str) -> Home | None:
@@ -182,6 +188,13 @@ class Directory:
         for key_id in wanted - found.keys():
             self._unknown.keep(key_id, time.monotonic() + _UNKNOWN_S, unknown_begun)
         return found
+
+
+def _holds(grant: Grant, key: ApiKey) -> bool:
+    """Whether a key is its grant's own, and has not expired."""
+    if not same_secret(key, grant.secret_hash):
+        return False
+    return grant.expires_at is None or grant.expires_at > datetime.now(UTC)
 
 
 def _grant(row: Record) -> Grant:
