@@ -9,6 +9,7 @@ import secrets
 import time
 from collections.abc import Mapping
 from itertools import count
+from types import MappingProxyType
 from typing import Any, Protocol, cast
 
 import structlog
@@ -264,7 +265,11 @@ class Access:
                 work.cancel()
 
     def measure(
-        self, series: tuple[str, str, int], path: str, seconds: float, **whose: str | None
+        self,
+        series: tuple[str, str, int],
+        path: str,
+        seconds: float,
+        whose: Mapping[str, str | None] = MappingProxyType({}),
     ) -> None:
         """Measure a request that has ended.
 

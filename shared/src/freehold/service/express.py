@@ -18,7 +18,7 @@ from freehold.service.access import Access
 
 _log = structlog.get_logger(__name__)
 _JSON_HEADERS = b"content-type: application/json\r\n"
-_UNUSUAL = (b"transfer-encoding", b"upgrade", b"expect")
+_UNUSUAL = frozenset({b"transfer-encoding", b"upgrade", b"expect"})
 _Headers = Mapping[bytes, bytes]
 
 
@@ -75,7 +75,7 @@ class ExpressRequest:
         self._started = time.perf_counter()
         self.headers = headers
         self.body = body
-        self.request_id = lane.access.request_id(headers)
+        self.request_id = lane.access.request_id(headers).decode()
         self.tenant_id: str | None = None
         self.keep_alive = keep_alive
         self.disconnected = False
@@ -105,7 +105,7 @@ class ExpressRequest:
             _log.error(
                 "request failed",
                 path=self._lane.path,
-                request_id=self.request_id.decode(),
+                request_id=self.request_id,
                 tenant_id=self.tenant_id,
                 exc_info=error,
             )
@@ -128,7 +128,7 @@ class ExpressRequest:
             self._lane.default_head(self._connection.default_headers()),
             len(body),
             headers,
-            self.request_id,
+            self.request_id.encode(),
             b"" if self.keep_alive else b"connection: close\r\n",
             body,
         )
@@ -168,7 +168,7 @@ class ExpressLane:
         if method != self._method_sent:
             return None
         by_name = dict(headers)
-        if len(by_name) < len(headers) or any(name in by_name for name in _UNUSUAL):
+        if len(by_name) < len(headers) or not _UNUSUAL.isdisjoint(by_name):
             return None
         return by_name
 
@@ -200,10 +200,6 @@ class ExpressLane:
     def end(self, request: ExpressRequest, status: int, seconds: float) -> None:
         """Count and measure a request that was taken."""
         self.access.leave(request, len(request.body))
-        self.access.measure(
-            (self._method, self.path, status),
-            self.path,
-            seconds,
-            request_id=request.request_id.decode(),
-            tenant_id=request.tenant_id,
-        )
+        series = (self._method, self.path, status)
+        whose = {"request_id": request.request_id, "tenant_id": request.tenant_id}
+        self.access.measure(series, self.path, seconds, whose)

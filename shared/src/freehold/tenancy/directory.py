@@ -91,6 +91,8 @@ class Directory:
         # Until when a key is taken for unknown without another look.
         self._unknown: _Cache[float] = _Cache(_UNKNOWN_MAX)
         self._homes: _Cache[Home] = _Cache(_CACHED_MAX)
+        # Callers by the digest of what they sent, and until when they may; of what changes, all.
+        self._remembered: dict[bytes, tuple[Caller, datetime | None]] = {}
         self._home_reads: dict[str, asyncio.Task[Home | None]] = {}
         self._wanted: set[str] = set()
         self._next_look: asyncio.Task[dict[str, Grant]] | None = None
@@ -98,6 +100,7 @@ class Directory:
 
     def changed(self, notice: str | None) -> None:
         """Drop what a change notice speaks of; everything where notices were missed."""
+        self._remembered.clear()
         kind, _, name = (notice or "").partition(":")
         if kind != "key":
             self._homes.drop(name or None)
@@ -120,13 +123,26 @@ class Directory:
         home = await self.home(grant.tenant_id)
         return None if home is None else Caller(home, key.key_id, grant.scopes)
 
-    def known_caller(self, key: ApiKey) -> Caller | None:
-        """Say who bears this key if that is at hand; None where it is not, or `caller` says so."""
+    def recall(self, digest: bytes) -> Caller | None:
+        """Say who was remembered by this digest, if nothing was changed since."""
+        caller, expires_at = self._remembered.get(digest, (None, None))
+        if expires_at is not None and expires_at <= datetime.now(UTC):
+            return None
+        return caller
+
+    def remember(self, digest: bytes, key: ApiKey) -> Caller | None:
+        """Say who bears this key, and remember it; None where that is not at hand, or nobody."""
         grant = self._grants.get(key.key_id)
         if grant is None or not _holds(grant, key):
             return None
         home = self._homes.get(grant.tenant_id)
-        return None if home is None else Caller(home, key.key_id, grant.scopes)
+        if home is None:
+            return None
+        if len(self._remembered) >= _CACHED_MAX:
+            self._remembered.clear()
+        caller = Caller(home, key.key_id, grant.scopes)
+        self._remembered[digest] = caller, grant.expires_at
+        return caller
 
     async def home(self, tenant_id: str) -> Home | None:
         """Say where a tenant lives; None where there is no such active tenant.
