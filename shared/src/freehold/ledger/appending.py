@@ -96,7 +96,7 @@ class AppendRequest(NamedTuple):
     transaction: bool = False
 
 
-class _Written(NamedTuple):
+class Written(NamedTuple):
     """What append says of all new events of a call; all else of them is in the requests."""
 
     first_seq: int
@@ -138,7 +138,7 @@ class Answer:
         request: AppendRequest,
         conflicting_id: UUID | None = None,
         place: int | None = None,
-        written: _Written | None = None,
+        written: Written | None = None,
         first: int = 0,
     ) -> None:
         self.outcome = outcome
@@ -451,7 +451,7 @@ def _appended(
     summary = by_request[0]
     ids, hashes = summary["event_ids"] or b"", summary["event_hashes"] or b""
     created = len(ids) // _ID
-    written = _Written(summary["last_seq"] - created + 1, summary["recorded_at"], ids, hashes)
+    written = Written(summary["last_seq"] - created + 1, summary["recorded_at"], ids, hashes)
     answers: list[Answer] = []
     unread: list[_Unread] = []
     asked = done = 0

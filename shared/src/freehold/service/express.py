@@ -1,6 +1,6 @@
 """Express lanes: requests of one method and path, served without all that ASGI makes for each.
 
-What is ordinary about a request is seen as it is read. Such a one is handed on there and then, and
+Whether a request is ordinary is seen as it is read. Such a one is handed on when it is whole, and
 answered by whoever has its answer: no task, scope or future is made for it. Anything else goes the
 way of all other requests, so every refusal comes from one place whichever way was tried first.
 """
@@ -19,6 +19,7 @@ from freehold.service.access import Access
 _log = structlog.get_logger(__name__)
 _JSON_HEADERS = b"content-type: application/json\r\n"
 _UNUSUAL = frozenset({b"transfer-encoding", b"upgrade", b"expect"})
+_BODY_BYTES_MAX = 65_536
 _Headers = Mapping[bytes, bytes]
 
 
@@ -37,13 +38,14 @@ class Connection(Protocol):
 
 
 class ExpressRequest:
-    """A request from when it was taken until it is answered.
+    """A request from when the lane has it until it is answered.
 
     To uvicorn's protocol it is the connection's cycle: what comes after it waits in the pipeline, a
     server that ends waits for its answer, and a connection that is lost tells it so.
     """
 
     __slots__ = (
+        "_body_bytes",
         "_connection",
         "_lane",
         "_leave",
@@ -65,16 +67,17 @@ class ExpressRequest:
         lane: "ExpressLane",
         connection: Connection,
         headers: _Headers,
-        body: bytes,
+        body_bytes: int,
         *,
         keep_alive: bool,
     ) -> None:
+        self._body_bytes = body_bytes
         self._lane = lane
         self._connection = connection
         self._leave: Callable[[], None] | None = None
         self._started = time.perf_counter()
         self.headers = headers
-        self.body = body
+        self.body = b""
         self.request_id = lane.access.request_id(headers).decode()
         self.tenant_id: str | None = None
         self.keep_alive = keep_alive
@@ -115,9 +118,19 @@ class ExpressRequest:
         """Answer that it is too late; what was begun goes on, and nobody hears of its end."""
         self.refuse(self._lane.access.late())
 
-    def taken(self, leave: Callable[[], None]) -> None:
-        """Keep what is to be done in the end."""
-        self._leave = leave
+    def hand_on(self, body: bytes) -> bool:
+        """Have it served now that it is whole; or let go of it, and say that nobody took it."""
+        self.body = body
+        self._leave = self._lane.served(self)
+        if self._leave is None:
+            self.let_go()
+            return False
+        return True
+
+    def let_go(self) -> None:
+        """Have it count no more; what becomes of it is for others to say."""
+        self.response_complete = True
+        self._lane.access.leave(self, self._body_bytes)
 
     def _answer(self, status: int, body: bytes, headers: bytes) -> None:
         if self.response_complete:
@@ -132,7 +145,8 @@ class ExpressRequest:
             b"" if self.keep_alive else b"connection: close\r\n",
             body,
         )
-        self._lane.end(self, status, time.perf_counter() - self._started)
+        self._lane.access.leave(self, self._body_bytes)
+        self._lane.measure(self, status, time.perf_counter() - self._started)
         if self._leave is not None:
             self._leave()
         self._connection.send_whole(answer, keep_alive=self.keep_alive)
@@ -157,7 +171,7 @@ class ExpressLane:
         """
         self.access = access
         self.path = path
-        self._method = method
+        self.method = method
         self._method_sent = method.encode()
         self._serve = serve
         self._default_headers: list[tuple[bytes, bytes]] = []
@@ -172,23 +186,24 @@ class ExpressLane:
             return None
         return by_name
 
-    def take(
-        self, connection: Connection, headers: _Headers, body: bytes, *, keep_alive: bool
+    def begin(
+        self, connection: Connection, headers: _Headers, *, keep_alive: bool
     ) -> ExpressRequest | None:
-        """Take a request, or leave it to be served as all others are."""
-        request = ExpressRequest(self, connection, headers, body, keep_alive=keep_alive)
-        if not self.access.enter(request, len(body), connection.loop):
+        """Begin with a request, if that is within the limits and its body is not a large one."""
+        length = headers.get(b"content-length", b"0")
+        body_bytes = int(length) if length.isdigit() else _BODY_BYTES_MAX + 1
+        if body_bytes > _BODY_BYTES_MAX:
             return None
-        leave = None
+        request = ExpressRequest(self, connection, headers, body_bytes, keep_alive=keep_alive)
+        return request if self.access.enter(request, body_bytes, connection.loop) else None
+
+    def served(self, request: ExpressRequest) -> Callable[[], None] | None:
+        """Have a request served; None where it is left."""
         try:
-            leave = self._serve(request)
+            return self._serve(request)
         except Exception:  # noqa: BLE001 (its route may know what to do, and will say so if not)
             _log.exception("express lane failed", path=self.path)
-        if leave is None:
-            self.access.leave(request, len(body))
             return None
-        request.taken(leave)
-        return request
 
     def default_head(self, headers: list[tuple[bytes, bytes]]) -> bytes:
         """Write the headers that stand in every answer, when they have changed."""
@@ -197,9 +212,8 @@ class ExpressLane:
             self._default_head = b"".join(b"%b: %b\r\n" % header for header in headers)
         return self._default_head
 
-    def end(self, request: ExpressRequest, status: int, seconds: float) -> None:
-        """Count and measure a request that was taken."""
-        self.access.leave(request, len(request.body))
-        series = (self._method, self.path, status)
+    def measure(self, request: ExpressRequest, status: int, seconds: float) -> None:
+        """Measure a request that was answered."""
+        series = (self.method, self.path, status)
         whose = {"request_id": request.request_id, "tenant_id": request.tenant_id}
         self.access.measure(series, self.path, seconds, whose)

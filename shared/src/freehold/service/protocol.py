@@ -1,7 +1,7 @@
 """HTTP connections as uvicorn has them, bounded where it is not, with half as many writes.
 
 Ordinary requests of a few routes take an express lane (see express.py): held back where uvicorn
-would begin to serve them, they are handed on when they are whole, and only if that is at once.
+would begin to serve them, they are handed on when they are whole.
 
 Bounded are how long a request's head may be, and how long it may take. What comes after it is
 bounded elsewhere: a body by `Access`, the number of connections by the files that the process may
@@ -14,7 +14,7 @@ from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from freehold.service.express import ExpressLane
+from freehold.service.express import ExpressLane, ExpressRequest
 
 HEAD_BYTES_MAX = 65_536
 HEAD_TIMEOUT_S = 10.0
@@ -82,9 +82,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._head_bytes = 0
         self._head_timer: asyncio.TimerHandle | None = None
         self._lanes: Mapping[bytes, ExpressLane] = getattr(self.config.app, "express_lanes", {})
-        # The lane of the request that is held back, and what has come of that.
-        self._lane: ExpressLane | None = None
-        self._held_headers: Mapping[bytes, bytes] = {}
+        # The request that is held back, and what has come of its body.
+        self._held: ExpressRequest | None = None
         self._held_body = b""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -97,8 +96,6 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         """Read on; uvicorn makes a new scope where a head begins and completes it where it ends."""
         was_in_head = self._in_head
         super().data_received(data)
-        if self._lane is not None:
-            self._go_the_ordinary_way()
         self._in_head = self.scope is not None and "method" not in self.scope
         if self._in_head:
             # The part with its beginning is not counted: it may be the end of a body as well.
@@ -119,35 +116,41 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if lane is not None and self._idle() and not self.flow.write_paused:
             headers = lane.ordinary(self.parser.get_method(), self.headers)
             if headers is not None:
-                self._lane, self._held_headers = lane, headers
-                return
+                self._held = lane.begin(self, headers, keep_alive=self._keeps_alive())
+                if self._held is not None:
+                    # The server waits for it as for any other; its head has come to its end.
+                    self.cycle = cast("Any", self._held)
+                    self.scope["method"] = lane.method
+                    return
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
         """Take a part of a body."""
-        if self._lane is None:
+        if self._held is None:
             super().on_body(body)
-        elif not self._held_body:
-            self._held_body = body
         else:
-            self._go_the_ordinary_way()
-            super().on_body(body)
+            self._held_body = self._held_body + body if self._held_body else body
 
     def on_message_complete(self) -> None:
         """Hand a request on that is whole and was held back."""
-        if self._lane is not None:
-            keep_alive = self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive()
-            request = self._lane.take(
-                self, self._held_headers, self._held_body, keep_alive=keep_alive
-            )
-            if request is not None:
-                self.cycle = cast("Any", request)
-                self._lane, self._held_body = None, b""
-                # There is none: it would take it for one whose head has not come to its end.
-                self.scope = cast("Any", None)
-                return
-            self._go_the_ordinary_way()
+        held = self._held
+        if held is None:
+            super().on_message_complete()
+            return
+        body, self._held, self._held_body = self._held_body, None, b""
+        # It may have come too late.
+        if held.response_complete or held.hand_on(body):
+            return
+        self.cycle = cast("Any", None)
+        super().on_headers_complete()
+        # The server may have begun to end meanwhile.
+        self.cycle.keep_alive = held.keep_alive
+        super().on_body(body)
         super().on_message_complete()
+
+    def _keeps_alive(self) -> bool:
+        keeps: bool = self.parser.should_keep_alive()
+        return keeps and self.parser.get_http_version() != "1.0"
 
     def default_headers(self) -> list[tuple[bytes, bytes]]:
         """Give the headers that stand in every answer; another list when they change."""
@@ -161,15 +164,11 @@ class BoundedHttpProtocol(HttpToolsProtocol):
                 self.transport.close()
         self.on_response_complete()
 
-    def _go_the_ordinary_way(self) -> None:
-        body, self._lane, self._held_body = self._held_body, None, b""
-        super().on_headers_complete()
-        if body:
-            super().on_body(body)
-
     def connection_lost(self, exc: Exception | None) -> None:
         """End."""
         self._stop_timer()
+        if self._held is not None and not self._held.response_complete:
+            self._held.let_go()
         super().connection_lost(exc)
 
     def _idle(self) -> bool:
