@@ -81,11 +81,16 @@ class ExpressEvents:
             share = self._limits.enter(home)
         except Problem:
             return None
-        if self._submit(request, caller.home):
-            request.tenant_id = home.tenant_id
-            return share.leave
-        share.undo()
-        return None
+        taken = False
+        try:
+            taken = self._submit(request, home)
+        finally:
+            if not taken:
+                share.undo()
+        if not taken:
+            return None
+        request.tenant_id = home.tenant_id
+        return share.leave
 
     def _submit(self, request: ExpressRequest, home: Home) -> bool:
         sent = request.headers.get(b"idempotency-key", b"").decode("latin-1")

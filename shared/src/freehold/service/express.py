@@ -123,12 +123,18 @@ class ExpressRequest:
         self.body = body
         self._leave = self._lane.served(self)
         if self._leave is None:
-            self.let_go()
+            self._let_go()
             return False
         return True
 
-    def let_go(self) -> None:
-        """Have it count no more; what becomes of it is for others to say."""
+    def abandon(self) -> None:
+        """Let go of it, for nobody is left to send its body or to answer."""
+        if not self.response_complete:
+            self._let_go()
+            # As for all others whose client went away before the end.
+            self._lane.measure(self, 499, time.perf_counter() - self._started)
+
+    def _let_go(self) -> None:
         self.response_complete = True
         self._lane.access.leave(self, self._body_bytes)
 

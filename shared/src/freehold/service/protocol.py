@@ -167,8 +167,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """End."""
         self._stop_timer()
-        if self._held is not None and not self._held.response_complete:
-            self._held.let_go()
+        if self._held is not None:
+            self._held.abandon()
         super().connection_lost(exc)
 
     def _idle(self) -> bool:
