@@ -24,6 +24,12 @@ ROUTES = {
         ("get", "/v1/tenants/{tenant_id}/api-keys"),
         ("delete", "/v1/tenants/{tenant_id}/api-keys/{key_id}"),
         ("get", "/v1/regions"),
+        ("get", "/v1/export"),
+        ("post", "/v1/tenants/{tenant_id}/backups"),
+        ("get", "/v1/tenants/{tenant_id}/backups"),
+        ("get", "/v1/tenants/{tenant_id}/backups/{backup_id}"),
+        ("post", "/v1/tenants/{tenant_id}/backups/{backup_id}/verify"),
+        ("get", "/v1/tenants/{tenant_id}/export"),
         ("get", "/v1/operations"),
         ("get", "/v1/operations/{operation_id}"),
     },
@@ -174,7 +180,8 @@ async def test_every_body_that_is_asked_for_or_answered_has_an_example(
                 schema = media.get("schema", {})
                 for one in schema.get("oneOf", [schema]):
                     name = one.get("$ref", "").rpartition("/")[2]
-                    if path.startswith("/v1/"):
+                    # A file has none.
+                    if path.startswith("/v1/") and one.get("format") != "binary":
                         assert schemas[name]["examples"], f"{method} {path}"
 
 

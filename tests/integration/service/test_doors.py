@@ -169,9 +169,10 @@ async def test_a_body_that_does_not_come_in_time_is_not_waited_for() -> None:
         assert await longer.status() == 200
 
 
-async def test_a_stream_may_have_any_length() -> None:
+@pytest.mark.parametrize("path", [STREAM, "/{any}"])
+async def test_a_stream_may_have_any_length(path: str) -> None:
     async with serving(
-        body_bytes_max=10, all_bodies_bytes_max=20, streaming_paths=frozenset({STREAM})
+        body_bytes_max=10, all_bodies_bytes_max=20, streaming_paths=frozenset({path})
     ) as service:
         answer = await service.http.post(STREAM, content=b"x" * 100_000)
         assert answer.text == "100000"

@@ -10,18 +10,26 @@ from contextlib import suppress
 
 import structlog
 
-from freehold.contracts.problems import unavailable
+from freehold.contracts.problems import Problem, unavailable
 from freehold.security.sealing import KeyRing
 from freehold.service.background import Periodic
 from freehold.tenancy.catalog import Catalog
 from freehold.tenancy.connections import TenantConnections
 from freehold_tenant_manager.abandonment import undo_abandoned
+from freehold_tenant_manager.backup_schedule import BackupSchedule
+from freehold_tenant_manager.backups import Backups
 from freehold_tenant_manager.catalog.setup import set_up
+from freehold_tenant_manager.data_keys import DataKeys
+from freehold_tenant_manager.dumping import APPLICATION, Dumping
+from freehold_tenant_manager.exports import Exports
+from freehold_tenant_manager.kms import AwsKms, KeyManagement, KeyManagementError, LocalKeyFile
 from freehold_tenant_manager.operations import Operations
 from freehold_tenant_manager.overview import Overview
 from freehold_tenant_manager.provisioning import Provisioner
-from freehold_tenant_manager.server import APPLICATION, Server
+from freehold_tenant_manager.server import Server
 from freehold_tenant_manager.settings import Settings
+from freehold_tenant_manager.storage import Storage
+from freehold_tenant_manager.vault import Vault
 
 _log = structlog.get_logger(__name__)
 
@@ -30,6 +38,8 @@ _STATEMENT_TIMEOUT_S = 30.0
 _IDLE_S = 10.0
 _RETRY_FIRST_S = 0.5
 _RETRY_MAX_S = 5.0
+_SCHEDULE_S = 15.0
+_REMOVE_EVERY_S = 3_600.0
 
 
 class Manager:
@@ -72,6 +82,40 @@ class Manager:
         )
         self._operations = Operations(
             self._catalog, in_flight_max=settings.operations_in_flight_max
+        )
+        self._storage = _storage(settings)
+        self._data_keys = DataKeys(self._catalog, _key_management(settings))
+        self._vault = Vault(self._storage, self._data_keys)
+        self._dumping = Dumping(
+            timeout_s=settings.dump_timeout_s, bytes_per_s=settings.dump_bytes_per_s
+        )
+        self._exports = Exports(
+            self._catalog, key_ring, self._dumping, in_flight_max=settings.exports_in_flight_max
+        )
+        self._backups = Backups(
+            self._catalog,
+            self._server,
+            key_ring,
+            self._dumping,
+            self._vault,
+            catalog_name=settings.catalog_name,
+            timeout_s=settings.dump_timeout_s,
+        )
+        self._operations.handle("backup", self._backups.make_asked)
+        self._operations.handle("backup-verification", self._backups.verify_asked)
+        schedule = BackupSchedule(
+            self._catalog,
+            self._operations,
+            self._storage,
+            every_s=settings.backup_every_s,
+            verify_every_s=settings.backup_verify_every_s,
+            keep_days=settings.backup_keep_days,
+        )
+        self._scheduling = Periodic(
+            "asking for backups that are due", schedule.ask_for_due, pause_s=_SCHEDULE_S
+        )
+        self._removing = Periodic(
+            "removing old backups", schedule.remove_old, pause_s=_REMOVE_EVERY_S
         )
         self._is_set_up = False
         self._work: asyncio.Task[None] | None = None
@@ -116,6 +160,36 @@ class Manager:
         self._require_set_up()
         return self._operations
 
+    @property
+    def vault(self) -> Vault:
+        """What keeps tenants' objects outside of their databases.
+
+        Raises:
+            Problem: unavailable, before the catalog is set up.
+        """
+        self._require_set_up()
+        return self._vault
+
+    @property
+    def backups(self) -> Backups:
+        """What makes backups.
+
+        Raises:
+            Problem: unavailable, before the catalog is set up.
+        """
+        self._require_set_up()
+        return self._backups
+
+    @property
+    def exports(self) -> Exports:
+        """What makes exports.
+
+        Raises:
+            Problem: unavailable, before the catalog is set up.
+        """
+        self._require_set_up()
+        return self._exports
+
     async def open(self) -> None:
         """Begin; setting up goes on in the background."""
         self._work = asyncio.create_task(self._run())
@@ -126,6 +200,8 @@ class Manager:
             self._work.cancel()
             with suppress(asyncio.CancelledError):
                 await self._work
+        await self._scheduling.close()
+        await self._removing.close()
         await self._operations.close()
         await self._undoing.close()
         await self._connections.close()
@@ -151,11 +227,39 @@ class Manager:
                 await asyncio.sleep(pause_s)
                 pause_s = min(pause_s * 2, _RETRY_MAX_S)
         _log.info("catalog set up", region=self.settings.region, cluster=self.settings.cluster)
+        await self._prepare_keys()
         await self._undoing.open()
         await self._operations.open()
+        await self._scheduling.open()
+        await self._removing.open()
+
+    async def _prepare_keys(self) -> None:
+        try:
+            await self._data_keys.prepare()
+        except (KeyManagementError, Problem) as error:
+            # What needs a data key will say so; everything else goes on without.
+            _log.warning("data keys not ready", fault=str(error))
 
     async def _undo_abandoned(self) -> bool:
         await undo_abandoned(
             self._catalog, self._provisioner, self.settings.provisioning_abandoned_s
         )
         return False
+
+
+def _storage(settings: Settings) -> Storage:
+    return Storage(
+        settings.storage_url,
+        endpoint=settings.storage_s3_endpoint,
+        region=settings.storage_s3_region,
+        access_key=settings.storage_s3_access_key,
+        secret_key=settings.storage_s3_secret_key,
+    )
+
+
+def _key_management(settings: Settings) -> KeyManagement:
+    if settings.kms_aws_key is None:
+        return LocalKeyFile(settings.kms_key_file)
+    return AwsKms(
+        settings.kms_aws_key, region=settings.kms_aws_region, endpoint=settings.kms_aws_endpoint
+    )

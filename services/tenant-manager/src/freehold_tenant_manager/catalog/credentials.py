@@ -54,7 +54,9 @@ async def find_passwords(
 async def find_home(
     connection: Connection, key_ring: KeyRing, tenant_id: str, service: str
 ) -> Home | None:
-    """Say where an active tenant's ledger is, for one of its roles; None where there is none.
+    """Say where a tenant's ledger is, for one of its roles; None where there is none.
+
+    That of a suspended tenant can still be read.
 
     Raises:
         SealingError: The role's password does not open.
@@ -67,7 +69,7 @@ async def find_home(
         " INNER JOIN clusters AS c ON c.cluster = t.cluster"
         " INNER JOIN tenant_credentials AS r"
         " ON r.tenant_id = t.tenant_id AND r.service = $2"
-        " WHERE t.tenant_id = $1 AND t.status = 'active'",
+        " WHERE t.tenant_id = $1 AND t.status IN ('active', 'suspended')",
         tenant_id,
         service,
     )

@@ -1,14 +1,17 @@
-"""The operator's routes under /v1. Every one of them asks for the operator's token first."""
+"""The routes under /v1: the operator's, who is asked for their token first, and tenants' own."""
 
 from fastapi import APIRouter, Depends
 
 from freehold.contracts.tenants import NewApiKey, NewTenant, TenantLimits
-from freehold_tenant_manager.routes import keys, operations, regions, tenants
+from freehold_tenant_manager.routes import backups, exports, keys, operations, regions, tenants
 from freehold_tenant_manager.routes.dependencies import operator
 
 REQUEST_MODELS = (NewTenant, TenantLimits, NewApiKey)
 
 # The token is asked for before anything else of the request is looked at.
 router = APIRouter(prefix="/v1", dependencies=[Depends(operator)])
-for part in (tenants, keys, regions, operations):
+for part in (tenants, keys, regions, operations, exports, backups):
     router.include_router(part.router)
+
+own_router = APIRouter(prefix="/v1")
+own_router.include_router(exports.own_router)
