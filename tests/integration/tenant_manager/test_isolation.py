@@ -43,6 +43,7 @@ TABLES = (
     "account_limits",
     "account_balances",
     "projection_checkpoint",
+    "rule_changes",
     "schema_migrations",
 )
 PER_TABLE = (
@@ -74,6 +75,7 @@ UPDATES = (
     "UPDATE account_limits SET min_balance_minor = 0",
     "UPDATE account_balances SET current_balance_minor = 0",
     "UPDATE projection_checkpoint SET last_seq = 0",
+    "UPDATE rule_changes SET subject = 'x'",
     "UPDATE schema_migrations SET version = 9",
 )
 NEVER = (
@@ -200,7 +202,14 @@ FUNCTIONS = {
         "strong_balances",
         "verify",
     },
-    "backup": {"head", "verify"},
+    "backup": {
+        "head",
+        "segment_end",
+        "segment_events",
+        "segment_keys",
+        "segment_rules",
+        "verify",
+    },
 }
 READERS = ("auditor", "backup")
 MAY_READ = ("SELECT * FROM {table}", "COPY {table} TO STDOUT")

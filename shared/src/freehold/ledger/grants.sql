@@ -20,7 +20,8 @@ BEGIN
                 'make_partitions,expire_holds,forget_expired_keys}'::text []),
             ('query', '{balances,strong_balances,list_balances,events,event,projection_lag,head,'
                 'verify,reconcile,legs,hold_events,limits_of,declared_event_types}'::text []),
-            ('backup', '{head,verify}'::text []),
+            ('backup', '{head,verify,segment_end,segment_events,segment_keys,'
+                'segment_rules}'::text []),
             ('auditor', '{balances,strong_balances,list_balances,events,event,event_at,'
                 'projection_lag,head,verify,reconcile,event_bytes,legs,hold_events,limits_of,'
                 'declared_event_types}'::text [])
