@@ -32,6 +32,9 @@ ROUTES = {
         ("get", "/v1/tenants/{tenant_id}/export"),
         ("get", "/v1/operations"),
         ("get", "/v1/operations/{operation_id}"),
+        ("post", "/v1/tenants/{tenant_id}/restores"),
+        ("get", "/v1/tenants/{tenant_id}/former-databases"),
+        ("delete", "/v1/tenants/{tenant_id}/former-databases/{name}"),
     },
     "ingest": {
         ("post", "/v1/events"),

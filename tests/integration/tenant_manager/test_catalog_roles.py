@@ -21,6 +21,8 @@ TABLES = (
     "backups",
     "clusters",
     "data_keys",
+    "former_credentials",
+    "former_databases",
     "hold_expiries",
     "ingest_instances",
     "operations",
@@ -29,6 +31,7 @@ TABLES = (
     "service_api_keys",
     "service_homes",
     "tenant_credentials",
+    "tenant_epochs",
     "tenants",
 )
 RIGHTS = {
@@ -59,6 +62,7 @@ NEVER = (
     "SELECT * FROM tenant_credentials",
     "SELECT * FROM api_keys",
     "SELECT * FROM data_keys",
+    "SELECT * FROM former_credentials",
     "INSERT INTO tenants SELECT * FROM tenants",
     "UPDATE service_api_keys SET tenant_id = 'mine'",
     "DELETE FROM service_api_keys",

@@ -19,6 +19,7 @@ from freehold.tenancy.catalog import Catalog
 from freehold.tenancy.connections import TenantConnections
 from freehold.tenancy.directory import Directory
 from freehold.tenancy.failures import database_failures
+from freehold.tenancy.homes import Home
 from freehold.tenancy.queries import load_queries
 from freehold_projector.catching_up import CatchingUp
 from freehold_projector.hold_expiry import HoldExpiries
@@ -83,6 +84,10 @@ class Reconciliation:
         home = await self._directory.home(tenant_id)
         if home is None:
             return
+        if home.epoch != claim["epoch"]:
+            # A restore is being heard of; it makes the tenant due again.
+            _log.info("not reconciled while restored", tenant_id=tenant_id)
+            return
         try:
             stuck = await self._stuck(tenant_id)
             with database_failures():
@@ -95,7 +100,7 @@ class Reconciliation:
             return
         self._retention.take_up(tenant_id)
         findings = stuck + findings
-        await self._record(tenant_id, findings, head)
+        await self._record(home, findings, head)
 
     async def _stuck(self, tenant_id: str) -> list[Finding]:
         """Bring the state up to the ledger first; a ledger that was tampered with may refuse."""
@@ -107,22 +112,23 @@ class Reconciliation:
         await self._hold_expiries.note(tenant_id, projection.next_hold_expiry)
         return []
 
-    async def _record(self, tenant_id: str, findings: list[Finding], head: Head) -> None:
+    async def _record(self, home: Home, findings: list[Finding], head: Head) -> None:
         # A ledger that does not fit keeps its old anchor, as evidence.
         anchored = not findings and head.seq > 0
         await self._catalog.execute(
             _QUERIES["record"],
-            tenant_id,
+            home.tenant_id,
             self._every_s,
             orjson.dumps([asdict(finding) for finding in findings[:_FINDINGS_MAX]]).decode(),
             head.seq if anchored else None,
             head.hash if anchored else None,
+            home.epoch,
         )
         RECONCILED.labels("differs" if findings else "ok").inc()
         if findings:
             _log.error(
                 "state or ledger does not fit",
-                tenant_id=tenant_id,
+                tenant_id=home.tenant_id,
                 findings=len(findings),
                 first=asdict(findings[0]),
             )

@@ -13,10 +13,11 @@ FROM (
     FOR UPDATE SKIP LOCKED
 ) AS due
 WHERE r.tenant_id = due.tenant_id
-RETURNING r.tenant_id, r.anchor_seq, r.anchor_hash;
+RETURNING r.tenant_id, r.epoch, r.anchor_seq, r.anchor_hash;
 
 -- name: record
--- $1 the tenant, $2 seconds to the next time, $3 the findings, $4 and $5 the head as anchor.
+-- $1 the tenant, $2 seconds to the next time, $3 the findings, $4 and $5 the head as anchor, $6 the
+-- epoch that was looked at: a restore may have put another in its place since.
 UPDATE reconciliations
 SET
     due_at = now() + make_interval(secs => $2),
@@ -24,4 +25,4 @@ SET
     findings = $3::text::jsonb,
     anchor_seq = coalesce($4, anchor_seq),
     anchor_hash = coalesce($5, anchor_hash)
-WHERE tenant_id = $1;
+WHERE tenant_id = $1 AND epoch = $6;

@@ -26,6 +26,7 @@ from freehold_tenant_manager.kms import AwsKms, KeyManagement, KeyManagementErro
 from freehold_tenant_manager.operations import Operations
 from freehold_tenant_manager.overview import Overview
 from freehold_tenant_manager.provisioning import Provisioner
+from freehold_tenant_manager.restoration import Restoration
 from freehold_tenant_manager.server import Server
 from freehold_tenant_manager.settings import Settings
 from freehold_tenant_manager.storage import Storage
@@ -117,6 +118,16 @@ class Manager:
         self._removing = Periodic(
             "removing old backups", schedule.remove_old, pause_s=_REMOVE_EVERY_S
         )
+        self._restoration = Restoration(
+            settings,
+            key_ring,
+            self._catalog,
+            self._server,
+            self._operations,
+            storage=self._storage,
+            vault=self._vault,
+            dumping=self._dumping,
+        )
         self._is_set_up = False
         self._work: asyncio.Task[None] | None = None
 
@@ -190,6 +201,16 @@ class Manager:
         self._require_set_up()
         return self._exports
 
+    @property
+    def restoration(self) -> Restoration:
+        """What archives ledgers and restores them.
+
+        Raises:
+            Problem: unavailable, before the catalog is set up.
+        """
+        self._require_set_up()
+        return self._restoration
+
     async def open(self) -> None:
         """Begin; setting up goes on in the background."""
         self._work = asyncio.create_task(self._run())
@@ -203,6 +224,7 @@ class Manager:
         await self._scheduling.close()
         await self._removing.close()
         await self._operations.close()
+        await self._restoration.close()
         await self._undoing.close()
         await self._connections.close()
         await self._catalog.close()
@@ -230,6 +252,7 @@ class Manager:
         await self._prepare_keys()
         await self._undoing.open()
         await self._operations.open()
+        await self._restoration.open()
         await self._scheduling.open()
         await self._removing.open()
 

@@ -23,3 +23,26 @@ OPERATION_SECONDS = Histogram(
 BACKUPS_MADE = Counter("freehold_backups_total", "Backups stored whole.")
 BACKUP_BYTES = Counter("freehold_backup_bytes_total", "Bytes stored of backups.")
 BACKUPS_REMOVED = Counter("freehold_backups_removed_total", "Backups that were kept long enough.")
+ARCHIVED_SEGMENTS = Counter("freehold_archived_segments_total", "Segments stored.")
+ARCHIVED_EVENTS = Counter("freehold_archived_events_total", "Events in stored segments.")
+ARCHIVED_BYTES = Counter("freehold_archived_bytes_total", "Bytes of stored segments.")
+ARCHIVE_FAILURES = Counter(
+    "freehold_archive_failures_total", "Times that a tenant's ledger could not be archived."
+)
+ARCHIVE_DELAY_SECONDS = Histogram(
+    "freehold_archive_delay_seconds",
+    "From when a segment's first event was recorded until the segment was stored.",
+    buckets=(0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0, 600.0, 3_600.0),
+)
+ARCHIVE_BEHIND_SECONDS = Gauge(
+    "freehold_archive_behind_seconds",
+    "How long the tenant has waited who waits longest of those that this process is to archive.",
+)
+RESTORES = Counter("freehold_restores_total", "Restores done.", ["kind"])
+RESTORED_EVENTS = Counter("freehold_restored_events_total", "Events in restored ledgers.")
+ARCHIVE_REMOVED = Counter(
+    "freehold_archive_removed_total", "Segments removed that no restore needs any more."
+)
+ARCHIVE_JOINED = Counter(
+    "freehold_archive_joined_total", "Small segments that were joined into larger ones."
+)

@@ -21,6 +21,7 @@ from freehold.tenancy.connections import TenantConnections
 from freehold.tenancy.homes import Home
 from freehold_tenant_manager.catalog.backups import find_last_backup
 from freehold_tenant_manager.catalog.credentials import find_home
+from freehold_tenant_manager.catalog.epochs import list_epochs
 from freehold_tenant_manager.catalog.tenants import find_reconciliation, find_tenant
 
 _log = structlog.get_logger(__name__)
@@ -65,6 +66,7 @@ class Overview:
                 return None
             reconciliation = await find_reconciliation(connection, tenant_id)
             last_backup = await find_last_backup(connection, tenant_id)
+            epochs = await list_epochs(connection, tenant_id)
             try:
                 home = await find_home(connection, self._key_ring, tenant_id, "auditor")
             except SealingError as error:
@@ -78,6 +80,7 @@ class Overview:
             lag=ledger.lag if ledger else None,
             reconciliation=_reconciliation(reconciliation) if reconciliation else None,
             last_backup=last_backup.shown() if last_backup else None,
+            archive=epochs[-1].shown() if epochs else None,
         )
 
     async def _ask(self, home: Home) -> _Ledger | None:

@@ -22,6 +22,9 @@ import orjson
 from freehold.ledger.client import Connection
 
 FORMAT = 1
+LEDGER_VERSION_MIN = 12
+"""The first version of a ledger that segments can be taken from."""
+
 _FRAME = struct.Struct(">cI")
 _FRAME_BYTES_MAX = 64 * 1024 * 1024
 _QUEUE_MAX = 16

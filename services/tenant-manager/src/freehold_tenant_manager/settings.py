@@ -113,6 +113,25 @@ class Settings(ServiceSettings):
         default=None, min_length=1, description="The KMS server, where it is not Amazon's."
     )
 
+    amqp_url: SecretStr | None = Field(
+        default=None,
+        description="The broker that doorbells for the archive come from; without it, each tenant"
+        " is archived every archive_sweep_s only.",
+    )
+    archive_pause_s: float = Field(
+        default=1.0, ge=0, description="A tenant's segments are at least this far apart."
+    )
+    archive_sweep_s: float = Field(
+        default=600.0, gt=0, description="Each tenant is looked at so often without a doorbell."
+    )
+    archive_in_flight_max: int = Field(default=4, ge=1, description="Tenants archived at once.")
+    archive_events_max: int = Field(
+        default=20_000, ge=1, description="Events of a segment, but for the rest of an append."
+    )
+    restore_statement_timeout_s: float = Field(
+        default=3_600.0, gt=0, description="Bounds each statement in a database being restored."
+    )
+
     @model_validator(mode="after")
     def _has_host(self) -> Self:
         if self.cluster_address[0] == "":

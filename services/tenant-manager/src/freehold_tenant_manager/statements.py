@@ -23,6 +23,10 @@ TENANT_OPENING = _read("sql/tenant_opening.sql")
 TENANT_HANDOVER = _read("sql/tenant_handover.sql")
 TENANT_ROLES_DROPPED = _read("sql/tenant_roles_dropped.sql")
 TENANT_MEMBERSHIP = _read("sql/tenant_membership.sql")
+TENANT_LOGIN_MEMBERSHIP = _read("sql/tenant_login_membership.sql")
+TENANT_MEMBERSHIP_ENDED = _read("sql/tenant_membership_ended.sql")
+TENANT_FENCE = _read("sql/tenant_fence.sql")
+TENANT_UNFENCE = _read("sql/tenant_unfence.sql")
 TEMPLATE_OWNER = _read("sql/template_owner.sql")
 
 # C collation: the order of text is the same on every machine and never changes with an upgrade.
@@ -37,6 +41,11 @@ NEW_OWNED_DATABASE = (
 # small database is copied in half the time that copying its files takes.
 NEW_TENANT_DATABASE = (
     "CREATE DATABASE %I OWNER %I TEMPLATE %I STRATEGY wal_log ALLOW_CONNECTIONS false"
+)
+# For a dump to be restored into.
+NEW_EMPTY_DATABASE = (
+    "CREATE DATABASE %I OWNER %I TEMPLATE template0 ENCODING 'UTF8' LOCALE_PROVIDER libc"
+    " LOCALE 'C' ALLOW_CONNECTIONS false"
 )
 
 

@@ -20,6 +20,7 @@ from pydantic import (
 from freehold.contracts.backups import BACKUP_EXAMPLE, Backup
 from freehold.contracts.events import Request
 from freehold.contracts.fields import EXPIRY_END, Instant, no_control_characters
+from freehold.contracts.restores import ARCHIVE_EXAMPLE, ArchiveState
 from freehold.contracts.times import UtcTime
 from freehold.security.api_keys import Scope
 
@@ -264,7 +265,11 @@ class TenantDetails(Tenant):
         json_schema_extra={
             "examples": [
                 _DETAILS_EXAMPLE,
-                {**_DETAILS_EXAMPLE, "last_backup": BACKUP_EXAMPLE},
+                {
+                    **_DETAILS_EXAMPLE,
+                    "last_backup": BACKUP_EXAMPLE,
+                    "archive": ARCHIVE_EXAMPLE,
+                },
                 {**_DETAILS_EXAMPLE, "size_bytes": None, "head": None, "lag": None},
             ]
         }
@@ -275,6 +280,7 @@ class TenantDetails(Tenant):
     lag: ProjectionLag | None
     reconciliation: Reconciliation | None
     last_backup: Backup | None = None
+    archive: ArchiveState | None = None
 
 
 class ProvisionedTenant(_Answer):

@@ -11,10 +11,14 @@ from aio_pika.abc import AbstractChannel, AbstractQueue
 LEDGER_EXCHANGE = "freehold.ledger"
 PROJECTOR_QUEUE = "freehold.projector"
 PARKED_QUEUE = "freehold.projector.parked"
+ARCHIVER_QUEUE = "freehold.archiver"
 APPENDED_PATTERN = "ledger.appended.*"
 
 # A doorbell that crashes its consumer this often is parked by the broker itself.
 DELIVERIES_MAX = 20
+
+ARCHIVER_DOORBELLS_MAX = 100_000
+"""Where nobody archives for long, the oldest doorbells go first: tenants are looked at anyway."""
 
 INBOUND_EXCHANGE = INBOUND_QUEUE = "freehold.inbound"
 REFUSED_QUEUE = "freehold.inbound.refused"
@@ -61,6 +65,20 @@ async def declare(channel: AbstractChannel, timeout_s: float) -> None:
             "x-dead-letter-exchange": "",
             "x-dead-letter-routing-key": PARKED_QUEUE,
         },
+    )
+    await queue.bind(exchange, APPENDED_PATTERN, timeout=timeout_s)
+
+
+async def declare_archiver(channel: AbstractChannel, timeout_s: float) -> None:
+    """Declare the exchange, and the queue of doorbells for those who archive."""
+    exchange = await channel.declare_exchange(
+        LEDGER_EXCHANGE, ExchangeType.TOPIC, durable=True, timeout=timeout_s
+    )
+    queue = await _declare_quorum(
+        channel,
+        ARCHIVER_QUEUE,
+        timeout_s,
+        {"x-max-length": ARCHIVER_DOORBELLS_MAX, "x-delivery-limit": DELIVERIES_MAX},
     )
     await queue.bind(exchange, APPENDED_PATTERN, timeout=timeout_s)
 

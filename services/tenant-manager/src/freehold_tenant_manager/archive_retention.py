@@ -1,0 +1,95 @@
+"""Retention of the archive: segments go once no restore that is still promised needs them.
+
+Promised is every second since the horizon. Which backups stay for that is decided elsewhere; what
+they make superfluous goes here, and nothing where there is no backup to begin with.
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+import structlog
+
+from freehold.tenancy.catalog import Catalog
+from freehold_tenant_manager.archive import Archive
+from freehold_tenant_manager.catalog.epochs import list_bases, list_epochs
+from freehold_tenant_manager.history import Base, EpochRow, plan_for_instant
+from freehold_tenant_manager.metrics import ARCHIVE_REMOVED
+from freehold_tenant_manager.storage import StorageError
+
+_log = structlog.get_logger(__name__)
+
+
+class ArchiveRetention:
+    """Removes segments; safe to run in several processes at once."""
+
+    def __init__(self, catalog: Catalog, archive: Archive, *, keep_s: float) -> None:
+        """Say how far back every second stays restorable."""
+        self._catalog = catalog
+        self._archive = archive
+        self._keep_s = keep_s
+
+    async def remove_old(self) -> bool:
+        """Remove what is not needed any more, of all tenants.
+
+        Raises:
+            Problem: unavailable, where the catalog does not answer.
+        """
+        horizon = datetime.now(UTC) - timedelta(seconds=self._keep_s)
+        rows = await self._catalog.fetch(
+            "SELECT DISTINCT tenant_id FROM tenant_epochs WHERE started_at < $1", horizon
+        )
+        for row in rows:
+            try:
+                await self.remove_of(row["tenant_id"], horizon)
+            except StorageError as error:
+                _log.warning(
+                    "segments not removed yet", tenant_id=row["tenant_id"], fault=str(error)
+                )
+        return False
+
+    async def remove_of(self, tenant_id: str, horizon: datetime) -> int:
+        """Remove a tenant's segments that nothing since the horizon needs; say how many.
+
+        Raises:
+            Problem: unavailable, where the catalog does not answer.
+            StorageError: The storage does not list or delete them.
+        """
+        async with self._catalog.connection() as connection:
+            epochs = await list_epochs(connection, tenant_id)
+            backups = await list_bases(connection, tenant_id)
+        needed_after = needed_since(epochs, backups, horizon)
+        if needed_after is None:
+            return 0
+        removed = 0
+        for epoch in epochs:
+            after_seq = needed_after.get(epoch.epoch)
+            for segment in await self._archive.list(tenant_id, epoch.epoch):
+                if segment.written_at < horizon and (
+                    after_seq is None or segment.last_seq <= after_seq
+                ):
+                    await self._archive.delete(segment)
+                    removed += 1
+        ARCHIVE_REMOVED.inc(removed)
+        return removed
+
+
+def needed_since(
+    epochs: Sequence[EpochRow], backups: Sequence[Base], horizon: datetime
+) -> dict[int, int] | None:
+    """Say after which event of each epoch segments are needed to restore every instant since.
+
+    Later instants of an epoch begin with the same backup or a later one, so it is enough to look at
+    the horizon and at where later epochs begin. Epochs that are not in the answer are not needed;
+    None where nothing can be said.
+    """
+    needed: dict[int, int] = {}
+    instants = [horizon, *(epoch.started_at for epoch in epochs if epoch.started_at > horizon)]
+    for instant in instants:
+        plan = plan_for_instant(epochs, backups, instant)
+        if plan is None:
+            return None
+        for leg in plan.legs:
+            is_based = plan.base is not None and plan.base.epoch == leg.epoch
+            after_seq = plan.base.head_seq if plan.base is not None and is_based else 0
+            needed[leg.epoch] = min(needed.get(leg.epoch, after_seq), after_seq)
+    return needed

@@ -1,0 +1,171 @@
+"""Archives and restores are cut short anywhere, and the live database is lost: nothing else is."""
+
+import asyncio
+import random
+import signal
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from support.clients import Document, Tenant, event_body, found
+from support.machine import Machine
+from support.waiting import eventually
+
+EVENTS = 10_000
+BATCH = 1_000
+SLOW_S = 150
+
+
+async def archived_seq(machine: Machine, tenant: Tenant) -> int:
+    async with machine.catalog() as catalog:
+        seq = await catalog.fetchval(
+            "SELECT e.archived_seq FROM tenant_epochs AS e INNER JOIN tenants AS t"
+            " ON t.tenant_id = e.tenant_id AND t.epoch = e.epoch WHERE e.tenant_id = $1",
+            tenant.tenant_id,
+        )
+    return int(seq or 0)
+
+
+async def is_archived(machine: Machine, tenant: Tenant, seq: int) -> None:
+    async def reached() -> bool:
+        return await archived_seq(machine, tenant) >= seq
+
+    await eventually(reached, f"event {seq} is archived")
+
+
+async def begin_restore(tenant: Tenant, **wanted: Any) -> str:
+    path = f"/tenants/{tenant.tenant_id}/restores"
+    answer = await tenant.freehold.manage("POST", path, wanted)
+    assert answer.status_code == 202, answer.text
+    return str(answer.json()["operation_id"])
+
+
+async def end_of(tenant: Tenant, operation_id: str) -> Document:
+    async def ended() -> Document | None:
+        shown = found(await tenant.freehold.manage("GET", f"/operations/{operation_id}"))
+        return shown if shown["finished_at"] else None
+
+    shown = await eventually(ended, "the restore ends", within_s=SLOW_S)
+    assert shown["status"] == "succeeded", shown
+    result: Document = shown["result"]
+    return result
+
+
+async def gone(machine: Machine, tenant: Tenant) -> None:
+    """Lose a tenant's database, whatever anybody was doing in it."""
+    async with machine.catalog() as catalog:
+        name = await catalog.fetchval(
+            "SELECT database_name FROM tenants WHERE tenant_id = $1", tenant.tenant_id
+        )
+        await catalog.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+async def event_ids(machine: Machine, tenant: Tenant) -> list[str]:
+    async with machine.ledger(tenant) as ledger:
+        proof = await ledger.fetchrow("SELECT * FROM verify()")
+        assert proof is not None
+        assert proof["ok"], proof["reason"]
+        assert await ledger.fetch("SELECT * FROM reconcile()") == []
+        rows = await ledger.fetch("SELECT event_id::text AS id FROM ledger_events ORDER BY seq")
+    return [row["id"] for row in rows]
+
+
+async def drop_formers(tenant: Tenant) -> None:
+    path = f"/tenants/{tenant.tenant_id}/former-databases"
+    for row in found(await tenant.freehold.manage("GET", path))["data"]:
+        answer = await tenant.freehold.manage("DELETE", f"{path}/{row['name']}")
+        assert answer.status_code == 204, answer.text
+
+
+def now() -> str:
+    return datetime.now(UTC).isoformat()
+
+
+async def test_events_are_archived_within_seconds(machine: Machine, tenant: Tenant) -> None:
+    for seq in range(1, 4):
+        await tenant.append()
+        begun = asyncio.get_running_loop().time()
+        await is_archived(machine, tenant, seq)
+        assert asyncio.get_running_loop().time() - begun < 5
+    assert await machine.metric("tenant-manager", "freehold_archived_segments_total") >= 3
+
+
+async def test_what_was_acknowledged_is_restored_although_the_archiver_was_killed(
+    machine: Machine, tenant: Tenant
+) -> None:
+    acknowledged: list[str] = []
+    stop = asyncio.Event()
+
+    async def write() -> None:
+        while not stop.is_set():
+            acknowledged.append((await tenant.append())["event_id"])
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(write())
+        for _ in range(3):
+            await asyncio.sleep(random.uniform(0.5, 1.5))
+            await machine.replace("tenant-manager", signal.SIGKILL)
+        stop.set()
+    await is_archived(machine, tenant, len(acknowledged))
+    await gone(machine, tenant)
+    result = await end_of(tenant, await begin_restore(tenant, to=now()))
+    assert result["head_seq"] == len(acknowledged)
+    assert await event_ids(machine, tenant) == acknowledged
+    # And all of it goes on, from what the services knew before.
+    body = event_body()
+    first = await tenant.post("/events", body, key="after")
+    assert (await tenant.post("/events", body, key="after")).content == first.content
+    await tenant.caught_up()
+    await drop_formers(tenant)
+
+
+@pytest.mark.timeout(300)
+async def test_a_restore_that_is_killed_anywhere_ends_well_and_nobody_else_notices(
+    machine: Machine, tenant: Tenant, other_tenant: Tenant
+) -> None:
+    for _ in range(EVENTS // BATCH):
+        await tenant.append_batch([event_body() for _ in range(BATCH)])
+    kept = await tenant.append(external_id="kept")
+    instant = now()
+    await asyncio.sleep(0.01)
+    dropped = await tenant.append(external_id="dropped")
+    await tenant.caught_up()
+    before = (await event_ids(machine, tenant))[:-1]
+    stop = asyncio.Event()
+    neighbours = 0
+
+    async def write() -> None:
+        nonlocal neighbours
+        while not stop.is_set():
+            await other_tenant.append()
+            neighbours += 1
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(write())
+        operation_id = await begin_restore(tenant, to=instant)
+        for _ in range(3):
+            await asyncio.sleep(random.uniform(0.05, 1.5))
+            await machine.replace("tenant-manager", signal.SIGKILL)
+        result = await end_of(tenant, operation_id)
+        stop.set()
+    assert result["head_seq"] == EVENTS + 1
+    assert await event_ids(machine, tenant) == before
+    assert len(await event_ids(machine, other_tenant)) == neighbours
+    assert before[-1] == kept["event_id"]
+    # What is in the new database is what query answers, and ids are free and taken as then.
+    assert (await tenant.get(f"/events/{dropped['event_id']}")).status_code == 404
+    assert (await tenant.post("/events", event_body(external_id="kept"))).status_code == 409
+    again = await tenant.append(external_id="dropped")
+    assert again["seq"] == EVENTS + 2
+    await tenant.caught_up()
+    async with machine.catalog() as catalog:
+        kinds = await catalog.fetch(
+            "SELECT kind FROM former_databases WHERE tenant_id = $1", tenant.tenant_id
+        )
+    assert [row["kind"] for row in kinds] == ["former"]
+    await drop_formers(tenant)
+    async with machine.catalog() as catalog:
+        assert await catalog.fetchval(
+            "SELECT count(*) FROM pg_database WHERE datname ~ '^fh_'"
+        ) == await catalog.fetchval("SELECT count(*) FROM tenants")

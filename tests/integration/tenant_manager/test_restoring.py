@@ -1,0 +1,548 @@
+"""A tenant is restored to any second, from what is in storage; nobody else notices."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from typing import Any
+
+import asyncpg
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from freehold.ledger import client, rules
+from freehold.ledger.appending import AppendRequest, Outcome
+from freehold.ledger.client import Connection
+from freehold.security.sealing import KeyRing
+from freehold.tenancy.homes import Home
+from freehold_tenant_manager.catalog.credentials import find_home
+from freehold_tenant_manager.dumping import Dumping
+from freehold_tenant_manager.manager import Manager
+from integration.tenant_manager.installation import (
+    CREDENTIAL_KEYS,
+    Installation,
+    connected,
+    manager_of,
+    new_tenant,
+)
+from support.builders import append, append_request, new_event, new_hold
+from support.waiting import eventually
+
+KEY_RING = KeyRing(CREDENTIAL_KEYS)
+
+
+@pytest.fixture
+def parts(app: FastAPI) -> Manager:
+    return manager_of(app)
+
+
+@pytest.fixture
+async def tenant_id(manager: httpx.AsyncClient) -> str:
+    return await made(manager)
+
+
+async def made(manager: httpx.AsyncClient) -> str:
+    wanted = new_tenant()
+    assert (await manager.post("/v1/tenants", json=wanted)).status_code == 201
+    return str(wanted["tenant_id"])
+
+
+async def home_of(parts: Manager, tenant_id: str, service: str) -> Home:
+    async with parts.catalog.connection() as connection:
+        home = await find_home(connection, KEY_RING, tenant_id, service)
+    assert home is not None
+    return home
+
+
+@asynccontextmanager
+async def inside(
+    parts: Manager, tenant_id: str, service: str = "ingest"
+) -> AsyncIterator[Connection]:
+    """Have a connection to the tenant's ledger, wherever it is now."""
+    async with connected(await home_of(parts, tenant_id, service)) as connection:
+        yield connection
+
+
+async def grow(parts: Manager, tenant_id: str, *requests: AppendRequest) -> datetime:
+    """Append, and say when that was; nothing else happens in that same microsecond."""
+    async with inside(parts, tenant_id) as connection:
+        await append(connection, requests or [append_request(new_event())])
+        instant: datetime = await connection.fetchval("SELECT clock_timestamp()")
+    await asyncio.sleep(0.002)
+    return instant
+
+
+async def archive(parts: Manager, tenant_id: str) -> None:
+    await parts.restoration.archiver.archive(tenant_id)
+
+
+async def back_up(manager: httpx.AsyncClient, tenant_id: str) -> str:
+    """Make a backup as the schedule does."""
+    answer = await manager.post(f"/v1/tenants/{tenant_id}/backups")
+    assert answer.status_code == 202, answer.text
+    return str((await end_of(manager, answer))["result"]["backup_id"])
+
+
+async def operated(manager: httpx.AsyncClient, tenant_id: str, **wanted: Any) -> dict[str, Any]:
+    """Restore, and wait for how it ends."""
+    answer = await manager.post(f"/v1/tenants/{tenant_id}/restores", json=wanted)
+    assert answer.status_code == 202, answer.text
+    return await end_of(manager, answer)
+
+
+async def end_of(manager: httpx.AsyncClient, answer: httpx.Response) -> dict[str, Any]:
+    path = f"/v1/operations/{answer.json()['operation_id']}"
+    shown: dict[str, Any] = {}
+
+    async def has_ended() -> bool:
+        nonlocal shown
+        shown = (await manager.get(path)).json()
+        return shown["finished_at"] is not None
+
+    try:
+        await eventually(has_ended, "the operation ends")
+    except AssertionError as error:
+        raise AssertionError(shown) from error
+    return shown
+
+
+async def restored(manager: httpx.AsyncClient, tenant_id: str, **wanted: Any) -> dict[str, Any]:
+    shown = await operated(manager, tenant_id, **wanted)
+    assert shown["status"] == "succeeded", shown
+    result: dict[str, Any] = shown["result"]
+    return result
+
+
+async def amounts(parts: Manager, tenant_id: str) -> list[int]:
+    async with inside(parts, tenant_id, "auditor") as connection:
+        rows = await connection.fetch("SELECT amount_minor FROM ledger_events ORDER BY seq")
+        proof = await client.verify(connection)
+        assert proof.ok, proof.reason
+        assert await client.reconcile(connection) == []
+        lag = await client.projection_lag(connection)
+        assert lag.events_behind == 0
+        assert lag.epoch == (await home_of(parts, tenant_id, "auditor")).epoch
+    return [row["amount_minor"] for row in rows]
+
+
+async def former_databases(manager: httpx.AsyncClient, tenant_id: str) -> list[dict[str, Any]]:
+    answer = await manager.get(f"/v1/tenants/{tenant_id}/former-databases")
+    assert answer.status_code == 200
+    data: list[dict[str, Any]] = answer.json()["data"]
+    return data
+
+
+def text(instant: datetime) -> str:
+    return instant.isoformat()
+
+
+def of(amount: int, **more: Any) -> AppendRequest:
+    return append_request(new_event(amount_minor=amount, **more))
+
+
+@pytest.mark.parametrize("backed_up", [False, True])
+async def test_a_tenant_is_restored_to_an_instant(
+    parts: Manager, manager: httpx.AsyncClient, tenant_id: str, *, backed_up: bool
+) -> None:
+    await grow(parts, tenant_id, of(1), of(2))
+    if backed_up:
+        await back_up(manager, tenant_id)
+    instant = await grow(parts, tenant_id, of(3))
+    await grow(parts, tenant_id, of(4))
+    before = await home_of(parts, tenant_id, "ingest")
+    result = await restored(manager, tenant_id, to=text(instant))
+    assert await amounts(parts, tenant_id) == [1, 2, 3]
+    after = await home_of(parts, tenant_id, "ingest")
+    assert (after.epoch, after.database) == (2, result["database"])
+    assert result["former_database"] == before.database
+    assert (result["backup_id"] is not None) == backed_up
+    assert (result["head_seq"], result["epoch"]) == (3, 2)
+    (former,) = await former_databases(manager, tenant_id)
+    assert (former["name"], former["kind"], former["epoch"]) == (before.database, "former", 1)
+    # It goes on from there.
+    await grow(parts, tenant_id, of(5))
+    async with inside(parts, tenant_id, "projector") as connection:
+        assert (await client.project(connection, 10)).epoch == 2
+    assert await amounts(parts, tenant_id) == [1, 2, 3, 5]
+    shown = (await manager.get(f"/v1/tenants/{tenant_id}")).json()
+    assert (shown["epoch"], shown["home"]["database"]) == (2, result["database"])
+
+
+async def test_nothing_is_acknowledged_into_the_former_database_any_more(
+    parts: Manager, manager: httpx.AsyncClient, tenant_id: str
+) -> None:
+    instant = await grow(parts, tenant_id, of(1))
+    old = await home_of(parts, tenant_id, "ingest")
+    async with connected(old) as connection:
+        result = await restored(manager, tenant_id, to=text(instant))
+        with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError, OSError)):
+            await append(connection, [of(2)])
+        connection.terminate()
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        async with connected(old):
+            pass
+    assert result["former_database"] == old.database
+
+
+async def test_a_former_database_is_dropped_although_roles_of_its_own_are_in_it(
+    parts: Manager, manager: httpx.AsyncClient, tenant_id: str, installation: Installation
+) -> None:
+    instant = await grow(parts, tenant_id, of(1))
+    auditor = await home_of(parts, tenant_id, "auditor")
+    backup = await home_of(parts, tenant_id, "backup")
+    async with connected(auditor) as one, connected(backup) as other:
+        result = await restored(manager, tenant_id, to=text(instant))
+        name = result["former_database"]
+        path = f"/v1/tenants/{tenant_id}/former-databases/{name}"
+        async with installation.superuser(name):
+            answer = await manager.delete(path)
+            assert (answer.status_code, "Retry-After" in answer.headers) == (503, True)
+        assert (await manager.delete(path)).status_code == 204
+        for connection in (one, other):
+            connection.terminate()
+    assert await former_databases(manager, tenant_id) == []
+
+
+async def test_keys_external_ids_and_rules_come_back(
+    parts: Manager, manager: httpx.AsyncClient, tenant_id: str
+) -> None:
+    charge = append_request(new_event(amount_minor=1, external_id="ch_1"), key="one")
+    await grow(parts, tenant_id, charge)
+    await back_up(manager, tenant_id)
+    refund = append_request(new_event(amount_minor=2, external_id="ch_2"), key="two")
+    await grow(parts, tenant_id, refund)
+    async with inside(parts, tenant_id) as connection:
+        await rules.limit_account(connection, "cus_9", "USD", 0)
+    instant = await grow(parts, tenant_id, append_request(new_hold(amount_minor=1), key="hold"))
+    async with inside(parts, tenant_id) as connection:
+        await rules.limit_account(connection, "cus_9", "USD", None)
+    late = append_request(new_event(amount_minor=3, external_id="ch_3"), key="three")
+    await grow(parts, tenant_id, late)
+    await restored(manager, tenant_id, to=text(instant))
+    async with inside(parts, tenant_id) as connection:
+        answers = await append(
+            connection,
+            [
+                charge,
+                refund,
+                append_request(new_event(external_id="ch_2")),
+                append_request(new_event("cus_9", -1)),
+                late,
+            ],
+        )
+    assert [answer.outcome for answer in answers] == [
+        Outcome.REPLAYED,
+        Outcome.REPLAYED,
+        Outcome.DUPLICATE_EXTERNAL_ID,
+        Outcome.INSUFFICIENT_FUNDS,
+        Outcome.CREATED,
+    ]
+    assert await client_project(parts, tenant_id) == 4
+    assert await amounts(parts, tenant_id) == [1, 2, 0, 3]
+
+
+async def client_project(parts: Manager, tenant_id: str) -> int:
+    async with inside(parts, tenant_id, "projector") as connection:
+        return (await client.project(connection, 100)).last_seq
+
+
+async def test_a_tenant_whose_database_is_gone_is_restored(
+    parts: Manager, manager: httpx.AsyncClient, tenant_id: str, installation: Installation
+) -> None:
+    await grow(parts, tenant_id, of(1))
+    await back_up(manager, tenant_id)
+    instant = await grow(parts, tenant_id, of(2))
+    await grow(parts, tenant_id, of(3))
+    await archive(parts, tenant_id)
+    gone = (await home_of(parts, tenant_id, "ingest")).database
+    async with installation.superuser() as superuser:
+        await superuser.execute(f"DROP DATABASE {gone} WITH (FORCE)")
+    await restored(manager, tenant_id, to=text(instant))
+    assert await amounts(parts, tenant_id) == [1, 2]
+    # To the end of what was archived, although the epoch in between has nothing of it.
+    later = await restored(manager, tenant_id, to=text(instant + timedelta(milliseconds=1)))
+    assert later["head_seq"] == 2
+    assert (await former_databases(manager, tenant_id))[0]["name"] == gone
+
+
+async def test_a_backup_is_restored_as_it_is(
+    parts: Manager, manager: httpx.AsyncClient, tenant_id: str
+) -> None:
+    await grow(parts, tenant_id, of(1), of(2))
+    backup_id = await back_up(manager, tenant_id)
+    await grow(parts, tenant_id, of(3))
+    result = await restored(manager, tenant_id, backup_id=backup_id)
+    assert (result["backup_id"], result["segments"]) == (backup_id, 0)
+    assert await amounts(parts, tenant_id) == [1, 2]
+
+
+async def test_restores_of_restores(
+    parts: Manager, manager: httpx.AsyncClient, tenant_id: str
+) -> None:
+    first = await grow(parts, tenant_id, of(1))
+    await back_up(manager, tenant_id)
+    second = await grow(parts, tenant_id, of(2))
+    third = await grow(parts, tenant_id, of(3))
+    await restored(manager, tenant_id, to=text(first))
+    fourth = await grow(parts, tenant_id, of(40))
+    await grow(parts, tenant_id, of(50))
+    await client_project(parts, tenant_id)
+    assert await amounts(parts, tenant_id) == [1, 40, 50]
+    # Within the present history.
+    await restored(manager, tenant_id, to=text(fourth))
+    assert await amounts(parts, tenant_id) == [1, 40]
+    await grow(parts, tenant_id, of(600))
+    # Into the first one, beyond where it was left.
+    await restored(manager, tenant_id, to=text(third))
+    assert await amounts(parts, tenant_id) == [1, 2, 3]
+    await grow(parts, tenant_id, of(7000))
+    await client_project(parts, tenant_id)
+    # Into the second.
+    result = await restored(manager, tenant_id, to=text(fourth))
+    assert result["from_epoch"] == 2
+    assert await amounts(parts, tenant_id) == [1, 40]
+    await restored(manager, tenant_id, to=text(second))
+    assert await amounts(parts, tenant_id) == [1, 2]
+    assert (await home_of(parts, tenant_id, "query")).epoch == 6
+    assert len(await former_databases(manager, tenant_id)) == 5
+
+
+async def test_a_preview_stays_beside(
+    parts: Manager, manager: httpx.AsyncClient, tenant_id: str, installation: Installation
+) -> None:
+    instant = await grow(parts, tenant_id, of(1))
+    await grow(parts, tenant_id, of(2))
+    before = await home_of(parts, tenant_id, "ingest")
+    result = await restored(manager, tenant_id, to=text(instant), preview=True)
+    assert await home_of(parts, tenant_id, "ingest") == before
+    (preview,) = await former_databases(manager, tenant_id)
+    assert (preview["name"], preview["kind"]) == (result["database"], "preview")
+    async with installation.superuser(result["database"]) as superuser:
+        assert await superuser.fetchval("SELECT count(*) FROM ledger.ledger_events") == 1
+    path = f"/v1/tenants/{tenant_id}/former-databases/{result['database']}"
+    assert (await manager.delete(path)).status_code == 204
+    assert (await manager.delete(path)).status_code == 404
+    assert await former_databases(manager, tenant_id) == []
+    async with installation.superuser() as superuser:
+        left = await superuser.fetch(
+            "SELECT datname FROM pg_database WHERE datname = $1"
+            " UNION ALL SELECT rolname FROM pg_roles WHERE rolname LIKE $1 || '%'",
+            result["database"],
+        )
+    assert left == []
+    # What the tenant lives in is nothing to drop.
+    path = f"/v1/tenants/{tenant_id}/former-databases/{before.database}"
+    assert (await manager.delete(path)).status_code == 404
+
+
+async def test_a_neighbour_is_untouched(
+    parts: Manager, manager: httpx.AsyncClient, tenant_id: str, installation: Installation
+) -> None:
+    neighbour = await made(manager)
+    instant = await grow(parts, neighbour, of(1, external_id="x"), append_request(new_hold()))
+    await client_project(parts, neighbour)
+    await grow(parts, tenant_id, of(1))
+    before = await everything_of(parts, neighbour, installation)
+    await restored(manager, tenant_id, to=text(max(instant, await grow(parts, tenant_id, of(2)))))
+    assert await everything_of(parts, neighbour, installation) == before
+    assert await former_databases(manager, neighbour) == []
+
+
+async def everything_of(parts: Manager, tenant_id: str, installation: Installation) -> Any:
+    """A tenant's dump, and what the catalog and the server know of them."""
+    home = await home_of(parts, tenant_id, "backup")
+    async with connected(home) as connection:
+        version = connection.get_server_version().major
+    digest = sha256()
+    async with Dumping(timeout_s=60, bytes_per_s=2**30).dump(
+        home, "sql", server_version=version
+    ) as pieces:
+        async for piece in pieces:
+            # Newer releases write a random word there.
+            digest.update(b"\n".join(x for x in piece.split(b"\n") if b"restrict" not in x))
+    async with installation.superuser() as superuser:
+        roles = await superuser.fetch(
+            "SELECT rolname, rolpassword, rolcanlogin, rolconnlimit FROM pg_authid"
+            " WHERE rolname LIKE $1 || '%' ORDER BY 1",
+            home.database,
+        )
+        database = await superuser.fetchrow(
+            "SELECT oid, datacl, datallowconn FROM pg_database WHERE datname = $1", home.database
+        )
+    row = await parts.catalog.fetchrow("SELECT * FROM tenants WHERE tenant_id = $1", tenant_id)
+    return digest.hexdigest(), [tuple(role) for role in roles], tuple(database or ()), row
+
+
+async def test_a_ledger_of_an_earlier_release_is_archived_once_it_is_migrated(
+    parts: Manager, manager: httpx.AsyncClient, tenant_id: str
+) -> None:
+    await grow(parts, tenant_id, of(1))
+    change = "UPDATE tenants SET schema_version = schema_version + $2 WHERE tenant_id = $1"
+    for step, seq, fault in ((-1, 0, "the ledger is to be migrated first"), (1, 1, None)):
+        await parts.catalog.execute(change, tenant_id, step)
+        await parts.restoration.archiver.archive(tenant_id, even_if_claimed=True)
+        shown = (await manager.get(f"/v1/tenants/{tenant_id}")).json()["archive"]
+        assert (shown["seq"], shown["fault"]) == (seq, fault)
+
+
+async def test_segments_go_once_no_restore_needs_them(
+    parts: Manager, manager: httpx.AsyncClient, tenant_id: str, installation: Installation
+) -> None:
+    await grow(parts, tenant_id, of(1))
+    await archive(parts, tenant_id)
+    await grow(parts, tenant_id, of(2))
+    await archive(parts, tenant_id)
+
+    def left() -> int:
+        pattern = f"*/storage/tenants/{tenant_id}/1/segments/*"
+        return len(list(installation.folder.glob(pattern)))
+
+    retention = parts.restoration.retention
+    horizon = datetime.now(UTC) + timedelta(seconds=1)
+    assert await retention.remove_of(tenant_id, horizon) == 0
+    await back_up(manager, tenant_id)
+    instant = await grow(parts, tenant_id, of(3))
+    await archive(parts, tenant_id)
+    # As long as the time before the backup is promised, all of it stays.
+    assert await retention.remove_of(tenant_id, instant - timedelta(days=1)) == 0
+    assert left() == 3
+    assert await retention.remove_of(tenant_id, horizon) == 2
+    assert await retention.remove_of(tenant_id, horizon) == 0
+    assert left() == 1
+    await restored(manager, tenant_id, to=text(instant))
+    assert await amounts(parts, tenant_id) == [1, 2, 3]
+
+
+async def test_small_segments_are_joined_and_restore_as_before(
+    parts: Manager, manager: httpx.AsyncClient, tenant_id: str, installation: Installation
+) -> None:
+    instant = datetime.now(UTC)
+    for amount in range(1, 21):
+        moment = await grow(parts, tenant_id, of(amount))
+        if amount == 15:
+            instant = moment
+        if amount == 7:
+            async with inside(parts, tenant_id) as connection:
+                await rules.limit_account(connection, "cus_9", "USD", 0)
+        await archive(parts, tenant_id)
+    joining = parts.restoration.joining
+    kept = {
+        file: file.read_bytes()
+        for file in installation.folder.glob(f"*/storage/tenants/{tenant_id}/1/segments/*")
+    }
+    assert len(kept) == 20
+    assert await joining.join_of(tenant_id, 1, instant - timedelta(days=1)) == 0
+    assert await joining.join_of(tenant_id, 1, datetime.now(UTC) + timedelta(days=1)) == 20
+    (whole,) = installation.folder.glob(f"*/storage/tenants/{tenant_id}/1/segments/*")
+    assert whole not in kept
+    # A crash before the small ones went, half of them.
+    for file, content in list(kept.items())[::2]:
+        file.write_bytes(content)
+    await restored(manager, tenant_id, to=text(instant))
+    assert await amounts(parts, tenant_id) == list(range(1, 16))
+    # What is archived later follows what was joined.
+    await grow(parts, tenant_id, of(16))
+    await restored(manager, tenant_id, to=text(instant + timedelta(milliseconds=1)))
+    assert await amounts(parts, tenant_id) == list(range(1, 16))
+
+
+async def test_a_tenant_shows_how_far_they_are_archived(
+    parts: Manager, manager: httpx.AsyncClient, tenant_id: str
+) -> None:
+    await grow(parts, tenant_id, of(1), of(2))
+    await archive(parts, tenant_id)
+    shown = (await manager.get(f"/v1/tenants/{tenant_id}")).json()["archive"]
+    assert (shown["epoch"], shown["seq"], shown["fault"]) == (1, 2, None)
+    assert shown["archived_at"] is not None
+
+
+@pytest.mark.parametrize(
+    ("wanted", "pointer"),
+    [
+        ({}, ""),
+        ({"to": "2026-03-01T12:00:00Z", "backup_id": str(uuid.uuid4())}, ""),
+        ({"to": "2026-03-01T12:00:00"}, "/to"),
+        ({"to": "2001-03-01T12:00:00Z"}, "/to"),
+        ({"to": "9001-03-01T12:00:00Z"}, "/to"),
+        ({"to": "2026-03-01T12:00:00Z", "preview": "yes"}, "/preview"),
+        ({"backup_id": "x"}, "/backup_id"),
+    ],
+)
+async def test_a_restore_that_makes_no_sense_is_refused(
+    manager: httpx.AsyncClient, tenant_id: str, wanted: dict[str, Any], pointer: str
+) -> None:
+    answer = await manager.post(f"/v1/tenants/{tenant_id}/restores", json=wanted)
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["pointer"] == pointer
+
+
+async def test_nobody_and_nothing_is_not_restored(
+    manager: httpx.AsyncClient, tenant_id: str
+) -> None:
+    wanted = {"to": "2026-03-01T12:00:00Z"}
+    for path in ("restores", "former-databases"):
+        assert (await manager.get(f"/v1/tenants/nobody/{path}")).status_code in {404, 405}
+    assert (await manager.post("/v1/tenants/nobody/restores", json=wanted)).status_code == 404
+    shown = await operated(manager, tenant_id, backup_id=str(uuid.uuid4()))
+    assert (shown["status"], shown["message"]) == ("failed", "there is no such complete backup")
+    for name in ("x", "fh_0123456789abcdef"):
+        path = f"/v1/tenants/{tenant_id}/former-databases/{name}"
+        assert (await manager.delete(path)).status_code == 404
+
+
+async def test_a_damaged_archive_fails_the_restore_and_leaves_the_tenant_as_it_was(
+    parts: Manager, manager: httpx.AsyncClient, tenant_id: str, installation: Installation
+) -> None:
+    await grow(parts, tenant_id, of(1))
+    await archive(parts, tenant_id)
+    instant = await grow(parts, tenant_id, of(2))
+    await archive(parts, tenant_id)
+    before = await home_of(parts, tenant_id, "ingest")
+    folder = await asyncio.to_thread(
+        lambda: sorted(installation.folder.glob(f"*/storage/tenants/{tenant_id}/1/segments/*"))
+    )
+    kept = folder[0].read_bytes()
+    for damage in (kept[:-1], kept[:100] + bytes([kept[100] ^ 1]) + kept[101:], None):
+        if damage is None:
+            folder[0].unlink()
+        else:
+            folder[0].write_bytes(damage)
+        shown = await operated(manager, tenant_id, to=text(instant))
+        assert shown["status"] == "failed"
+        assert "nothing was restored" in shown["message"]
+        assert await home_of(parts, tenant_id, "ingest") == before
+        assert await former_databases(manager, tenant_id) == []
+    folder[0].write_bytes(kept)
+    # The last one is missing: nothing follows that would tell.
+    last = folder[1].read_bytes()
+    folder[1].unlink()
+    shown = await operated(manager, tenant_id, to=text(datetime.now(UTC)))
+    assert shown["message"] == "nothing was restored: the archive lacks what follows event 1"
+    folder[1].write_bytes(last)
+    await restored(manager, tenant_id, to=text(instant))
+    assert await amounts(parts, tenant_id) == [1, 2]
+
+
+async def test_a_ledger_that_was_rewritten_is_archived_no_further_and_restored_as_it_was(
+    parts: Manager, manager: httpx.AsyncClient, tenant_id: str, installation: Installation
+) -> None:
+    await grow(parts, tenant_id, of(1))
+    instant = await grow(parts, tenant_id, of(2))
+    await archive(parts, tenant_id)
+    home = await home_of(parts, tenant_id, "ingest")
+    async with installation.superuser(home.database) as superuser:
+        await superuser.execute(
+            "SET search_path = ledger; SET session_replication_role = replica;"
+            "ALTER TABLE ledger_events DISABLE TRIGGER append_only;"
+            "UPDATE ledger_events SET hash = decode(repeat('00', 32), 'hex') WHERE seq = 2"
+        )
+    await restored(manager, tenant_id, to=text(instant))
+    assert await amounts(parts, tenant_id) == [1, 2]
+    row = await parts.catalog.fetchrow(
+        "SELECT fault FROM tenant_epochs WHERE tenant_id = $1 AND epoch = 1", tenant_id
+    )
+    assert row is not None
+    assert row["fault"] == "the ledger's event 2 is not the one that was archived"

@@ -1,0 +1,87 @@
+"""A process may die anywhere in a restore: whoever goes on with it ends it well."""
+
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+from uuid import UUID
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from freehold_tenant_manager.catalog.operations import (
+    ask_for_operation,
+    claim_operation,
+    end_operation,
+)
+from freehold_tenant_manager.manager import Manager
+from freehold_tenant_manager.operations import Running
+from integration.tenant_manager.installation import Installation, manager_of
+from integration.tenant_manager.test_crashes import _dies, mortal  # noqa: F401 (a fixture)
+from integration.tenant_manager.test_restoring import (
+    amounts,
+    back_up,
+    former_databases,
+    grow,
+    made,
+    of,
+    text,
+)
+
+STEP = 9
+"""Not before every statement: there are more than a hundred, and each costs a restore."""
+
+
+@asynccontextmanager
+async def claimed(parts: Manager, tenant_id: str, wanted: dict[str, Any]) -> AsyncIterator[Any]:
+    """Have an operation that no running tenant-manager knows how to do, and workers for it."""
+    kind, worker = f"restore-{uuid.uuid4().hex}", uuid.uuid4()
+    async with parts.catalog.connection() as connection:
+        row = await ask_for_operation(connection, kind, tenant_id, wanted)
+        assert await claim_operation(connection, worker, [kind], 15) is not None
+    yield lambda: _running(parts, worker, row.operation_id)
+    async with parts.catalog.connection() as connection:
+        await end_operation(connection, worker, row.operation_id, message="", result={})
+
+
+async def _running(parts: Manager, worker: UUID, operation_id: UUID) -> Running:
+    from freehold_tenant_manager.catalog.operations import find_operation
+
+    async with parts.catalog.connection() as connection:
+        row = await find_operation(connection, operation_id)
+    assert row is not None
+    return Running(parts.catalog, worker, row)
+
+
+@pytest.mark.usefixtures("mortal")
+async def test_a_restore_cut_short_anywhere_is_ended_by_another(
+    app: FastAPI, replica: FastAPI, manager: httpx.AsyncClient, installation: Installation
+) -> None:
+    parts, others = manager_of(replica), manager_of(app)
+    tenant_id = await made(manager)
+    await grow(others, tenant_id, of(1))
+    await back_up(manager, tenant_id)
+    instant = await grow(others, tenant_id, of(2))
+    await grow(others, tenant_id, of(3))
+    wanted = {"to": text(instant), "backup_id": None, "preview": False}
+    statements = 0
+    died = True
+    while died:
+        async with claimed(parts, tenant_id, wanted) as running:
+            died = await _dies(parts.restoration.restorer.restore(await running()), statements)
+            result = await others.restoration.restorer.restore(await running())
+        assert result["head_seq"] == 2, statements
+        assert await amounts(others, tenant_id) == [1, 2], statements
+        kinds = [row["kind"] for row in await former_databases(manager, tenant_id)]
+        assert kinds == ["former"], statements
+        for row in await former_databases(manager, tenant_id):
+            path = f"/v1/tenants/{tenant_id}/former-databases/{row['name']}"
+            assert (await manager.delete(path)).status_code == 204
+        async with installation.superuser() as superuser:
+            left = await superuser.fetchval(
+                "SELECT count(*) FROM pg_roles WHERE rolname LIKE $1 || '%'", row["name"]
+            )
+        assert left == 0
+        statements += STEP
+    assert statements > 60
