@@ -1,4 +1,4 @@
-"""Which ledgers this release works with: too old or too new ones are refused, and both are named."""
+"""Which ledgers this release works with; of those it does not, the answer names the versions."""
 
 import pytest
 

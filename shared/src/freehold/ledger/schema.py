@@ -1,8 +1,8 @@
 """The ledger's SQL files, in the order they are applied, and the versions that services work with.
 
-Only tenant-manager applies them. A file that adds is applied before a release's services are
-deployed, and the services of the release before go on working; one that takes away is applied after.
-So at every moment of an upgrade each tenant is served by some release, and by none that would fail.
+Only tenant-manager applies them. A file that adds is applied before its release's services are
+deployed, and those of the release before go on working; one that takes away is applied after. So
+each tenant is served throughout an upgrade, and never by a service that would fail.
 """
 
 from collections.abc import Sequence
