@@ -26,6 +26,8 @@ ROUTES = {
         ("get", "/v1/regions"),
         ("get", "/v1/operations"),
         ("get", "/v1/operations/{operation_id}"),
+        ("post", "/v1/migrations"),
+        ("get", "/v1/migrations"),
     },
     "ingest": {
         ("post", "/v1/events"),

@@ -17,6 +17,8 @@ from freehold.tenancy.catalog import Catalog
 from freehold.tenancy.connections import TenantConnections
 from freehold_tenant_manager.abandonment import undo_abandoned
 from freehold_tenant_manager.catalog.setup import set_up
+from freehold_tenant_manager.ledger_migration import LedgerMigration
+from freehold_tenant_manager.migrations import MIGRATION, Migrations
 from freehold_tenant_manager.operations import Operations
 from freehold_tenant_manager.overview import Overview
 from freehold_tenant_manager.provisioning import Provisioner
@@ -73,6 +75,7 @@ class Manager:
         self._operations = Operations(
             self._catalog, in_flight_max=settings.operations_in_flight_max
         )
+        self._operations.handle(MIGRATION, self._new_migrations(key_ring).run)
         self._is_set_up = False
         self._work: asyncio.Task[None] | None = None
 
@@ -134,6 +137,21 @@ class Manager:
     def readiness(self) -> Mapping[str, bool]:
         """Say what /readyz says."""
         return {"catalog": self._catalog.reachable, "set_up": self._is_set_up}
+
+    def _new_migrations(self, key_ring: KeyRing) -> Migrations:
+        settings = self.settings
+        return Migrations(
+            self._server,
+            LedgerMigration(
+                self._server,
+                key_ring,
+                lock_timeout_s=settings.migration_lock_timeout_s,
+                timeout_s=settings.migration_timeout_s,
+            ),
+            catalog_name=settings.catalog_name,
+            in_flight_max=settings.migrations_in_flight_max,
+            attempts_max=settings.migration_attempts_max,
+        )
 
     def _require_set_up(self) -> None:
         if not self._is_set_up:

@@ -1,4 +1,4 @@
-"""Metrics of provisioning and of operations."""
+"""Metrics of provisioning, of operations and of migrations."""
 
 from prometheus_client import Counter, Gauge, Histogram
 
@@ -19,4 +19,9 @@ OPERATION_SECONDS = Histogram(
     "How long this process worked on an operation, however it ended.",
     ["kind"],
     buckets=(0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 1_800.0, 7_200.0),
+)
+LEDGER_MIGRATIONS_DONE = Counter(
+    "freehold_ledger_migrations_total",
+    "Turns that ledgers had in migrations, by outcome: done, busy, gone, retried, failed.",
+    ["outcome"],
 )

@@ -22,6 +22,7 @@ TENANT_ROLES = _read("sql/tenant_roles.sql")
 TENANT_OPENING = _read("sql/tenant_opening.sql")
 TENANT_HANDOVER = _read("sql/tenant_handover.sql")
 TENANT_ROLES_DROPPED = _read("sql/tenant_roles_dropped.sql")
+TENANT_RIGHTS_REVOKED = _read("sql/tenant_rights_revoked.sql")
 TENANT_MEMBERSHIP = _read("sql/tenant_membership.sql")
 TEMPLATE_OWNER = _read("sql/template_owner.sql")
 

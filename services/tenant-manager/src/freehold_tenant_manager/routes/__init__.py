@@ -2,13 +2,14 @@
 
 from fastapi import APIRouter, Depends
 
+from freehold.contracts.migrations import NewMigration
 from freehold.contracts.tenants import NewApiKey, NewTenant, TenantLimits
-from freehold_tenant_manager.routes import keys, operations, regions, tenants
+from freehold_tenant_manager.routes import keys, migrations, operations, regions, tenants
 from freehold_tenant_manager.routes.dependencies import operator
 
-REQUEST_MODELS = (NewTenant, TenantLimits, NewApiKey)
+REQUEST_MODELS = (NewTenant, TenantLimits, NewApiKey, NewMigration)
 
 # The token is asked for before anything else of the request is looked at.
 router = APIRouter(prefix="/v1", dependencies=[Depends(operator)])
-for part in (tenants, keys, regions, operations):
+for part in (tenants, keys, regions, operations, migrations):
     router.include_router(part.router)
