@@ -124,7 +124,7 @@ async def ended(manager: httpx.AsyncClient, operation_id: str) -> dict[str, Any]
         shown: dict[str, Any] = (await manager.get(f"/v1/operations/{operation_id}")).json()
         return shown if shown["status"] in {"succeeded", "failed"} else None
 
-    return await eventually(over, "the operation has ended")
+    return await eventually(over, "the operation has ended", within_s=20)
 
 
 async def asked(manager: httpx.AsyncClient, body: dict[str, Any]) -> dict[str, Any]:
@@ -351,10 +351,12 @@ async def test_no_right_is_missing_or_too_much_at_any_moment(
 
             async def made() -> bool:
                 return bool(
-                    await superuser.fetchval("SELECT to_regproc('ledger.head_of_old') IS NOT NULL")
+                    await superuser.fetchval(
+                        "SELECT EXISTS (SELECT FROM pg_proc WHERE proname = 'head_of_old')"
+                    )
                 )
 
-            await eventually(made, "the first migration is there", every_s=0.01)
+            await eventually(made, "the first migration is there", within_s=10, every_s=0.01)
             async with connected(await home_of(app, left, "ingest")) as ingest:
                 assert (await client.head(ingest)).seq == 0
                 with pytest.raises(asyncpg.InsufficientPrivilegeError):
