@@ -9,16 +9,24 @@ from support.waiting import eventually
 
 
 @pytest.mark.parametrize(
-    ("schema_version", "named"),
-    [(LEDGER_VERSION_MIN - 1, LEDGER_VERSION_MIN)],
-    ids=["too old"],
+    ("schema_version", "services_version_min", "named"),
+    [
+        (LEDGER_VERSION_MIN - 1, 0, LEDGER_VERSION_MIN),
+        (LEDGER_VERSION + 2, LEDGER_VERSION + 1, LEDGER_VERSION + 1),
+    ],
+    ids=["too old", "too new"],
 )
 async def test_a_tenant_with_another_ledger_waits_and_nobody_else_does(
-    machine: Machine, tenant: Tenant, other_tenant: Tenant, schema_version: int, named: int
+    machine: Machine,
+    tenant: Tenant,
+    other_tenant: Tenant,
+    schema_version: int,
+    services_version_min: int,
+    named: int,
 ) -> None:
     acknowledged = [await tenant.append(metadata={"key": "before"})]
     await tenant.caught_up()
-    await set_version(machine, tenant, schema_version)
+    await set_version(machine, tenant, schema_version, services_version_min)
 
     async def refused() -> Document | None:
         answer = await tenant.post("/events", event_body())
@@ -31,7 +39,7 @@ async def test_a_tenant_with_another_ledger_waits_and_nobody_else_does(
         assert f" {named}" in document["detail"]
     assert (await other_tenant.append())["seq"] == 1
 
-    await set_version(machine, tenant, LEDGER_VERSION)
+    await set_version(machine, tenant, LEDGER_VERSION, 0)
 
     async def served() -> bool:
         return (await tenant.get("/lag")).status_code == 200
@@ -41,10 +49,14 @@ async def test_a_tenant_with_another_ledger_waits_and_nobody_else_does(
     await machine.assert_whole(tenant, acknowledged)
 
 
-async def set_version(machine: Machine, tenant: Tenant, schema_version: int) -> None:
+async def set_version(
+    machine: Machine, tenant: Tenant, schema_version: int, services_version_min: int
+) -> None:
     async with machine.catalog() as catalog:
         await catalog.execute(
-            "UPDATE tenants SET schema_version = $2 WHERE tenant_id = $1",
+            "UPDATE tenants SET schema_version = $2, services_version_min = $3"
+            " WHERE tenant_id = $1",
             tenant.tenant_id,
             schema_version,
+            services_version_min,
         )

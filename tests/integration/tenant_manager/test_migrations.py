@@ -17,6 +17,7 @@ from freehold.security.sealing import KeyRing
 from freehold.tenancy.catalog import Catalog
 from freehold.tenancy.directory import Directory
 from freehold.tenancy.homes import Home
+from freehold_tenant_manager.catalog.credentials import find_home
 from freehold_tenant_manager.ledger_migration import LedgerMigration
 from freehold_tenant_manager.migrations import Migrations
 from freehold_tenant_manager.operations import Operations
@@ -91,6 +92,14 @@ class NextRelease:
             attempts_max=attempts_max,
         )
 
+    def parameters(self, phase: Phase, tenants: Sequence[Left]) -> dict[str, Any]:
+        """Give what an operation is told."""
+        return {
+            "phase": phase,
+            "ledger_version": self.ledgers.version,
+            "tenants": sorted(tenant.tenant_id for tenant in tenants),
+        }
+
     @asynccontextmanager
     async def begun(self, phase: Phase, tenants: Sequence[Left]) -> AsyncIterator[str]:
         """Have tenants migrated meanwhile; yield the operation."""
@@ -100,8 +109,7 @@ class NextRelease:
         operations.handle(kind, self.migrations.run)
         await operations.open()
         try:
-            tenant_ids = sorted(tenant.tenant_id for tenant in tenants)
-            asked = await operations.submit(kind, None, {"phase": phase, "tenants": tenant_ids})
+            asked = await operations.submit(kind, None, self.parameters(phase, tenants))
             yield str(asked.operation_id)
         finally:
             await operations.close()
@@ -157,7 +165,7 @@ async def test_a_tenant_of_the_first_release_becomes_like_a_new_one(
     )
     ended = await asked(manager, {"phase": "after", "tenants": [left.tenant_id]})
     assert (ended["status"], ended["progress"]) == ("succeeded", 1)
-    assert ended["result"] == {"phase": "after", "tenants": 1}
+    assert ended["result"] == {"phase": "after", "ledger_version": LEDGER_VERSION, "tenants": 1}
     after = await entry(manager, left.tenant_id)
     assert (after["schema_version"], after["status"], after["due"]) == (
         LEDGER_VERSION,
@@ -180,7 +188,7 @@ async def test_the_first_few_go_first_and_then_the_others(
     lefts = await earlier.leave(5)
     canaries = [left.tenant_id for left in lefts[:2]]
     ended = await asked(manager, {"tenants": canaries})
-    assert ended["result"] == {"phase": "before", "tenants": 2}
+    assert ended["result"]["tenants"] == 2
     statuses = [(await entry(manager, left.tenant_id))["status"] for left in lefts]
     assert statuses == ["current"] * 2 + ["behind"] * 3
     overview = (await manager.get("/v1/migrations", params={"status": "behind"})).json()
@@ -394,7 +402,7 @@ async def test_whoever_goes_on_does_what_is_left(
 ) -> None:
     lefts = await earlier.leave(12)
     kind = f"migration-{uuid.uuid4().hex[:8]}"
-    parameters = {"phase": "before", "tenants": sorted(left.tenant_id for left in lefts)}
+    parameters = next_release.parameters("before", lefts)
     operation_id = ""
     done: list[int] = []
 
@@ -421,6 +429,20 @@ async def test_whoever_goes_on_does_what_is_left(
         done.append(await migrated())
     assert done[0] < 12
     assert done[-1] == 12
+
+
+async def test_a_release_does_not_do_what_another_was_asked_for(
+    manager: httpx.AsyncClient, earlier: EarlierRelease, next_release: NextRelease, app: FastAPI
+) -> None:
+    (left,) = await earlier.leave(1)
+    parameters = next_release.parameters("before", [left])
+    # As the next release's tenant-manager would write it down; this one takes it up.
+    taken_up = await manager_of(app).operations.submit("migration", None, parameters)
+    over = await ended(manager, str(taken_up.operation_id))
+    assert over["status"] == "failed"
+    assert f"version {LEDGER_VERSION} " in over["message"]
+    assert (await entry(manager, left.tenant_id))["status"] == "behind"
+    assert (await asked(manager, {"tenants": [left.tenant_id]}))["status"] == "succeeded"
 
 
 @pytest.mark.parametrize(
@@ -466,8 +488,6 @@ async def test_tenants_are_listed_page_by_page(
 
 
 async def home_of(app: FastAPI, left: Left, service: str) -> Home:
-    from freehold_tenant_manager.catalog.credentials import find_home
-
     async with manager_of(app).catalog.connection() as connection:
         home = await find_home(connection, KeyRing(CREDENTIAL_KEYS), left.tenant_id, service)
     assert home

@@ -88,6 +88,11 @@ class LedgerMigration:
         self._timeout_s = timeout_s
         self._migrations = migrations
 
+    @property
+    def version(self) -> int:
+        """The last migration there is."""
+        return max((one.version for one in self._migrations), default=0)
+
     async def migrate(self, connection: Connection, tenant_id: str, phase: Phase) -> Migrated:
         """Apply what a phase has for a tenant's ledger.
 

@@ -10,7 +10,7 @@ from contextlib import suppress
 
 import structlog
 
-from freehold.contracts.problems import unavailable
+from freehold.contracts.problems import Problem, unavailable
 from freehold.security.sealing import KeyRing
 from freehold.service.background import Periodic
 from freehold.tenancy.catalog import Catalog
@@ -18,7 +18,7 @@ from freehold.tenancy.connections import TenantConnections
 from freehold_tenant_manager.abandonment import undo_abandoned
 from freehold_tenant_manager.catalog.setup import set_up
 from freehold_tenant_manager.ledger_migration import LedgerMigration
-from freehold_tenant_manager.migrations import MIGRATION, Migrations
+from freehold_tenant_manager.migrations import MIGRATION, Migrations, warn_of_those_behind
 from freehold_tenant_manager.operations import Operations
 from freehold_tenant_manager.overview import Overview
 from freehold_tenant_manager.provisioning import Provisioner
@@ -171,6 +171,8 @@ class Manager:
         _log.info("catalog set up", region=self.settings.region, cluster=self.settings.cluster)
         await self._undoing.open()
         await self._operations.open()
+        with suppress(Problem):
+            await warn_of_those_behind(self._catalog)
 
     async def _undo_abandoned(self) -> bool:
         await undo_abandoned(

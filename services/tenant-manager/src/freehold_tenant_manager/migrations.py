@@ -14,13 +14,14 @@ import structlog
 
 from freehold.contracts.problems import INTERNAL, Problem
 from freehold.ledger.client import Connection
-from freehold.ledger.schema import Phase
-from freehold.tenancy.catalog import CATALOG_SCHEMA
+from freehold.ledger.schema import LEDGER_VERSION, Phase
+from freehold.tenancy.catalog import CATALOG_SCHEMA, Catalog
 from freehold.tenancy.failures import database_failures, is_passing
 from freehold_tenant_manager.catalog.ledger_migrations import (
     Count,
     Turn,
     claim_turn,
+    count_statuses,
     count_turns,
     end_turn,
     enlist_tenants,
@@ -79,10 +80,19 @@ class Migrations:
         """Migrate the tenants of an operation, or go on with it.
 
         Raises:
-            Problem: internal, naming tenants who could not be migrated; unavailable or overloaded,
-                where the catalog does not answer, and then it can be gone on with.
+            Problem: internal, naming tenants who could not be migrated, or where another release
+                was asked; unavailable or overloaded, where the catalog does not answer, and then it
+                can be gone on with.
         """
         phase: Phase = running.parameters["phase"]
+        known, asked_for = self._ledger_migration.version, running.parameters["ledger_version"]
+        if known != asked_for:
+            # Replicas of two releases are at work: this one would call done what is not.
+            raise Problem(
+                INTERNAL,
+                f"a tenant-manager that knows the ledger's version {known} took up what was asked"
+                f" of one that knows {asked_for}; ask again when all are of one release",
+            )
         with database_failures("the catalog"):
             async with self._catalog() as connection:
                 await enlist_tenants(
@@ -94,7 +104,7 @@ class Migrations:
                 failed = await list_failed(connection, running.operation_id, _NAMED_MAX)
         if count.failed:
             raise Problem(INTERNAL, _incomplete(count, failed))
-        return {"phase": phase, "tenants": count.succeeded}
+        return {"phase": phase, "ledger_version": known, "tenants": count.succeeded}
 
     async def _take_turns(self, running: Running, phase: Phase) -> None:
         workers = [
@@ -183,6 +193,23 @@ class Migrations:
 
     def _catalog(self) -> AbstractAsyncContextManager[Connection]:
         return self._server.connection(self._catalog_name, search_path=CATALOG_SCHEMA)
+
+
+async def warn_of_those_behind(catalog: Catalog) -> None:
+    """Tell in the log how many ledgers lack a migration: nothing is migrated without being asked.
+
+    Raises:
+        Problem: unavailable, where the catalog does not answer.
+    """
+    async with catalog.connection() as connection:
+        statuses = await count_statuses(connection, LEDGER_VERSION)
+    behind = sum(statuses.values()) - statuses.get("current", 0)
+    if behind:
+        _log.warning(
+            "ledgers lack migrations; POST /v1/migrations applies them",
+            tenants=behind,
+            ledger_version=LEDGER_VERSION,
+        )
 
 
 def _incomplete(count: Count, failed: list[str]) -> str:

@@ -61,7 +61,11 @@ async def create_migration(request: Request, manager: TheManager) -> Response:
                 if tenant_id in strangers
             )
     # In one order, so that the same tenants are the same request.
-    parameters = {"phase": wanted.phase, "tenants": wanted.tenants and sorted(wanted.tenants)}
+    parameters = {
+        "phase": wanted.phase,
+        "ledger_version": LEDGER_VERSION,
+        "tenants": wanted.tenants and sorted(wanted.tenants),
+    }
     return answer(await manager.operations.submit(MIGRATION, None, parameters), 202)
 
 

@@ -41,8 +41,11 @@ SELECT
     r.sealed_password,
     t.ingest_events_per_s,
     t.ingest_requests_max,
+    t.status,
     t.services_version_min
 FROM tenants AS t
 INNER JOIN clusters AS c ON t.cluster = c.cluster
 INNER JOIN tenant_credentials AS r ON t.tenant_id = r.tenant_id
-WHERE current_user = 'freehold_' || r.service AND t.status = 'active';
+WHERE
+    current_user = 'freehold_' || r.service
+    AND t.status IN ('active', 'suspended', 'deleting');
