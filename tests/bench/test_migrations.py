@@ -5,8 +5,10 @@ import json
 import time
 from collections.abc import Coroutine, Iterator
 from itertools import count
+from pathlib import Path
 from typing import Any
 
+import pytest
 from rich.console import Console
 from rich.table import Table
 
@@ -23,14 +25,27 @@ FIRST_RELEASE = 5
 TENANTS = 1_000
 TARGET_S = 120
 ALONE_S = 5
+SECONDS_MAX = 600
 APPENDS_PER_S = 50
 _numbers = count()
 
 
-async def test_a_thousand_tenants_are_migrated(stack: Stack) -> None:
+@pytest.fixture
+def crowded_stack(tmp_path: Path) -> Iterator[Stack]:
+    """A Freehold of its own: a thousand databases more would tell on whatever is measured next."""
+    stack = Stack(tmp_path, {}, ports="free")
+    stack.up()
+    yield stack
+    stack.discard()
+
+
+@pytest.mark.timeout(SECONDS_MAX)
+async def test_a_thousand_tenants_are_migrated(crowded_stack: Stack) -> None:
     """While somebody else, who is up to date already, goes on appending."""
+    stack = crowded_stack
+    earlier = earlier_release_of(stack, FIRST_RELEASE)
     began = time.monotonic()
-    await earlier_release_of(stack, FIRST_RELEASE).leave(TENANTS)
+    await earlier.leave(TENANTS)
     left_s = time.monotonic() - began
     async with reaching(addresses_of(stack)) as freehold:
         bystander = await freehold.new_tenant()
@@ -40,6 +55,10 @@ async def test_a_thousand_tenants_are_migrated(stack: Stack) -> None:
         seconds = time.monotonic() - began
         overview = found(await freehold.manage("GET", "/migrations", params={"limit": 1}))
     show(left_s, seconds, alone, during)
+    async with earlier.connected("postgres") as superuser:
+        # What is thrown away in a moment need not be written to the disk first.
+        await superuser.execute("ALTER SYSTEM SET fsync = off")
+        await superuser.execute("SELECT pg_reload_conf()")
     assert overview["statuses"]["current"] == TENANTS + 1
     assert overview["versions"] == [{"schema_version": LEDGER_VERSION, "tenants": TENANTS + 1}]
     assert seconds < TARGET_S

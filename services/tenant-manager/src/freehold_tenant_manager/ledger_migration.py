@@ -165,13 +165,8 @@ class LedgerMigration:
         ) as ledger:
             await execute_formatted(ledger, "SET ROLE %I", owner, timeout_s=_TIMEOUT_S)
 
-            async def give_rights() -> None:
-                await execute_with(
-                    ledger,
-                    TENANT_RIGHTS_REVOKED + LEDGER_GRANTS,
-                    _settings(tenant),
-                    timeout_s=_TIMEOUT_S,
-                )
+            async def give_rights(script: str = LEDGER_GRANTS) -> None:
+                await execute_with(ledger, script, _settings(tenant), timeout_s=_TIMEOUT_S)
 
             version = await migrate(
                 ledger,
@@ -182,7 +177,7 @@ class LedgerMigration:
                 timeout_s=self._timeout_s,
             )
             # Rights may have changed without a migration, and the year ahead comes nearer.
-            await give_rights()
+            await give_rights(TENANT_RIGHTS_REVOKED + LEDGER_GRANTS)
             await ledger.execute("SELECT make_partitions()", timeout=_TIMEOUT_S)
             await ledger.execute("RESET ROLE", timeout=_TIMEOUT_S)
             await execute_formatted(
