@@ -3,8 +3,9 @@
 import pytest
 
 from freehold.ledger.schema import LEDGER_VERSION, LEDGER_VERSION_MIN
-from support.clients import Document, Tenant, event_body, problem
+from support.clients import Document, Tenant, created, event_body, found, problem
 from support.machine import Machine
+from support.releases import earlier_release_of
 from support.waiting import eventually
 
 
@@ -47,6 +48,36 @@ async def test_a_tenant_with_another_ledger_waits_and_nobody_else_does(
     await eventually(served, "the ledger is served again", within_s=5)
     acknowledged.append(await tenant.append(metadata={"key": "after"}))
     await machine.assert_whole(tenant, acknowledged)
+
+
+async def test_the_earliest_ledger_that_is_served_can_do_all_that_is_asked_of_it(
+    machine: Machine,
+) -> None:
+    """Whoever calls something newer must raise LEDGER_VERSION_MIN."""
+    (left,) = await earlier_release_of(machine.stack, LEDGER_VERSION_MIN).leave(1)
+    path = f"/tenants/{left.tenant_id}"
+    keys = await machine.freehold.manage(
+        "POST", f"{path}/api-keys", {"scopes": ["ingest", "read", "audit"]}
+    )
+    tenant = Tenant(machine.freehold, left.tenant_id, created(keys)["api_key"])
+    event = await tenant.append(external_id="ch_1")
+    await tenant.append_batch([event_body(), event_body(account_id="cus_1")])
+    await tenant.reverse(event["event_id"])
+    legs = [event_body(amount_minor=5), event_body(account_id="cus_1", amount_minor=-5)]
+    transaction = created(await tenant.post("/transactions", {"legs": legs}))
+    hold_body = {"account_id": "cus_42", "currency": "USD", "amount_minor": 300}
+    hold = created(await tenant.post("/holds", hold_body))
+    created(await tenant.post(f"/holds/{hold['hold_id']}/capture", {"amount_minor": 200}))
+    await tenant.caught_up()
+    assert await tenant.balances("cus_42") == {"USD": 1805}
+    assert await tenant.balances("cus_42", consistency="strong") == {"USD": 1805}
+    assert len(await tenant.all_balances()) == 2
+    assert len(await tenant.all_of("/events")) == 8
+    found(await tenant.get(f"/transactions/{transaction['transaction_id']}"))
+    found(await tenant.get(f"/holds/{hold['hold_id']}"))
+    shown = found(await machine.freehold.manage("GET", path))
+    assert (shown["schema_version"], shown["head"]["seq"]) == (LEDGER_VERSION_MIN, 8)
+    await machine.assert_whole(tenant, [event])
 
 
 async def set_version(
