@@ -27,6 +27,7 @@ TABLES = (
     "service_api_keys",
     "service_homes",
     "tenant_credentials",
+    "tenant_migrations",
     "tenants",
 )
 RIGHTS = {
