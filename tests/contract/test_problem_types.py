@@ -34,6 +34,7 @@ PUBLISHED = {
     "too-many-requests": 429,
     "internal": 500,
     "overloaded": 503,
+    "ledger-version-unsupported": 503,
     "unavailable": 503,
 }
 
@@ -83,6 +84,9 @@ PRODUCED = {
     ),
     "overloaded": (
         "faults/test_overload.py::test_what_cannot_be_done_in_time_is_refused_within_it"
+    ),
+    "ledger-version-unsupported": (
+        "faults/test_ledger_versions.py::test_a_tenant_with_another_ledger_waits_and_nobody_else_does"
     ),
     "unavailable": ("faults/test_catalog.py::test_known_tenants_go_on_working_without_the_catalog"),
 }

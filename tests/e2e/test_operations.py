@@ -35,6 +35,8 @@ ROUTES = {
         ("post", "/v1/tenants/{tenant_id}/restores"),
         ("get", "/v1/tenants/{tenant_id}/former-databases"),
         ("delete", "/v1/tenants/{tenant_id}/former-databases/{name}"),
+        ("post", "/v1/migrations"),
+        ("get", "/v1/migrations"),
     },
     "ingest": {
         ("post", "/v1/events"),

@@ -5,6 +5,7 @@ from urllib.parse import unquote, urlsplit
 
 from freehold.ledger import client as ledger
 from freehold.ledger.client import Connection, Projection
+from freehold.ledger.schema import LEDGER_VERSION
 from freehold.messaging.broker import Broker
 from freehold.tenancy.connections import TenantConnections
 from freehold.tenancy.directory import Directory
@@ -125,7 +126,7 @@ def _home(ledger: Ledger, installation: Installation) -> Home:
         port=port,
         database=parts.path.removeprefix("/"),
         schema="ledger",
-        schema_version=5,
+        schema_version=LEDGER_VERSION,
         role=parts.username or "postgres",
         password=unquote(parts.password or ""),
     )

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from freehold.contracts.problems import OVERLOADED, Problem
+from freehold.ledger.schema import LEDGER_VERSION
 from freehold.tenancy import catalog as catalog_module
 from freehold.tenancy import connections as connections_module
 from freehold.tenancy.catalog import Catalog
@@ -28,7 +29,7 @@ def home(postgres_url: str) -> Home:
         parts.port or 5432,
         "postgres",
         "public",
-        1,
+        LEDGER_VERSION,
         parts.username or "",
         parts.password or "",
     )

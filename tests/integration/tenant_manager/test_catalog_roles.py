@@ -32,6 +32,7 @@ TABLES = (
     "service_homes",
     "tenant_credentials",
     "tenant_epochs",
+    "tenant_migrations",
     "tenants",
 )
 RIGHTS = {

@@ -16,13 +16,25 @@ from fastapi import FastAPI
 
 from freehold.contracts.tenants import NewTenant
 from freehold.ledger.client import Connection
+from freehold.ledger.schema import LEDGER_VERSION
+from freehold.security.sealing import KeyRing
 from freehold_tenant_manager.abandonment import undo_abandoned
+from freehold_tenant_manager.ledger_migration import LedgerMigration, Migrated
 from freehold_tenant_manager.manager import Manager
 from freehold_tenant_manager.metrics import TENANTS_UNDONE
-from integration.tenant_manager.installation import Installation, manager_of, new_tenant
+from freehold_tenant_manager.server import Server
+from freehold_tenant_manager.settings import Settings
+from integration.tenant_manager.installation import (
+    CREDENTIAL_KEYS,
+    Installation,
+    manager_of,
+    new_tenant,
+)
+from support.releases import EarlierRelease
 
 SENDERS = ("execute", "executemany", "fetch", "fetchrow", "fetchval")
 DEADLINE_S = 10
+MIGRATION_STATEMENTS_MAX = 60
 
 
 class Crash(BaseException):
@@ -142,6 +154,45 @@ async def test_undoing_cut_short_anywhere_goes_on_later(
             break
     assert statements > 10
     assert TENANTS_UNDONE._value.get() > undone_before
+
+
+async def test_a_migration_cut_short_anywhere_is_finished_by_the_next(
+    mortal_manager: Manager, installation: Installation, settings: Settings
+) -> None:
+    key_ring = KeyRing(CREDENTIAL_KEYS)
+    earlier = EarlierRelease(
+        installation.server_url,
+        settings.catalog_name,
+        installation.role,
+        key_ring,
+        LEDGER_VERSION - 1,
+    )
+    server = Server(
+        settings.catalog_dsn.get_secret_value(), connect_timeout_s=5, statement_timeout_s=30
+    )
+    ledgers = LedgerMigration(server, key_ring, lock_timeout_s=5, timeout_s=30)
+    lefts = iter(await earlier.leave(MIGRATION_STATEMENTS_MAX))
+    for statements in count():
+        left = next(lefts)
+
+        async def migrate(tenant_id: str = left.tenant_id) -> Migrated:
+            async with mortal_manager.catalog.connection() as connection:
+                return await ledgers.migrate(connection, tenant_id, "after")
+
+        died = await _dies(migrate(), statements)
+        async with asyncio.timeout(DEADLINE_S):
+            # The server may take a while to see that one died, who held the tenant's lock.
+            while await migrate() is not Migrated.DONE:
+                pass
+        assert await _is_complete(installation, left.database), statements
+        assert await mortal_manager.catalog.fetch(
+            "SELECT FROM tenants WHERE tenant_id = $1 AND schema_version = $2",
+            left.tenant_id,
+            LEDGER_VERSION,
+        )
+        if not died:
+            break
+    assert statements > 20
 
 
 async def test_a_creation_cut_short_may_be_asked_for_with_other_settings(

@@ -14,6 +14,7 @@ from fastapi import FastAPI
 from freehold.ledger import client, rules
 from freehold.ledger.appending import Capture, Outcome
 from freehold.ledger.client import Connection
+from freehold.ledger.schema import LEDGER_VERSION
 from freehold.security.sealing import KeyRing
 from freehold.tenancy.homes import Home
 from freehold_tenant_manager.catalog.credentials import SERVICES, find_passwords
@@ -262,7 +263,7 @@ async def _new_homes(manager: httpx.AsyncClient, app: FastAPI, installation: Ins
             port=port,
             database=made["database"],
             schema=made["schema"],
-            schema_version=1,
+            schema_version=LEDGER_VERSION,
             role=f"{made['database']}_{service}",
             password=passwords[service],
         )

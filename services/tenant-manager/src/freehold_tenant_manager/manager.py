@@ -23,6 +23,8 @@ from freehold_tenant_manager.data_keys import DataKeys
 from freehold_tenant_manager.dumping import APPLICATION, Dumping
 from freehold_tenant_manager.exports import Exports
 from freehold_tenant_manager.kms import AwsKms, KeyManagement, KeyManagementError, LocalKeyFile
+from freehold_tenant_manager.ledger_migration import LedgerMigration
+from freehold_tenant_manager.migrations import MIGRATION, Migrations, warn_of_those_behind
 from freehold_tenant_manager.operations import Operations
 from freehold_tenant_manager.overview import Overview
 from freehold_tenant_manager.provisioning import Provisioner
@@ -128,6 +130,7 @@ class Manager:
             vault=self._vault,
             dumping=self._dumping,
         )
+        self._operations.handle(MIGRATION, self._new_migrations(key_ring).run)
         self._is_set_up = False
         self._work: asyncio.Task[None] | None = None
 
@@ -233,6 +236,21 @@ class Manager:
         """Say what /readyz says."""
         return {"catalog": self._catalog.reachable, "set_up": self._is_set_up}
 
+    def _new_migrations(self, key_ring: KeyRing) -> Migrations:
+        settings = self.settings
+        return Migrations(
+            self._server,
+            LedgerMigration(
+                self._server,
+                key_ring,
+                lock_timeout_s=settings.migration_lock_timeout_s,
+                timeout_s=settings.migration_timeout_s,
+            ),
+            catalog_name=settings.catalog_name,
+            in_flight_max=settings.migrations_in_flight_max,
+            attempts_max=settings.migration_attempts_max,
+        )
+
     def _require_set_up(self) -> None:
         if not self._is_set_up:
             raise unavailable("the catalog is not set up yet")
@@ -255,6 +273,8 @@ class Manager:
         await self._restoration.open()
         await self._scheduling.open()
         await self._removing.open()
+        with suppress(Problem):
+            await warn_of_those_behind(self._catalog)
 
     async def _prepare_keys(self) -> None:
         try:

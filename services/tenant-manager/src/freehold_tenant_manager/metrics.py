@@ -1,4 +1,4 @@
-"""Metrics of provisioning and of operations."""
+"""Metrics of provisioning, of operations and of migrations."""
 
 from prometheus_client import Counter, Gauge, Histogram
 
@@ -45,4 +45,9 @@ ARCHIVE_REMOVED = Counter(
 )
 ARCHIVE_JOINED = Counter(
     "freehold_archive_joined_total", "Small segments that were joined into larger ones."
+)
+LEDGER_MIGRATIONS_DONE = Counter(
+    "freehold_ledger_migrations_total",
+    "Turns that ledgers had in migrations, by outcome: done, busy, gone, retried, failed.",
+    ["outcome"],
 )

@@ -4,7 +4,7 @@ Forward only. What was applied is recorded with its checksum, in the schema that
 database says by itself which version it has and an edited migration is refused.
 """
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from hashlib import sha256
 
 from freehold.ledger.client import Connection
@@ -22,6 +22,7 @@ async def migrate(
     migrations: Sequence[Migration],
     schema: str,
     *,
+    closing: Callable[[], Awaitable[None]] | None = None,
     lock_timeout_s: float = 5.0,
     timeout_s: float = 600.0,
 ) -> int:
@@ -34,6 +35,8 @@ async def migrate(
         connection: To the database, outside of a transaction.
         migrations: All of them, in order of version.
         schema: Made where it is missing; the search path of every migration.
+        closing: What else must be true when others see a migration: run in its transaction, at
+            the end.
         lock_timeout_s: A migration gives up rather than let others queue behind it for longer.
         timeout_s: Bounds every single migration, and the wait for another runner.
 
@@ -49,7 +52,13 @@ async def migrate(
         for migration in migrations:
             checksum = sha256(migration.sql.encode()).digest()
             if applied.setdefault(migration.version, b"") == b"":
-                await _apply(connection, migration, schema, checksum, lock_timeout_s, timeout_s)
+                try:
+                    await _apply(
+                        connection, migration, schema, checksum, closing, lock_timeout_s, timeout_s
+                    )
+                except Exception as error:
+                    error.add_note(f"in migration {migration.version} {migration.name}")
+                    raise
             elif applied[migration.version] != checksum:
                 raise MigrationError(
                     f"migration {migration.version} of {schema} was changed after it was applied"
@@ -78,6 +87,7 @@ async def _apply(
     migration: Migration,
     schema: str,
     checksum: bytes,
+    closing: Callable[[], Awaitable[None]] | None,
     lock_timeout_s: float,
     timeout_s: float,
 ) -> None:
@@ -91,6 +101,8 @@ async def _apply(
             checksum,
             timeout=timeout_s,
         )
+        if closing is not None:
+            await closing()
 
 
 async def _set_local(connection: Connection, schema: str, lock_timeout_s: float) -> None:

@@ -55,6 +55,20 @@ class Settings(ServiceSettings):
     operations_in_flight_max: int = Field(
         default=4, ge=1, description="Operations worked on at once; others wait their turn."
     )
+    migrations_in_flight_max: int = Field(
+        default=4, ge=1, description="Ledgers migrated at once, each with two connections."
+    )
+    migration_attempts_max: int = Field(
+        default=8, ge=1, description="Turns of a ledger whose migration fails and may yet succeed."
+    )
+    migration_lock_timeout_s: float = Field(
+        default=2.0,
+        gt=0,
+        description="A migration that waits longer for a lock gives up, and is tried again.",
+    )
+    migration_timeout_s: float = Field(
+        default=600.0, gt=0, description="Bounds a single migration of a ledger."
+    )
     tenant_connections_max: int = Field(
         default=8, ge=1, description="Open connections to tenants' databases, to show their state."
     )

@@ -58,6 +58,9 @@ INSUFFICIENT_FUNDS = ProblemType(
 TOO_MANY_REQUESTS = ProblemType("too-many-requests", 429, "The tenant sends more than its share")
 INTERNAL = ProblemType("internal", 500, "Something failed that should not")
 OVERLOADED = ProblemType("overloaded", 503, "There is more work than can be done in time")
+LEDGER_VERSION_UNSUPPORTED = ProblemType(
+    "ledger-version-unsupported", 503, "The tenant's ledger has a version not served here"
+)
 UNAVAILABLE = ProblemType("unavailable", 503, "Something this request needs is not available")
 
 PROBLEM_TYPES: tuple[ProblemType, ...] = tuple(

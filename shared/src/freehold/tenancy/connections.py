@@ -91,8 +91,10 @@ class TenantConnections:
 
         Raises:
             Problem: overloaded where none came free in time, or too many wait for one already;
-                unavailable where the database does not answer.
+                unavailable where the database does not answer; ledger-version-unsupported where
+                this release cannot work with it.
         """
+        home.require_known_version()
         place = _place(home)
         connection = await self._acquire(place, home)
         try:

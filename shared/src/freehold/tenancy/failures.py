@@ -48,6 +48,12 @@ _NOT_READY = (
 )
 
 
+def is_passing(error: BaseException) -> bool:
+    """Say whether coming again may help: a database is lost, late or has too much to do."""
+    # ValueError is the driver's own word for arguments that do not fit.
+    return isinstance(error, (*_BUSY, *_LOST, *DRIVER_ERRORS)) and not isinstance(error, ValueError)
+
+
 @contextmanager
 def database_failures(what: str = "the tenant's database") -> Iterator[None]:
     """Turn a database's failures into problems; wrap around acquiring a connection and using it.

@@ -16,7 +16,7 @@ _PASSWORD_BYTES = 24
 async def add_credentials(
     connection: Connection, key_ring: KeyRing, tenant_id: str, role_prefix: str
 ) -> None:
-    """Make and keep a random password for each of a new tenant's login roles."""
+    """Make and keep a random password for each of a tenant's login roles that has none yet."""
     rows = []
     for service in SERVICES:
         role_name = f"{role_prefix}_{service}"
@@ -25,7 +25,8 @@ async def add_credentials(
     await connection.executemany(
         "INSERT INTO tenant_credentials"
         " (tenant_id, service, role_name, sealing_key_id, sealed_password)"
-        " VALUES ($1, $2, $3, $4, $5)",
+        " VALUES ($1, $2, $3, $4, $5)"
+        " ON CONFLICT ON CONSTRAINT tenant_credentials_pkey DO NOTHING",
         rows,
     )
 
@@ -63,7 +64,7 @@ async def find_home(
     """
     row = await connection.fetchrow(
         "SELECT t.tenant_id, t.epoch, c.host, c.port, t.database_name, t.schema_name,"
-        " t.schema_version,"
+        " t.schema_version, t.services_version_min,"
         " r.role_name, r.sealing_key_id, r.sealed_password"
         " FROM tenants AS t"
         " INNER JOIN clusters AS c ON c.cluster = t.cluster"

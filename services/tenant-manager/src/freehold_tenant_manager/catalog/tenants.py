@@ -11,7 +11,7 @@ from typing import Literal
 
 from freehold.contracts.tenants import NewTenant, Tenant, TenantHome, TenantLimits
 from freehold.ledger.client import Connection, Record
-from freehold.ledger.schema import LEDGER_SCHEMA
+from freehold.ledger.schema import LEDGER_MIGRATIONS, LEDGER_SCHEMA, services_version_min
 
 _COLUMNS = (
     "tenant_id, name, region, isolation, status, created_at, epoch, cluster, database_name,"
@@ -118,13 +118,21 @@ async def add_tenant(connection: Connection, wanted: NewTenant, cluster: str) ->
 
 
 async def activate_tenant(connection: Connection, tenant_id: str, schema_version: int) -> TenantRow:
-    """Show a provisioned tenant to the services, and have projector reconcile them."""
+    """Show a provisioned tenant to the services, and have projector reconcile them.
+
+    Args:
+        connection: To the catalog.
+        tenant_id: Who it is.
+        schema_version: The last migration that their ledger has.
+    """
+    applied = [one for one in LEDGER_MIGRATIONS if one.version <= schema_version]
     row = await connection.fetchrow(
         "UPDATE tenants"  # noqa: S608 (our own column names)
-        " SET status = 'active', schema_version = $2 WHERE tenant_id = $1"
-        f" RETURNING {_COLUMNS}",
+        " SET status = 'active', schema_version = $2, services_version_min = $3"
+        f" WHERE tenant_id = $1 RETURNING {_COLUMNS}",
         tenant_id,
         schema_version,
+        services_version_min(applied),
     )
     await connection.execute(
         "INSERT INTO reconciliations (tenant_id) VALUES ($1)"

@@ -1,13 +1,15 @@
-"""The routes under /v1: the operator's, who is asked for their token first, and tenants' own."""
+"""The operator's routes under /v1. Every one of them asks for the operator's token first."""
 
 from fastapi import APIRouter, Depends
 
+from freehold.contracts.migrations import NewMigration
 from freehold.contracts.restores import NewRestore
 from freehold.contracts.tenants import NewApiKey, NewTenant, TenantLimits
 from freehold_tenant_manager.routes import (
     backups,
     exports,
     keys,
+    migrations,
     operations,
     regions,
     restores,
@@ -15,11 +17,11 @@ from freehold_tenant_manager.routes import (
 )
 from freehold_tenant_manager.routes.dependencies import operator
 
-REQUEST_MODELS = (NewTenant, TenantLimits, NewApiKey, NewRestore)
+REQUEST_MODELS = (NewTenant, TenantLimits, NewApiKey, NewRestore, NewMigration)
 
 # The token is asked for before anything else of the request is looked at.
 router = APIRouter(prefix="/v1", dependencies=[Depends(operator)])
-for part in (tenants, keys, regions, operations, exports, backups, restores):
+for part in (tenants, keys, regions, operations, exports, backups, restores, migrations):
     router.include_router(part.router)
 
 own_router = APIRouter(prefix="/v1")
