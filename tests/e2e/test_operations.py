@@ -23,6 +23,11 @@ ROUTES = {
         ("post", "/v1/tenants/{tenant_id}/api-keys"),
         ("get", "/v1/tenants/{tenant_id}/api-keys"),
         ("delete", "/v1/tenants/{tenant_id}/api-keys/{key_id}"),
+        ("post", "/v1/tenants/{tenant_id}/api-keys/{key_id}/rotate"),
+        ("post", "/v1/tenants/{tenant_id}/suspend"),
+        ("post", "/v1/tenants/{tenant_id}/resume"),
+        ("get", "/v1/tenants/{tenant_id}/credentials"),
+        ("post", "/v1/tenants/{tenant_id}/credentials/rotate"),
         ("get", "/v1/regions"),
         ("get", "/v1/operations"),
         ("get", "/v1/operations/{operation_id}"),
@@ -211,6 +216,7 @@ async def test_answers_are_as_documented(freehold: Freehold, tenant: Tenant) -> 
             ("/tenants", "/tenants"),
             ("/tenants/{tenant_id}", own),
             ("/tenants/{tenant_id}/api-keys", f"{own}/api-keys"),
+            ("/tenants/{tenant_id}/credentials", f"{own}/credentials"),
             ("/regions", "/regions"),
         )
     ]

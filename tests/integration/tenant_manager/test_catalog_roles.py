@@ -19,6 +19,7 @@ TABLES = (
     "announcement_marks",
     "api_keys",
     "clusters",
+    "final_exports",
     "hold_expiries",
     "ingest_instances",
     "operations",

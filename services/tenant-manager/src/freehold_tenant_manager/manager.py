@@ -20,6 +20,7 @@ from freehold_tenant_manager.catalog.setup import set_up
 from freehold_tenant_manager.operations import Operations
 from freehold_tenant_manager.overview import Overview
 from freehold_tenant_manager.provisioning import Provisioner
+from freehold_tenant_manager.rotation import Credentials
 from freehold_tenant_manager.server import APPLICATION, Server
 from freehold_tenant_manager.settings import Settings
 
@@ -30,6 +31,7 @@ _STATEMENT_TIMEOUT_S = 30.0
 _IDLE_S = 10.0
 _RETRY_FIRST_S = 0.5
 _RETRY_MAX_S = 5.0
+_RESEALING_PAUSE_S = 3_600.0
 
 
 class Manager:
@@ -64,6 +66,12 @@ class Manager:
         )
         self._overview = Overview(
             self._catalog, self._connections, key_ring, timeout_s=settings.tenant_timeout_s
+        )
+        self._credentials = Credentials(
+            self._catalog, key_ring, address=(settings.customer_host, settings.customer_port)
+        )
+        self._resealing = Periodic(
+            "sealing passwords anew", self._credentials.reseal, pause_s=_RESEALING_PAUSE_S
         )
         self._undoing = Periodic(
             "undoing abandoned creations",
@@ -107,6 +115,16 @@ class Manager:
         return self._overview
 
     @property
+    def credentials(self) -> Credentials:
+        """What shows and replaces passwords.
+
+        Raises:
+            Problem: unavailable, before the catalog is set up.
+        """
+        self._require_set_up()
+        return self._credentials
+
+    @property
     def operations(self) -> Operations:
         """What does the work that takes long.
 
@@ -128,6 +146,7 @@ class Manager:
                 await self._work
         await self._operations.close()
         await self._undoing.close()
+        await self._resealing.close()
         await self._connections.close()
         await self._catalog.close()
 
@@ -152,6 +171,7 @@ class Manager:
                 pause_s = min(pause_s * 2, _RETRY_MAX_S)
         _log.info("catalog set up", region=self.settings.region, cluster=self.settings.cluster)
         await self._undoing.open()
+        await self._resealing.open()
         await self._operations.open()
 
     async def _undo_abandoned(self) -> bool:

@@ -5,7 +5,7 @@ from hashlib import sha256
 
 from starlette.requests import Request
 
-from freehold.contracts.problems import MISSING_SCOPE, UNAUTHORIZED, Problem
+from freehold.contracts.problems import MISSING_SCOPE, TENANT_SUSPENDED, UNAUTHORIZED, Problem
 from freehold.security.api_keys import Scope, parse_api_key
 from freehold.service.bodies import header_values
 from freehold.service.logs import name_tenant
@@ -14,11 +14,22 @@ from freehold.tenancy.directory import Caller, Directory
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="freehold"'}
 
 
-async def authenticate(directory: Directory, authorization: str | None, *scopes: Scope) -> Caller:
+async def authenticate(
+    directory: Directory,
+    authorization: str | None,
+    *scopes: Scope,
+    even_suspended: bool = False,
+) -> Caller:
     """Say who asks, and that they may: one of the scopes is enough.
 
+    Args:
+        directory: Knows the callers.
+        authorization: The request's credential.
+        scopes: What the caller wants to do.
+        even_suspended: Whether a suspended tenant may do so, too.
+
     Raises:
-        Problem: unauthorized, missing-scope, or unavailable.
+        Problem: unauthorized, missing-scope, tenant-suspended, or unavailable.
     """
     key = parse_api_key(bearer_token(authorization))
     caller = await directory.caller(key) if key else None
@@ -27,7 +38,23 @@ async def authenticate(directory: Directory, authorization: str | None, *scopes:
     name_tenant(caller.home.tenant_id)
     if not caller.may(*scopes):
         raise Problem(MISSING_SCOPE, f"the key needs the scope {' or '.join(scopes)}")
+    if not even_suspended:
+        refuse_suspended(caller)
     return caller
+
+
+def refuse_suspended(caller: Caller) -> None:
+    """Let only callers of an active tenant pass, whose keys work otherwise.
+
+    Raises:
+        Problem: tenant-suspended.
+    """
+    if caller.home.status != "active":
+        deleting = caller.home.status == "deleting"
+        raise Problem(
+            TENANT_SUSPENDED,
+            f"the tenant is {'being deleted' if deleting else 'suspended'} by the operator",
+        )
 
 
 def sole_authorization(request: Request) -> str | None:

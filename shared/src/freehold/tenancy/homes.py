@@ -10,7 +10,8 @@ from freehold.security.sealing import KeyRing, Sealed
 class Home:
     """A tenant's place: server, database, schema, and this service's own role in it.
 
-    The limits on what ingest takes are None where its settings hold.
+    The limits on what ingest takes are None where its settings hold. Only `active` tenants may ask
+    for anything; the ledgers of the others are still looked after.
     """
 
     tenant_id: str
@@ -24,6 +25,7 @@ class Home:
     password: str = field(repr=False)
     ingest_events_per_s: int | None = None
     ingest_requests_max: int | None = None
+    status: str = "active"
 
 
 def home_of(row: Record, key_ring: KeyRing) -> Home:
@@ -46,4 +48,5 @@ def home_of(row: Record, key_ring: KeyRing) -> Home:
         # A catalog that an older tenant-manager set up does not have them yet.
         ingest_events_per_s=row.get("ingest_events_per_s"),
         ingest_requests_max=row.get("ingest_requests_max"),
+        status=row.get("status", "active"),
     )

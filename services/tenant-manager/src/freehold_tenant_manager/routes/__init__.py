@@ -2,13 +2,21 @@
 
 from fastapi import APIRouter, Depends
 
-from freehold.contracts.tenants import NewApiKey, NewTenant, TenantLimits
-from freehold_tenant_manager.routes import keys, operations, regions, tenants
+from freehold.contracts.credentials import NewPasswords
+from freehold.contracts.tenants import NewApiKey, NewApiKeyInPlace, NewTenant, TenantLimits
+from freehold_tenant_manager.routes import (
+    credentials,
+    keys,
+    lives,
+    operations,
+    regions,
+    tenants,
+)
 from freehold_tenant_manager.routes.dependencies import operator
 
-REQUEST_MODELS = (NewTenant, TenantLimits, NewApiKey)
+REQUEST_MODELS = (NewTenant, TenantLimits, NewApiKey, NewApiKeyInPlace, NewPasswords)
 
 # The token is asked for before anything else of the request is looked at.
 router = APIRouter(prefix="/v1", dependencies=[Depends(operator)])
-for part in (tenants, keys, regions, operations):
+for part in (tenants, lives, keys, credentials, regions, operations):
     router.include_router(part.router)
