@@ -50,12 +50,16 @@ class Manager:
             timeout_s=settings.request_timeout_s,
             pool_max=settings.catalog_connections_max,
         )
+        self._credentials = Credentials(
+            self._catalog, key_ring, address=(settings.customer_host, settings.customer_port)
+        )
         self._connections = TenantConnections(
             application=APPLICATION,
             connections_max=settings.tenant_connections_max,
             per_tenant_max=1,
             idle_s=_IDLE_S,
             timeout_s=settings.tenant_timeout_s,
+            renew=self._credentials.renewed,
         )
         self._provisioner = Provisioner(
             self._catalog,
@@ -66,9 +70,6 @@ class Manager:
         )
         self._overview = Overview(
             self._catalog, self._connections, key_ring, timeout_s=settings.tenant_timeout_s
-        )
-        self._credentials = Credentials(
-            self._catalog, key_ring, address=(settings.customer_host, settings.customer_port)
         )
         self._resealing = Periodic(
             "sealing passwords anew", self._credentials.reseal, pause_s=_RESEALING_PAUSE_S

@@ -13,6 +13,7 @@ from freehold.contracts.credentials import CustomerCredentials, RotatedCredentia
 from freehold.contracts.problems import unavailable
 from freehold.security.sealing import KeyRing
 from freehold.tenancy.catalog import Catalog
+from freehold.tenancy.homes import Home
 from freehold_tenant_manager.catalog.credentials import (
     find_home,
     replace_passwords,
@@ -85,6 +86,12 @@ class Credentials:
             services = await replace_passwords(connection, self._key_ring, tenant_id, service)
         _log.info("passwords replaced", tenant_id=tenant_id, services=services)
         return RotatedCredentials(services=services, rotated_at=datetime.now(UTC))
+
+    async def renewed(self, home: Home) -> Home | None:
+        """Say where a tenant lives whose database refuses the password in a home."""
+        service = home.role.removeprefix(f"{home.database}_")
+        async with self._catalog.connection() as connection:
+            return await find_home(connection, self._key_ring, home.tenant_id, service)
 
     async def reseal(self) -> bool:
         """Seal every password with the key that seals now, so that older keys can be taken away.

@@ -1,0 +1,174 @@
+"""Deletion: a tenant leaves, and nothing of theirs is left here but what they may come back for.
+
+First nothing is let in any more, so that the ledger stands still; then all of it is exported and
+backed up; only then keys, passwords, database and roles go. A process that dies in between is
+followed by one that goes on: each step may be repeated, and what it needs is still there.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import asdict
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import structlog
+
+from freehold.ledger import client as ledger
+from freehold.ledger.client import Connection
+from freehold.tenancy.catalog import Catalog
+from freehold.tenancy.failures import database_failures
+from freehold_tenant_manager.catalog.deletion import (
+    FinalExport,
+    begin_deletion,
+    end_deletion,
+    keep_final_export,
+    withdraw,
+)
+from freehold_tenant_manager.catalog.tenants import TenantRow
+from freehold_tenant_manager.final_exports import FinalExports
+from freehold_tenant_manager.operations import Running
+from freehold_tenant_manager.server import Server
+from freehold_tenant_manager.statements import (
+    TENANT_FENCE,
+    TENANT_MEMBERSHIP,
+    TENANT_ROLES_DROPPED,
+    drop_database,
+    execute_formatted,
+    execute_with,
+)
+
+DELETE = "delete"
+"""The kind of the operation."""
+
+_log = structlog.get_logger(__name__)
+
+_STATEMENT_TIMEOUT_S = 30.0
+_PROJECT_TIMEOUT_S = 300.0
+_PROJECT_EVENTS_MAX = 10_000
+# It waits for a checkpoint of the whole server.
+_DROP_TIMEOUT_S = 300.0
+_DROP_ATTEMPTS = 5
+_DROP_PAUSE_S = 1.0
+_END_SESSIONS_TIMEOUT_S = 30.0
+_END_SESSIONS_PAUSE_S = 0.05
+_WRITERS = ("ingest", "projector", "query")
+_READERS = ("auditor", "backup")
+
+
+class Deletion:
+    """Deletes tenants, as an operation."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        server: Server,
+        exports: FinalExports,
+        back_up: Callable[[str], Awaitable[UUID]],
+    ) -> None:
+        """Say where they are, and who keeps what is left of them."""
+        self._catalog = catalog
+        self._server = server
+        self._exports = exports
+        self._back_up = back_up
+
+    async def delete(self, running: Running) -> dict[str, Any]:
+        """Delete a tenant, from wherever the deletion has come to.
+
+        Raises:
+            Problem: Something stands in the way; what is done stays, and it can be gone on with.
+        """
+        async with self._catalog.connection() as connection:
+            tenant = await begin_deletion(connection, running.tenant)
+        if tenant.status == "deleted":
+            return _result(running)
+        if "backup_id" not in running.state:
+            await self._keep(running, tenant)
+        await running.note(0.9, "removing keys, database and roles")
+        await self._remove(tenant, running.state["export"])
+        _log.info("tenant deleted", tenant_id=tenant.tenant_id, database=tenant.database_name)
+        return _result(running)
+
+    async def _keep(self, running: Running, tenant: TenantRow) -> None:
+        """Export and back up a ledger that nothing is added to any more."""
+        await running.note(0.05, "ending what is under way")
+        await self._fence(tenant, _WRITERS)
+        await self._project(tenant)
+        if "export" not in running.state:
+            await running.note(0.1, "exporting")
+            kept = await self._exports.make(tenant.tenant_id)
+            await running.note(0.5, "backing up", export=asdict(kept))
+        backup_id = await self._back_up(tenant.tenant_id)
+        await running.note(0.9, "removing keys, database and roles", backup_id=str(backup_id))
+
+    async def _fence(self, tenant: TenantRow, services: Sequence[str]) -> None:
+        """Keep some of the tenant's roles out, and end the sessions that they have."""
+        roles = [f"{tenant.database_name}_{service}" for service in services]
+        settings = {
+            "freehold.role_prefix": tenant.database_name,
+            "freehold.fenced": ",".join(services),
+        }
+        async with self._catalog.connection() as connection:
+            await execute_with(connection, TENANT_FENCE, settings, timeout_s=_STATEMENT_TIMEOUT_S)
+            async with asyncio.timeout(_END_SESSIONS_TIMEOUT_S):
+                while await connection.fetch(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                    " WHERE usename = ANY ($1)",
+                    roles,
+                ):
+                    await asyncio.sleep(_END_SESSIONS_PAUSE_S)
+
+    async def _project(self, tenant: TenantRow) -> None:
+        """Bring the state up to the ledger's end, as its owner: projector cannot any more.
+
+        A ledger that cannot be projected is exported as it is, and can be made anew from itself.
+        """
+        async with self._catalog.connection() as connection:
+            await self._join_owner(connection, tenant)
+        try:
+            with database_failures():
+                async with self._server.connection(
+                    tenant.database_name, search_path=f"{tenant.schema_name}, pg_temp"
+                ) as connection:
+                    await execute_formatted(
+                        connection, "SET ROLE %I", _owner(tenant), timeout_s=_STATEMENT_TIMEOUT_S
+                    )
+                    while (await ledger.project(connection, _PROJECT_EVENTS_MAX)).applied:
+                        pass
+        except asyncpg.PostgresError as error:
+            _log.warning("not projected", tenant_id=tenant.tenant_id, fault=repr(error))
+
+    async def _remove(self, tenant: TenantRow, export: dict[str, Any]) -> None:
+        """Take everything away. The catalog's row is the last to say so."""
+        async with self._catalog.connection() as connection:
+            async with connection.transaction():
+                await keep_final_export(connection, tenant.tenant_id, FinalExport(**export))
+                await withdraw(connection, tenant.tenant_id)
+        await self._fence(tenant, (*_WRITERS, *_READERS))
+        async with self._catalog.connection() as connection:
+            await self._join_owner(connection, tenant)
+            await drop_database(connection, tenant.database_name, timeout_s=_DROP_TIMEOUT_S)
+            await execute_with(
+                connection,
+                TENANT_ROLES_DROPPED,
+                _settings(tenant),
+                timeout_s=_STATEMENT_TIMEOUT_S,
+            )
+            await end_deletion(connection, tenant.tenant_id)
+
+    async def _join_owner(self, connection: Connection, tenant: TenantRow) -> None:
+        await execute_with(
+            connection, TENANT_MEMBERSHIP, _settings(tenant), timeout_s=_STATEMENT_TIMEOUT_S
+        )
+
+
+def _owner(tenant: TenantRow) -> str:
+    return f"{tenant.database_name}_owner"
+
+
+def _settings(tenant: TenantRow) -> dict[str, str]:
+    return {"freehold.role_prefix": tenant.database_name}
+
+
+def _result(running: Running) -> dict[str, Any]:
+    return {name: running.state.get(name) for name in ("export", "backup_id")}
