@@ -29,6 +29,8 @@ ROUTES = {
         ("get", "/v1/tenants/{tenant_id}/credentials"),
         ("post", "/v1/tenants/{tenant_id}/credentials/rotate"),
         ("get", "/v1/regions"),
+        ("get", "/v1/export"),
+        ("get", "/v1/tenants/{tenant_id}/export"),
         ("get", "/v1/operations"),
         ("get", "/v1/operations/{operation_id}"),
     },

@@ -8,7 +8,10 @@ from integration.tenant_manager.installation import Installation, new_installati
 
 
 @pytest.fixture(scope="session")
-async def installation(postgres_url: str) -> AsyncIterator[Installation]:
+async def installation(
+    postgres_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Installation]:
     """The one installation of a session: two on one server would quarrel over the template."""
-    async with new_installation(postgres_url) as installation:
+    folder = tmp_path_factory.mktemp("installation")
+    async with new_installation(postgres_url, folder) as installation:
         yield installation

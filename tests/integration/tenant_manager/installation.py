@@ -10,6 +10,7 @@ import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -38,6 +39,7 @@ class Installation:
     server_url: str
     role: str
     password: str
+    folder: Path
 
     @property
     def address(self) -> tuple[str, int]:
@@ -62,6 +64,8 @@ class Installation:
             "catalog_dsn": f"postgresql://{self.role}:{self.password}@{host}:{port}/{catalog}",
             "credential_keys": CREDENTIAL_KEYS,
             "operator_token": OPERATOR_TOKEN,
+            "storage_url": (self.folder / catalog / "storage").as_uri(),
+            "kms_key_file": self.folder / catalog / "kms.keys",
             **{f"{service}_password": service_password(service) for service in SERVICES},
         }
         return Settings(**(given | choices))
@@ -99,9 +103,11 @@ async def connected(home: Home) -> AsyncIterator[Connection]:
 
 
 @asynccontextmanager
-async def new_installation(server_url: str) -> AsyncIterator[Installation]:
+async def new_installation(server_url: str, folder: Path) -> AsyncIterator[Installation]:
     """Make tenant-manager's role, and in the end put the server back as it was."""
-    installation = Installation(server_url, f"tm_test_{secrets.token_hex(4)}", secrets.token_hex(8))
+    installation = Installation(
+        server_url, f"tm_test_{secrets.token_hex(4)}", secrets.token_hex(8), folder
+    )
     async with installation.superuser() as superuser:
         logins = await superuser.fetch(
             "SELECT rolname, rolpassword FROM pg_authid WHERE rolname = ANY ($1)",

@@ -113,6 +113,7 @@ class Plan:
             self.settings,
             self.credentials,
             self.service_ports,
+            state=self.state,
             postgres_url=self.postgres_url,
             amqp_url=self.amqp_url,
         )

@@ -45,6 +45,7 @@ def service_environments(
     credentials: Credentials,
     ports: Mapping[str, int],
     *,
+    state: Path,
     postgres_url: str,
     amqp_url: str,
 ) -> dict[str, dict[str, str]]:
@@ -54,6 +55,7 @@ def service_environments(
         settings: What the person chose.
         credentials: The stack's passwords and keys.
         ports: Each service's port.
+        state: The stack's own folder.
         postgres_url: tenant-manager's login to the server, any database.
         amqp_url: The broker.
     """
@@ -69,6 +71,8 @@ def service_environments(
             "FREEHOLD_INGEST_PASSWORD": credentials.ingest_password,
             "FREEHOLD_PROJECTOR_PASSWORD": credentials.projector_password,
             "FREEHOLD_QUERY_PASSWORD": credentials.query_password,
+            "FREEHOLD_STORAGE_URL": (state / "storage").absolute().as_uri(),
+            "FREEHOLD_KMS_KEY_FILE": str((state / "kms.keys").absolute()),
         }
     }
     for service, password in passwords.items():

@@ -8,7 +8,8 @@ from fastapi import FastAPI
 from freehold.security.sealing import KeyRing
 from freehold.service.application import new_application
 from freehold_tenant_manager.manager import Manager
-from freehold_tenant_manager.routes import REQUEST_MODELS, router
+from freehold_tenant_manager.routes import REQUEST_MODELS, own_router, router
+from freehold_tenant_manager.routes.exports import EXPORT_PATHS
 from freehold_tenant_manager.settings import Settings
 
 
@@ -42,6 +43,8 @@ def build_application(settings: Settings) -> FastAPI:
         timeout_s=settings.request_timeout_s,
         requests_in_flight_max=settings.requests_in_flight_max,
         all_bodies_bytes_max=settings.all_bodies_bytes_max,
+        streaming_paths=EXPORT_PATHS,
     )
     app.include_router(router)
+    app.include_router(own_router)
     return app

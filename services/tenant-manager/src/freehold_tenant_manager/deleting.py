@@ -5,7 +5,6 @@ backed up; only then keys, passwords, database and roles go. A process that dies
 followed by one that goes on: each step may be repeated, and what it needs is still there.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -14,6 +13,7 @@ from uuid import UUID
 import asyncpg
 import structlog
 
+from freehold.contracts.problems import unavailable
 from freehold.ledger import client as ledger
 from freehold.ledger.client import Connection
 from freehold.tenancy.catalog import Catalog
@@ -48,10 +48,7 @@ _PROJECT_TIMEOUT_S = 300.0
 _PROJECT_EVENTS_MAX = 10_000
 # It waits for a checkpoint of the whole server.
 _DROP_TIMEOUT_S = 300.0
-_DROP_ATTEMPTS = 5
-_DROP_PAUSE_S = 1.0
-_END_SESSIONS_TIMEOUT_S = 30.0
-_END_SESSIONS_PAUSE_S = 0.05
+_END_SESSION_TIMEOUT_S = 5.0
 _WRITERS = ("ingest", "projector", "query")
 _READERS = ("auditor", "backup")
 
@@ -110,13 +107,15 @@ class Deletion:
         }
         async with self._catalog.connection() as connection:
             await execute_with(connection, TENANT_FENCE, settings, timeout_s=_STATEMENT_TIMEOUT_S)
-            async with asyncio.timeout(_END_SESSIONS_TIMEOUT_S):
-                while await connection.fetch(
-                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-                    " WHERE usename = ANY ($1)",
-                    roles,
-                ):
-                    await asyncio.sleep(_END_SESSIONS_PAUSE_S)
+            ended = await connection.fetch(
+                "SELECT pg_terminate_backend(pid, $2) FROM pg_stat_activity"
+                " WHERE usename = ANY ($1)",
+                roles,
+                round(_END_SESSION_TIMEOUT_S * 1000),
+                timeout=_STATEMENT_TIMEOUT_S,
+            )
+        if not all(row[0] for row in ended):
+            raise unavailable("sessions of the tenant's roles do not end")
 
     async def _project(self, tenant: TenantRow) -> None:
         """Bring the state up to the ledger's end, as its owner: projector cannot any more.
@@ -140,10 +139,9 @@ class Deletion:
 
     async def _remove(self, tenant: TenantRow, export: dict[str, Any]) -> None:
         """Take everything away. The catalog's row is the last to say so."""
-        async with self._catalog.connection() as connection:
-            async with connection.transaction():
-                await keep_final_export(connection, tenant.tenant_id, FinalExport(**export))
-                await withdraw(connection, tenant.tenant_id)
+        async with self._catalog.connection() as connection, connection.transaction():
+            await keep_final_export(connection, tenant.tenant_id, FinalExport(**export))
+            await withdraw(connection, tenant.tenant_id)
         await self._fence(tenant, (*_WRITERS, *_READERS))
         async with self._catalog.connection() as connection:
             await self._join_owner(connection, tenant)

@@ -3,17 +3,18 @@
 It is made while nothing is added to the ledger any more, and given out after the database is gone.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 
-from freehold.contracts.problems import NOT_FOUND, Problem, unavailable
+from freehold.contracts.problems import unavailable
 from freehold.security.sealing import KeyRing
+from freehold.service.bodies import field_errors
 from freehold.tenancy.catalog import Catalog
-from freehold_tenant_manager.catalog.credentials import find_home
 from freehold_tenant_manager.catalog.deletion import FinalExport, find_final_export
-from freehold_tenant_manager.dumping import DumpError, Dumping
+from freehold_tenant_manager.catalog.sources import find_source
+from freehold_tenant_manager.dumping import DumpError, Dumping, Form
 from freehold_tenant_manager.storage import StorageError
-from freehold_tenant_manager.vault import Vault
+from freehold_tenant_manager.vault import DamagedError, Vault
 
 
 class FinalExports:
@@ -30,15 +31,10 @@ class FinalExports:
         """Export a ledger into the vault; one that is there already is replaced.
 
         Raises:
-            Problem: unavailable, where it cannot be dumped or stored now; not-found, where there is
-                nothing to be exported.
+            Problem: unavailable, where it cannot be dumped or stored now.
         """
         path = f"tenants/{tenant_id}/final-export.sql"
-        async with self._catalog.connection() as connection:
-            home = await find_home(connection, self._key_ring, tenant_id, "backup")
-            version = connection.get_server_version().major
-        if home is None:
-            raise Problem(NOT_FOUND, "the tenant has no database that could be exported")
+        home, version = await find_source(self._catalog, self._key_ring, tenant_id)
         try:
             async with self._dumping.dump(
                 home, "sql", server_version=version, is_compressed_later=True
@@ -48,16 +44,33 @@ class FinalExports:
             raise unavailable(f"the final export failed: {error}") from error
         return FinalExport(path, stored.bytes, stored.sha256)
 
+    async def find(self, tenant_id: str) -> FinalExport | None:
+        """Say where the final export of a tenant is; None where nothing of theirs was removed."""
+        async with self._catalog.connection() as connection:
+            return await find_final_export(connection, tenant_id)
+
     @asynccontextmanager
-    async def open(self, tenant_id: str) -> AsyncIterator[AsyncIterator[bytes]]:
-        """Give out the final export of a deleted tenant.
+    async def open(
+        self, tenant_id: str, found: FinalExport, form: Form
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
+        """Give a final export out.
+
+        Yields:
+            The dump in pieces; they end with DumpError where what is stored is not whole.
 
         Raises:
-            Problem: not-found, where there is none.
+            Problem: validation-failed, where it is wanted in another form than it has.
         """
-        async with self._catalog.connection() as connection:
-            found = await find_final_export(connection, tenant_id)
-        if found is None:
-            raise Problem(NOT_FOUND, "the tenant has no final export")
-        async with aclosing(self._vault.get(tenant_id, found.path, digest=found.sha256)) as pieces:
+        if form != "sql":
+            raise field_errors([("/format", "of a deleted tenant there is plain SQL only")])
+        async with aclosing(self._pieces(tenant_id, found)) as pieces:
             yield pieces
+
+    async def _pieces(self, tenant_id: str, found: FinalExport) -> AsyncGenerator[bytes, None]:
+        try:
+            stored = self._vault.get(tenant_id, found.path, digest=found.sha256)
+            async with aclosing(stored) as pieces:
+                async for piece in pieces:
+                    yield piece
+        except (StorageError, DamagedError) as error:
+            raise DumpError(f"the final export: {error}") from error

@@ -10,19 +10,26 @@ from contextlib import suppress
 
 import structlog
 
-from freehold.contracts.problems import unavailable
+from freehold.contracts.problems import Problem, unavailable
 from freehold.security.sealing import KeyRing
 from freehold.service.background import Periodic
 from freehold.tenancy.catalog import Catalog
 from freehold.tenancy.connections import TenantConnections
 from freehold_tenant_manager.abandonment import undo_abandoned
 from freehold_tenant_manager.catalog.setup import set_up
+from freehold_tenant_manager.data_keys import DataKeys
+from freehold_tenant_manager.dumping import Dumping
+from freehold_tenant_manager.exports import Exports
+from freehold_tenant_manager.final_exports import FinalExports
+from freehold_tenant_manager.kms import AwsKms, KeyManagement, KeyManagementError, LocalKeyFile
 from freehold_tenant_manager.operations import Operations
 from freehold_tenant_manager.overview import Overview
 from freehold_tenant_manager.provisioning import Provisioner
 from freehold_tenant_manager.rotation import Credentials
 from freehold_tenant_manager.server import APPLICATION, Server
 from freehold_tenant_manager.settings import Settings
+from freehold_tenant_manager.storage import Storage
+from freehold_tenant_manager.vault import Vault
 
 _log = structlog.get_logger(__name__)
 
@@ -82,6 +89,20 @@ class Manager:
         self._operations = Operations(
             self._catalog, in_flight_max=settings.operations_in_flight_max
         )
+        self._storage = _storage(settings)
+        self._data_keys = DataKeys(self._catalog, _key_management(settings))
+        self._vault = Vault(self._storage, self._data_keys)
+        self._dumping = Dumping(
+            timeout_s=settings.dump_timeout_s, bytes_per_s=settings.dump_bytes_per_s
+        )
+        final_exports = FinalExports(self._catalog, key_ring, self._dumping, self._vault)
+        self._exports = Exports(
+            self._catalog,
+            key_ring,
+            self._dumping,
+            final_exports,
+            in_flight_max=settings.exports_in_flight_max,
+        )
         self._is_set_up = False
         self._work: asyncio.Task[None] | None = None
 
@@ -135,6 +156,26 @@ class Manager:
         self._require_set_up()
         return self._operations
 
+    @property
+    def vault(self) -> Vault:
+        """What keeps tenants' objects outside of their databases.
+
+        Raises:
+            Problem: unavailable, before the catalog is set up.
+        """
+        self._require_set_up()
+        return self._vault
+
+    @property
+    def exports(self) -> Exports:
+        """What makes exports.
+
+        Raises:
+            Problem: unavailable, before the catalog is set up.
+        """
+        self._require_set_up()
+        return self._exports
+
     async def open(self) -> None:
         """Begin; setting up goes on in the background."""
         self._work = asyncio.create_task(self._run())
@@ -171,12 +212,38 @@ class Manager:
                 await asyncio.sleep(pause_s)
                 pause_s = min(pause_s * 2, _RETRY_MAX_S)
         _log.info("catalog set up", region=self.settings.region, cluster=self.settings.cluster)
+        await self._prepare_keys()
         await self._undoing.open()
         await self._resealing.open()
         await self._operations.open()
+
+    async def _prepare_keys(self) -> None:
+        try:
+            await self._data_keys.prepare()
+        except (KeyManagementError, Problem) as error:
+            # What needs a data key will say so; everything else goes on without.
+            _log.warning("data keys not ready", fault=str(error))
 
     async def _undo_abandoned(self) -> bool:
         await undo_abandoned(
             self._catalog, self._provisioner, self.settings.provisioning_abandoned_s
         )
         return False
+
+
+def _storage(settings: Settings) -> Storage:
+    return Storage(
+        settings.storage_url,
+        endpoint=settings.storage_s3_endpoint,
+        region=settings.storage_s3_region,
+        access_key=settings.storage_s3_access_key,
+        secret_key=settings.storage_s3_secret_key,
+    )
+
+
+def _key_management(settings: Settings) -> KeyManagement:
+    if settings.kms_aws_key is None:
+        return LocalKeyFile(settings.kms_key_file)
+    return AwsKms(
+        settings.kms_aws_key, region=settings.kms_aws_region, endpoint=settings.kms_aws_endpoint
+    )

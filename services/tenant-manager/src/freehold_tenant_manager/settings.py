@@ -1,5 +1,6 @@
 """What tenant-manager is told. It alone knows the operator's token and the services' passwords."""
 
+from pathlib import Path
 from typing import Annotated, Self
 from urllib.parse import unquote, urlsplit
 
@@ -65,6 +66,46 @@ class Settings(ServiceSettings):
     )
     tenant_timeout_s: float = Field(
         default=2.0, gt=0, description="A tenant's database that takes longer is shown as null."
+    )
+
+    dump_bytes_per_s: int = Field(
+        default=16 * 2**20,
+        ge=2**10,
+        description="How fast a ledger is dumped at most, so that others are served as before.",
+    )
+    dump_timeout_s: float = Field(
+        default=14_400.0, gt=0, description="A dump or a restoration that takes longer is ended."
+    )
+    exports_in_flight_max: int = Field(
+        default=2, ge=1, description="Exports at once, of a tenant one; more are refused."
+    )
+    storage_url: str = Field(
+        default="file:///var/lib/freehold/storage",
+        pattern=r"^(file:///.|s3://[^/])",
+        description="Where backups go: file:///folder or s3://bucket/prefix.",
+    )
+    storage_s3_endpoint: str | None = Field(
+        default=None, min_length=1, description="The S3 server, where it is not Amazon's."
+    )
+    storage_s3_region: str | None = Field(default=None, min_length=1)
+    storage_s3_access_key: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Without it, credentials are looked for where all of Amazon's tools do.",
+    )
+    storage_s3_secret_key: SecretStr | None = Field(default=None, min_length=1)
+    kms_key_file: Path = Field(
+        default=Path("/var/lib/freehold/kms.keys"),
+        description="The keys that wrap tenants' data keys: id:base64 of 32 bytes, one a line.",
+    )
+    kms_aws_key: str | None = Field(
+        default=None,
+        min_length=1,
+        description="A key of AWS KMS (id, ARN or alias) that wraps them in place of the file's.",
+    )
+    kms_aws_region: str | None = Field(default=None, min_length=1)
+    kms_aws_endpoint: str | None = Field(
+        default=None, min_length=1, description="The KMS server, where it is not Amazon's."
     )
 
     @model_validator(mode="after")

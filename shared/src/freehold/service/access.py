@@ -14,6 +14,7 @@ from typing import Any, cast
 import structlog
 from prometheus_client import Histogram
 from starlette.requests import ClientDisconnect
+from starlette.routing import compile_path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from freehold.contracts.problems import (
@@ -99,6 +100,10 @@ class Access:
         self._requests_in_flight_max = requests_in_flight_max
         self._all_bodies_bytes_max = all_bodies_bytes_max
         self._streaming_paths = streaming_paths
+        # Few services have any with a parameter in it; the others are asked for nothing more.
+        self._streaming_patterns = [
+            compile_path(path)[0] for path in streaming_paths if "{" in path
+        ]
         # By when each request must have ended. All are given the same time, so the first to come
         # is the first to be late, and one timer does for all of them.
         self._deadlines: dict[asyncio.Task[Any], float] = {}
@@ -177,7 +182,9 @@ class Access:
         ):
             REQUESTS_REFUSED.labels("requests_in_flight_max").inc()
             raise overloaded("too many requests are being worked on")
-        if path in self._streaming_paths:
+        if path in self._streaming_paths or any(
+            pattern.match(path) for pattern in self._streaming_patterns
+        ):
             self._streams += 1
             try:
                 await self._app(scope, receive, exchange.send)

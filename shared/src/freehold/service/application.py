@@ -104,9 +104,9 @@ def new_application(
             health and metrics.
         all_bodies_bytes_max: Requests whose bodies would take more than this, all told, are
             answered 503.
-        streaming_paths: Paths of routes that take bodies of any length for any time, a part at a
-            time, and put a deadline on each await themselves. They count among the requests in
-            flight; no other limit holds for them.
+        streaming_paths: Paths of routes that take or give bodies of any length for any time, a
+            part at a time, and put a deadline on each await themselves. They count among the
+            requests in flight; no other limit holds for them.
     """
     app = Application(
         title=title,

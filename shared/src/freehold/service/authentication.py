@@ -11,22 +11,11 @@ from freehold.service.bodies import header_values
 from freehold.service.logs import name_tenant
 from freehold.tenancy.directory import Caller, Directory
 
-_CHALLENGE = {"WWW-Authenticate": 'Bearer realm="freehold"'}
+CHALLENGE = {"WWW-Authenticate": 'Bearer realm="freehold"'}
 
 
-async def authenticate(
-    directory: Directory,
-    authorization: str | None,
-    *scopes: Scope,
-    even_suspended: bool = False,
-) -> Caller:
+async def authenticate(directory: Directory, authorization: str | None, *scopes: Scope) -> Caller:
     """Say who asks, and that they may: one of the scopes is enough.
-
-    Args:
-        directory: Knows the callers.
-        authorization: The request's credential.
-        scopes: What the caller wants to do.
-        even_suspended: Whether a suspended tenant may do so, too.
 
     Raises:
         Problem: unauthorized, missing-scope, tenant-suspended, or unavailable.
@@ -34,12 +23,11 @@ async def authenticate(
     key = parse_api_key(bearer_token(authorization))
     caller = await directory.caller(key) if key else None
     if caller is None:
-        raise Problem(UNAUTHORIZED, "the API key is not valid", headers=_CHALLENGE)
+        raise Problem(UNAUTHORIZED, "the API key is not valid", headers=CHALLENGE)
     name_tenant(caller.home.tenant_id)
     if not caller.may(*scopes):
         raise Problem(MISSING_SCOPE, f"the key needs the scope {' or '.join(scopes)}")
-    if not even_suspended:
-        refuse_suspended(caller)
+    refuse_suspended(caller)
     return caller
 
 
@@ -71,7 +59,7 @@ def authenticate_operator(authorization: str | None, token: str) -> None:
     """
     given = sha256(bearer_token(authorization).encode()).digest()
     if not hmac.compare_digest(given, sha256(token.encode()).digest()):
-        raise Problem(UNAUTHORIZED, "the operator token is not valid", headers=_CHALLENGE)
+        raise Problem(UNAUTHORIZED, "the operator token is not valid", headers=CHALLENGE)
 
 
 def bearer_token(authorization: str | None) -> str:
@@ -85,6 +73,6 @@ def bearer_token(authorization: str | None) -> str:
         raise Problem(
             UNAUTHORIZED,
             "send the header: Authorization: Bearer <credential>",
-            headers=_CHALLENGE,
+            headers=CHALLENGE,
         )
     return token.strip()

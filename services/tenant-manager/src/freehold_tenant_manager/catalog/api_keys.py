@@ -52,6 +52,15 @@ async def list_api_keys(
     return [_entry(row) for row in rows]
 
 
+async def find_api_key(connection: Connection, key_id: str) -> Record | None:
+    """Give a key that works now: its tenant, its scopes and the hash of its secret."""
+    return await connection.fetchrow(
+        "SELECT tenant_id, secret_hash, scopes FROM api_keys"
+        " WHERE key_id = $1 AND revoked_at IS NULL AND coalesce(expires_at > now(), true)",
+        key_id,
+    )
+
+
 async def revoke_api_key(connection: Connection, tenant_id: str, key_id: str) -> bool:
     """Revoke a key, once and for all; say whether the tenant has such a key."""
     found = await connection.fetchval(

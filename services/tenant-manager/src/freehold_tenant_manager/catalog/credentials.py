@@ -66,6 +66,8 @@ async def find_home(
 ) -> Home | None:
     """Say where a tenant's ledger is, for one of its roles; None where there is none.
 
+    That of a suspended tenant can still be read, and of one who is being deleted.
+
     Raises:
         SealingError: The role's password does not open.
     """

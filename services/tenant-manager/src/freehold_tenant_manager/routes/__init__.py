@@ -1,4 +1,4 @@
-"""The operator's routes under /v1. Every one of them asks for the operator's token first."""
+"""The routes under /v1: the operator's, who is asked for their token first, and tenants' own."""
 
 from fastapi import APIRouter, Depends
 
@@ -6,6 +6,7 @@ from freehold.contracts.credentials import NewPasswords
 from freehold.contracts.tenants import NewApiKey, NewApiKeyInPlace, NewTenant, TenantLimits
 from freehold_tenant_manager.routes import (
     credentials,
+    exports,
     keys,
     lives,
     operations,
@@ -18,5 +19,8 @@ REQUEST_MODELS = (NewTenant, TenantLimits, NewApiKey, NewApiKeyInPlace, NewPassw
 
 # The token is asked for before anything else of the request is looked at.
 router = APIRouter(prefix="/v1", dependencies=[Depends(operator)])
-for part in (tenants, lives, keys, credentials, regions, operations):
+for part in (tenants, lives, keys, credentials, regions, operations, exports):
     router.include_router(part.router)
+
+own_router = APIRouter(prefix="/v1")
+own_router.include_router(exports.own_router)

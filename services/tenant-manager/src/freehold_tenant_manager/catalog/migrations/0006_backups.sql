@@ -1,3 +1,39 @@
 -- Backups, and the keys they are encrypted with.
 
-SELECT 1;
+CREATE TABLE data_keys (
+    tenant_id text COLLATE "C" NOT NULL CONSTRAINT data_keys_pkey PRIMARY KEY
+    CONSTRAINT data_keys_tenant_fkey REFERENCES tenants (tenant_id),
+    wrapping_key_id text NOT NULL,
+    wrapped_key bytea NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON TABLE data_keys IS
+'The key that a tenant''s objects in storage are encrypted with. Without its row they are noise.';
+COMMENT ON COLUMN data_keys.wrapped_key IS
+'Wrapped by the key management under the key named by wrapping_key_id, bound to the tenant.';
+
+CREATE TABLE backups (
+    backup_id uuid NOT NULL CONSTRAINT backups_pkey PRIMARY KEY,
+    tenant_id text COLLATE "C" NOT NULL
+    CONSTRAINT backups_tenant_fkey REFERENCES tenants (tenant_id),
+    status text NOT NULL DEFAULT 'making'
+    CONSTRAINT backups_status CHECK (status IN ('making', 'complete', 'damaged', 'deleting')),
+    object_path text COLLATE "C" NOT NULL,
+    epoch bigint NOT NULL,
+    schema_version integer NOT NULL,
+    head_seq bigint NOT NULL,
+    head_hash bytea NOT NULL,
+    head_recorded_at timestamptz NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    bytes bigint,
+    sha256 text,
+    verified_at timestamptz,
+    CONSTRAINT backups_complete CHECK (status <> 'complete' OR num_nulls(bytes, sha256) = 0)
+);
+COMMENT ON TABLE backups IS
+'Dumps of tenants'' ledgers in storage. One is made only once its bytes are there whole.';
+COMMENT ON COLUMN backups.status IS
+'making: being written, or left by a crash; damaged: a verification failed; deleting: may be gone.';
+COMMENT ON COLUMN backups.head_seq IS 'Where the ledger ended in the snapshot that was dumped.';
+COMMENT ON COLUMN backups.sha256 IS 'Of the stored bytes, which are encrypted; in hex.';
+CREATE INDEX backups_tenant_idx ON backups (tenant_id, created_at);

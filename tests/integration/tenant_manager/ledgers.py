@@ -1,0 +1,57 @@
+"""Tenants whose ledgers have something in them."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import httpx
+from fastapi import FastAPI
+
+from freehold.contracts.events import NewEvent
+from freehold.ledger import client
+from freehold.ledger.client import Connection
+from freehold.security.sealing import KeyRing
+from freehold_tenant_manager.catalog.credentials import find_home
+from integration.tenant_manager.installation import (
+    CREDENTIAL_KEYS,
+    connected,
+    manager_of,
+    new_tenant,
+)
+from support.builders import append, append_request, new_event
+
+
+async def filled_tenant(
+    app: FastAPI, manager: httpx.AsyncClient, *, events: int = 100
+) -> tuple[str, str]:
+    """Make a tenant with some events, applied to their balances; give their id and key."""
+    wanted = new_tenant()
+    made = await manager.post("/v1/tenants", json=wanted)
+    assert made.status_code == 201, made.text
+    tenant_id = str(wanted["tenant_id"])
+    await append_some(app, tenant_id, events)
+    return tenant_id, made.json()["api_key"]
+
+
+async def append_some(app: FastAPI, tenant_id: str, events: int, **changes: str) -> None:
+    """Append events to a tenant's ledger, and apply them."""
+    async with connection_of(app, tenant_id, "ingest") as connection:
+        for begin in range(0, events, 10_000):
+            numbers = range(begin, min(begin + 10_000, events))
+            await append(connection, [append_request(*(_event(n, **changes) for n in numbers))])
+    async with connection_of(app, tenant_id, "projector") as connection:
+        while (await client.project(connection, 10_000)).applied:
+            pass
+
+
+@asynccontextmanager
+async def connection_of(app: FastAPI, tenant_id: str, service: str) -> AsyncIterator[Connection]:
+    """Have one of a tenant's roles' connection to their database for a while."""
+    async with manager_of(app).catalog.connection() as catalog:
+        home = await find_home(catalog, KeyRing(CREDENTIAL_KEYS), tenant_id, service)
+    assert home is not None
+    async with connected(home) as connection:
+        yield connection
+
+
+def _event(n: int, **metadata: str) -> NewEvent:
+    return new_event(f"cus_{n % 50}", n + 1, metadata={"plan": "pro", **metadata})

@@ -1,0 +1,289 @@
+"""A tenant leaves with one file: it restores anywhere, and proves itself without Freehold."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import asyncpg
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from freehold.ledger.client import Connection
+from freehold_tenant_manager.client_programs import ClientPrograms
+from freehold_tenant_manager.settings import Settings
+from integration.tenant_manager.installation import (
+    OPERATOR_TOKEN,
+    Installation,
+    client_of,
+    manager_of,
+    new_tenant,
+    running,
+)
+from integration.tenant_manager.ledgers import append_some, connection_of, filled_tenant
+from integration.tenant_manager.serving import listening
+from support.clients import problem
+from support.servers import postgres_server
+from support.streams import collect
+from support.waiting import eventually
+
+EVENTS = 500
+
+
+@pytest.fixture(scope="module")
+async def filled(app: FastAPI, manager: httpx.AsyncClient) -> tuple[str, str]:
+    """A tenant with events, and their key."""
+    return await filled_tenant(app, manager, events=EVENTS)
+
+
+@pytest.fixture(scope="module")
+def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server of the customer's own, which never heard of Freehold."""
+    with postgres_server(tmp_path_factory.mktemp("elsewhere")) as url:
+        yield url
+
+
+@asynccontextmanager
+async def _database(elsewhere: str, name: str) -> AsyncIterator[str]:
+    server = await asyncpg.connect(elsewhere)
+    await server.execute(f"CREATE DATABASE {name}")
+    try:
+        yield urlsplit(elsewhere)._replace(path=f"/{name}").geturl()
+    finally:
+        await server.execute(f"DROP DATABASE {name} WITH (FORCE)")
+        await server.close()
+
+
+async def _run(url: str, program: str, *arguments: str) -> None:
+    parts = urlsplit(url)
+    process = await asyncio.create_subprocess_exec(
+        program,
+        *arguments,
+        env={
+            "PATH": os.environ["PATH"],
+            "PGHOST": parts.hostname or "",
+            "PGPORT": str(parts.port),
+            "PGUSER": parts.username or "",
+            "PGPASSWORD": unquote(parts.password or ""),
+            "PGDATABASE": parts.path[1:],
+        },
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    output, _ = await process.communicate()
+    assert process.returncode == 0, output.decode()
+
+
+async def _psql(url: str, file: Path) -> None:
+    await _run(url, "psql", "--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", f"--file={file}")
+
+
+async def _pg_restore(url: str, file: Path) -> None:
+    database = urlsplit(url).path[1:]
+    await _run(
+        url, "pg_restore", "--no-owner", "--exit-on-error", f"--dbname={database}", str(file)
+    )
+
+
+async def _facts(connection: Connection) -> list[object]:
+    """What a ledger says of itself: its proof, its end, its balances, its events."""
+    verification = await connection.fetchrow("SELECT * FROM ledger.verify()")
+    assert verification
+    assert verification["ok"]
+    return [
+        tuple(verification),
+        tuple(await connection.fetchrow("SELECT * FROM ledger.head()") or ()),
+        await connection.fetch("SELECT * FROM ledger.balances('{cus_1,cus_7}') ORDER BY 1, 2"),
+        await connection.fetch("SELECT * FROM ledger.events(NULL, NULL, 10000)"),
+        await connection.fetch("SELECT * FROM ledger.reconcile()"),
+    ]
+
+
+@pytest.mark.parametrize(("form", "restore"), [("sql", _psql), ("custom", _pg_restore)])
+async def test_an_export_lives_on_where_there_is_no_freehold(
+    app: FastAPI,
+    manager: httpx.AsyncClient,
+    filled: tuple[str, str],
+    elsewhere: str,
+    tmp_path: Path,
+    form: str,
+    restore: Callable[[str, Path], object],
+) -> None:
+    tenant_id, _ = filled
+    answer = await manager.get(f"/v1/tenants/{tenant_id}/export", params={"format": form})
+    assert answer.status_code == 200
+    assert answer.headers["cache-control"] == "no-store"
+    ending = {"sql": "sql", "custom": "dump"}[form]
+    disposition = answer.headers["content-disposition"]
+    assert disposition.startswith(f'attachment; filename="{tenant_id}-')
+    assert disposition.endswith(f'.{ending}"')
+    file = tmp_path / "export"
+    file.write_bytes(answer.content)
+    async with _database(elsewhere, f"export_{form}") as url:
+        restored = restore(url, file)
+        assert asyncio.iscoroutine(restored)
+        await restored
+        there = await asyncpg.connect(url)
+        async with connection_of(app, tenant_id, "auditor") as here:
+            assert await _facts(there) == await _facts(here)
+        # What is immutable stays so, even for that server's superuser.
+        with pytest.raises(asyncpg.PostgresError):
+            await there.execute("DELETE FROM ledger.ledger_events")
+        await there.close()
+
+
+async def test_an_export_names_nobody_and_grants_nothing(
+    app: FastAPI,
+    manager: httpx.AsyncClient,
+    filled: tuple[str, str],
+    installation: Installation,
+    settings: Settings,
+) -> None:
+    tenant_id, key = filled
+    text = (await manager.get(f"/v1/tenants/{tenant_id}/export")).text
+    assert "OWNER TO" not in text
+    assert "\nGRANT " not in text
+    details = (await manager.get(f"/v1/tenants/{tenant_id}")).json()
+    async with connection_of(app, tenant_id, "backup") as connection:
+        role = str(await connection.fetchval("SELECT current_user"))
+    secrets = (OPERATOR_TOKEN, installation.password, key, settings.operator_token, role)
+    for name in (details["home"]["database"], installation.role, *map(str, secrets)):
+        assert name not in text
+
+
+async def test_a_tenant_exports_their_own_ledger_and_no_other(
+    app: FastAPI, manager: httpx.AsyncClient, filled: tuple[str, str]
+) -> None:
+    tenant_id, key = filled
+    async with client_of(app) as client:
+        client.headers["Authorization"] = f"Bearer {key}"
+        own = await client.get("/v1/export")
+        assert own.status_code == 200
+        assert own.headers["content-disposition"].startswith(f'attachment; filename="{tenant_id}-')
+        assert own.content.count(b"\tCHARGE\t") >= EVENTS
+        problem(await client.get(f"/v1/tenants/{tenant_id}/export"), "unauthorized")
+
+        keys = f"/v1/tenants/{tenant_id}/api-keys"
+        made = (await manager.post(keys, json={"scopes": ["read", "audit", "ingest"]})).json()
+        client.headers["Authorization"] = f"Bearer {made['api_key']}"
+        problem(await client.get("/v1/export"), "missing-scope")
+
+        made = (await manager.post(keys, json={"scopes": ["export"]})).json()
+        client.headers["Authorization"] = f"Bearer {made['api_key'][:-1]}"
+        problem(await client.get("/v1/export"), "unauthorized")
+        client.headers["Authorization"] = f"Bearer {made['api_key']}"
+        assert (await client.get("/v1/export", params={"format": "custom"})).status_code == 200
+        await manager.delete(f"{keys}/{made['key_id']}")
+        problem(await client.get("/v1/export"), "unauthorized")
+        client.headers["Authorization"] = f"Bearer {OPERATOR_TOKEN}"
+        problem(await client.get("/v1/export"), "unauthorized")
+
+
+async def test_what_cannot_be_exported_is_told_so(
+    manager: httpx.AsyncClient, filled: tuple[str, str]
+) -> None:
+    problem(await manager.get("/v1/tenants/nobody-at-all/export"), "not-found")
+    path = f"/v1/tenants/{filled[0]}/export"
+    problem(await manager.get(path, params={"format": "csv"}), "validation-failed")
+    problem(await manager.get(path, params={"compress": "yes"}), "validation-failed")
+
+
+async def test_a_tenant_of_an_earlier_release_is_to_be_migrated_first(
+    app: FastAPI, manager: httpx.AsyncClient
+) -> None:
+    tenant_id, _ = await filled_tenant(app, manager, events=1)
+    await manager_of(app).catalog.execute(
+        "DELETE FROM tenant_credentials WHERE tenant_id = $1 AND service = 'backup'", tenant_id
+    )
+    answer = await manager.get(f"/v1/tenants/{tenant_id}/export")
+    problem(answer, "unavailable")
+    assert "migrations" in answer.json()["detail"]
+
+
+async def test_a_database_that_is_gone_is_told_before_a_file_begins(
+    app: FastAPI, manager: httpx.AsyncClient, installation: Installation
+) -> None:
+    tenant_id, _ = await filled_tenant(app, manager, events=1)
+    home = (await manager.get(f"/v1/tenants/{tenant_id}")).json()["home"]
+    async with installation.superuser() as superuser:
+        await superuser.execute(f"DROP DATABASE {home['database']} WITH (FORCE)")
+    answer = await manager.get(f"/v1/tenants/{tenant_id}/export")
+    problem(answer, "unavailable")
+    assert answer.headers["retry-after"]
+    assert home["database"] not in answer.text
+
+
+@pytest.fixture
+async def slow(installation: Installation, settings: Settings) -> AsyncIterator[FastAPI]:
+    """A process on the same catalog that exports no faster than can be looked at."""
+    slow_settings = installation.settings(
+        settings.catalog_name, dump_bytes_per_s=1_000_000, exports_in_flight_max=2
+    )
+    async with running(slow_settings) as app:
+        yield app
+
+
+async def test_a_broken_off_export_does_not_pass_for_whole(
+    app: FastAPI, slow: FastAPI, manager: httpx.AsyncClient, installation: Installation
+) -> None:
+    tenant_id, _ = await filled_tenant(app, manager, events=1)
+    # More than pipes and sockets hold, so that the server is still at it.
+    await append_some(app, tenant_id, 10_000, note="x" * 400)
+    async with connection_of(app, tenant_id, "backup") as connection:
+        role = str(await connection.fetchval("SELECT current_user"))
+    async with (
+        listening(slow) as client,
+        client.stream("GET", f"/v1/tenants/{tenant_id}/export") as answer,
+    ):
+        assert answer.status_code == 200
+        pieces = answer.aiter_raw()
+        await anext(pieces)
+        async with installation.superuser() as superuser:
+            await superuser.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE usename = $1 AND application_name = 'freehold-tenant-manager'",
+                role,
+            )
+        with pytest.raises(httpx.RemoteProtocolError):
+            await collect(pieces)
+
+
+async def test_exports_at_once_are_few_and_whoever_leaves_makes_room(
+    app: FastAPI, slow: FastAPI, manager: httpx.AsyncClient
+) -> None:
+    tenants = [(await filled_tenant(app, manager, events=3_000))[0] for _ in range(3)]
+    paths = [f"/v1/tenants/{tenant_id}/export" for tenant_id in tenants]
+    async with listening(slow) as client:
+        async with client.stream("GET", paths[0]), client.stream("GET", paths[1]):
+            again = await client.get(paths[0])
+            problem(again, "too-many-requests")
+            assert int(again.headers["retry-after"]) >= 1
+            more = await client.get(paths[2])
+            problem(more, "overloaded")
+            assert int(more.headers["retry-after"]) >= 1
+
+        async def is_let_in() -> bool:
+            async with client.stream("GET", paths[2]) as answer:
+                return answer.status_code == 200
+
+        await eventually(is_let_in, "a place of those who left", within_s=10)
+
+
+async def test_programs_of_every_version_here_are_found() -> None:
+    assert (await ClientPrograms().find("pg_dump", 15)).name == "pg_dump"
+
+
+async def test_a_tenant_that_is_still_being_made_is_told_to_wait(
+    app: FastAPI, manager: httpx.AsyncClient
+) -> None:
+    wanted = new_tenant()
+    await manager.post("/v1/tenants", json=wanted)
+    await manager_of(app).catalog.execute(
+        "UPDATE tenants SET status = 'provisioning', created_at = now() + interval '1 hour'"
+        " WHERE tenant_id = $1",
+        wanted["tenant_id"],
+    )
+    problem(await manager.get(f"/v1/tenants/{wanted['tenant_id']}/export"), "unavailable")
