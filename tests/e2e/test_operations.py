@@ -19,6 +19,7 @@ ROUTES = {
         ("post", "/v1/tenants"),
         ("get", "/v1/tenants"),
         ("get", "/v1/tenants/{tenant_id}"),
+        ("delete", "/v1/tenants/{tenant_id}"),
         ("put", "/v1/tenants/{tenant_id}/limits"),
         ("post", "/v1/tenants/{tenant_id}/api-keys"),
         ("get", "/v1/tenants/{tenant_id}/api-keys"),

@@ -5,6 +5,7 @@ It is made while nothing is added to the ledger any more, and given out after th
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
+from uuid import UUID
 
 from freehold.contracts.problems import unavailable
 from freehold.security.sealing import KeyRing
@@ -27,8 +28,12 @@ class FinalExports:
         self._dumping = dumping
         self._vault = vault
 
-    async def make(self, tenant_id: str) -> FinalExport:
+    async def make(self, tenant_id: str, backup_id: UUID) -> FinalExport:
         """Export a ledger into the vault; one that is there already is replaced.
+
+        Args:
+            tenant_id: Whose ledger it is.
+            backup_id: The backup that was made of the same ledger.
 
         Raises:
             Problem: unavailable, where it cannot be dumped or stored now.
@@ -42,7 +47,7 @@ class FinalExports:
                 stored = await self._vault.put(tenant_id, path, pieces)
         except (DumpError, StorageError) as error:
             raise unavailable(f"the final export failed: {error}") from error
-        return FinalExport(path, stored.bytes, stored.sha256)
+        return FinalExport(path, stored.bytes, stored.sha256, backup_id)
 
     async def find(self, tenant_id: str) -> FinalExport | None:
         """Say where the final export of a tenant is; None where nothing of theirs was removed."""

@@ -5,6 +5,7 @@ left of them.
 """
 
 from dataclasses import dataclass
+from uuid import UUID
 
 from freehold.ledger.client import Connection
 from freehold_tenant_manager.catalog.tenants import TenantRow, find_tenant, no_tenant
@@ -12,11 +13,15 @@ from freehold_tenant_manager.catalog.tenants import TenantRow, find_tenant, no_t
 
 @dataclass(frozen=True, slots=True)
 class FinalExport:
-    """Where a final export is, and what is stored there: compressed and encrypted."""
+    """Where a final export is, and what is stored there: compressed and encrypted.
+
+    The final backup is of the same ledger.
+    """
 
     path: str
     size_bytes: int
     sha256: str
+    backup_id: UUID
 
 
 async def begin_deletion(connection: Connection, tenant_id: str) -> TenantRow:
@@ -64,21 +69,23 @@ async def end_deletion(connection: Connection, tenant_id: str) -> None:
 async def keep_final_export(connection: Connection, tenant_id: str, export: FinalExport) -> None:
     """Note where the last export of a tenant is; one that is made again takes its place."""
     await connection.execute(
-        "INSERT INTO final_exports AS f (tenant_id, object_path, size_bytes, sha256)"
-        " VALUES ($1, $2, $3, $4)"
+        "INSERT INTO final_exports AS f (tenant_id, object_path, size_bytes, sha256, backup_id)"
+        " VALUES ($1, $2, $3, $4, $5)"
         " ON CONFLICT ON CONSTRAINT final_exports_pkey DO UPDATE"
         " SET object_path = excluded.object_path, size_bytes = excluded.size_bytes,"
-        " sha256 = excluded.sha256, exported_at = now()",
+        " sha256 = excluded.sha256, backup_id = excluded.backup_id, exported_at = now()",
         tenant_id,
         export.path,
         export.size_bytes,
         export.sha256,
+        export.backup_id,
     )
 
 
 async def find_final_export(connection: Connection, tenant_id: str) -> FinalExport | None:
     """Say where the last export of a deleted tenant is; None where there is none."""
     row = await connection.fetchrow(
-        "SELECT object_path, size_bytes, sha256 FROM final_exports WHERE tenant_id = $1", tenant_id
+        "SELECT object_path, size_bytes, sha256, backup_id FROM final_exports WHERE tenant_id = $1",
+        tenant_id,
     )
     return None if row is None else FinalExport(*row)

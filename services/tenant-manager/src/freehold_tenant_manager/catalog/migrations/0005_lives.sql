@@ -36,7 +36,9 @@ CREATE TABLE final_exports (
     object_path text NOT NULL,
     size_bytes bigint NOT NULL,
     sha256 text NOT NULL,
+    backup_id uuid NOT NULL,
     exported_at timestamptz NOT NULL DEFAULT now()
 );
 COMMENT ON TABLE final_exports IS
 'The whole ledger of each deleted tenant, as SQL, compressed and encrypted in the storage.';
+COMMENT ON COLUMN final_exports.backup_id IS 'Of the final backup, made of the same ledger.';
