@@ -33,7 +33,8 @@ _PIECE_BYTES = 256 * 1024
 _END_TIMEOUT_S = 30
 _COMPLAINT_LINES_MAX = 20
 _COMPLAINT_CHARACTERS_MAX = 500
-_APPLICATION = "freehold-tenant-manager"
+APPLICATION = "freehold-tenant-manager"
+"""Named to the server, for whoever looks at its sessions."""
 # A program's complaint begins with its name, then says where in the file it is.
 _NOISE = re.compile(r"^pg_(dump|restore): (error: )?")
 
@@ -67,7 +68,7 @@ class Login:
                 "PGUSER": self.role,
                 "PGPASSWORD": self.password,
                 "PGCONNECT_TIMEOUT": str(_CONNECT_TIMEOUT_S),
-                "PGAPPNAME": _APPLICATION,
+                "PGAPPNAME": APPLICATION,
             }
         )
 

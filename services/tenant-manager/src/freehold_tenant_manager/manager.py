@@ -16,9 +16,12 @@ from freehold.service.background import Periodic
 from freehold.tenancy.catalog import Catalog
 from freehold.tenancy.connections import TenantConnections
 from freehold_tenant_manager.abandonment import undo_abandoned
+from freehold_tenant_manager.backup_schedule import BackupSchedule
+from freehold_tenant_manager.backups import Backups
 from freehold_tenant_manager.catalog.setup import set_up
 from freehold_tenant_manager.data_keys import DataKeys
-from freehold_tenant_manager.dumping import Dumping
+from freehold_tenant_manager.deleting import DELETE, Deletion
+from freehold_tenant_manager.dumping import APPLICATION, Dumping
 from freehold_tenant_manager.exports import Exports
 from freehold_tenant_manager.final_exports import FinalExports
 from freehold_tenant_manager.kms import AwsKms, KeyManagement, KeyManagementError, LocalKeyFile
@@ -26,7 +29,7 @@ from freehold_tenant_manager.operations import Operations
 from freehold_tenant_manager.overview import Overview
 from freehold_tenant_manager.provisioning import Provisioner
 from freehold_tenant_manager.rotation import Credentials
-from freehold_tenant_manager.server import APPLICATION, Server
+from freehold_tenant_manager.server import Server
 from freehold_tenant_manager.settings import Settings
 from freehold_tenant_manager.storage import Storage
 from freehold_tenant_manager.vault import Vault
@@ -39,6 +42,8 @@ _IDLE_S = 10.0
 _RETRY_FIRST_S = 0.5
 _RETRY_MAX_S = 5.0
 _RESEALING_PAUSE_S = 3_600.0
+_SCHEDULE_S = 15.0
+_REMOVE_EVERY_S = 3_600.0
 
 
 class Manager:
@@ -102,6 +107,33 @@ class Manager:
             self._dumping,
             final_exports,
             in_flight_max=settings.exports_in_flight_max,
+        )
+        self._backups = Backups(
+            self._catalog,
+            self._server,
+            key_ring,
+            self._dumping,
+            self._vault,
+            catalog_name=settings.catalog_name,
+            timeout_s=settings.dump_timeout_s,
+        )
+        self._operations.handle("backup", self._backups.make_asked)
+        self._operations.handle("backup-verification", self._backups.verify_asked)
+        self._deletion = Deletion(self._catalog, self._server, final_exports, self._backups)
+        self._operations.handle(DELETE, self._deletion.delete)
+        schedule = BackupSchedule(
+            self._catalog,
+            self._operations,
+            self._storage,
+            every_s=settings.backup_every_s,
+            verify_every_s=settings.backup_verify_every_s,
+            keep_days=settings.backup_keep_days,
+        )
+        self._scheduling = Periodic(
+            "asking for backups that are due", schedule.ask_for_due, pause_s=_SCHEDULE_S
+        )
+        self._removing = Periodic(
+            "removing old backups", schedule.remove_old, pause_s=_REMOVE_EVERY_S
         )
         self._is_set_up = False
         self._work: asyncio.Task[None] | None = None
@@ -167,6 +199,16 @@ class Manager:
         return self._vault
 
     @property
+    def backups(self) -> Backups:
+        """What makes backups.
+
+        Raises:
+            Problem: unavailable, before the catalog is set up.
+        """
+        self._require_set_up()
+        return self._backups
+
+    @property
     def exports(self) -> Exports:
         """What makes exports.
 
@@ -175,6 +217,16 @@ class Manager:
         """
         self._require_set_up()
         return self._exports
+
+    @property
+    def deletion(self) -> Deletion:
+        """What deletes tenants.
+
+        Raises:
+            Problem: unavailable, before the catalog is set up.
+        """
+        self._require_set_up()
+        return self._deletion
 
     async def open(self) -> None:
         """Begin; setting up goes on in the background."""
@@ -186,6 +238,8 @@ class Manager:
             self._work.cancel()
             with suppress(asyncio.CancelledError):
                 await self._work
+        await self._scheduling.close()
+        await self._removing.close()
         await self._operations.close()
         await self._undoing.close()
         await self._resealing.close()
@@ -216,6 +270,8 @@ class Manager:
         await self._undoing.open()
         await self._resealing.open()
         await self._operations.open()
+        await self._scheduling.open()
+        await self._removing.open()
 
     async def _prepare_keys(self) -> None:
         try:

@@ -20,3 +20,6 @@ OPERATION_SECONDS = Histogram(
     ["kind"],
     buckets=(0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 1_800.0, 7_200.0),
 )
+BACKUPS_MADE = Counter("freehold_backups_total", "Backups stored whole.")
+BACKUP_BYTES = Counter("freehold_backup_bytes_total", "Bytes stored of backups.")
+BACKUPS_REMOVED = Counter("freehold_backups_removed_total", "Backups that were kept long enough.")

@@ -19,6 +19,7 @@ from freehold.security.sealing import KeyRing, SealingError
 from freehold.tenancy.catalog import Catalog
 from freehold.tenancy.connections import TenantConnections
 from freehold.tenancy.homes import Home
+from freehold_tenant_manager.catalog.backups import find_last_backup
 from freehold_tenant_manager.catalog.credentials import find_home
 from freehold_tenant_manager.catalog.tenants import find_reconciliation, find_tenant
 
@@ -63,6 +64,7 @@ class Overview:
             if tenant is None:
                 return None
             reconciliation = await find_reconciliation(connection, tenant_id)
+            last_backup = await find_last_backup(connection, tenant_id)
             try:
                 home = await find_home(connection, self._key_ring, tenant_id, "auditor")
             except SealingError as error:
@@ -75,6 +77,7 @@ class Overview:
             head=ledger.head if ledger else None,
             lag=ledger.lag if ledger else None,
             reconciliation=_reconciliation(reconciliation) if reconciliation else None,
+            last_backup=last_backup.shown() if last_backup else None,
         )
 
     async def _ask(self, home: Home) -> _Ledger | None:

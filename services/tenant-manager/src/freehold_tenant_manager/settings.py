@@ -79,6 +79,17 @@ class Settings(ServiceSettings):
     exports_in_flight_max: int = Field(
         default=2, ge=1, description="Exports at once, of a tenant one; more are refused."
     )
+    backup_every_s: float = Field(
+        default=86_400.0, ge=0, description="Each tenant is backed up so often; 0 for never."
+    )
+    backup_verify_every_s: float = Field(
+        default=604_800.0,
+        ge=0,
+        description="Each tenant's newest backup is restored on trial so often; 0 for never.",
+    )
+    backup_keep_days: float = Field(
+        default=30.0, gt=0, description="How far back every second stays restorable."
+    )
     storage_url: str = Field(
         default="file:///var/lib/freehold/storage",
         pattern=r"^(file:///.|s3://[^/])",

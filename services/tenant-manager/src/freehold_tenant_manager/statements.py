@@ -30,6 +30,10 @@ TEMPLATE_OWNER = _read("sql/template_owner.sql")
 NEW_DATABASE = (
     "CREATE DATABASE %I TEMPLATE template0 ENCODING 'UTF8' LOCALE_PROVIDER libc LOCALE 'C'"
 )
+# Open to PUBLIC until that is revoked, while it is still empty.
+NEW_OWNED_DATABASE = (
+    "CREATE DATABASE %I OWNER %I TEMPLATE template0 ENCODING 'UTF8' LOCALE_PROVIDER libc LOCALE 'C'"
+)
 # Closed until PUBLIC's rights are taken away (tenant_opening.sql). Through the write-ahead log, a
 # small database is copied in half the time that copying its files takes.
 NEW_TENANT_DATABASE = (

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from freehold.contracts.tenants import UtcTime
+from freehold.contracts.times import UtcTime
 
 OperationStatus = Literal["queued", "running", "succeeded", "failed"]
 

@@ -14,14 +14,13 @@ from pydantic import (
     ConfigDict,
     Field,
     JsonValue,
-    PlainSerializer,
     StringConstraints,
-    WithJsonSchema,
 )
 
+from freehold.contracts.backups import BACKUP_EXAMPLE, Backup
 from freehold.contracts.events import Request
 from freehold.contracts.fields import EXPIRY_END, Instant, no_control_characters
-from freehold.ledger.rendering import rfc_3339
+from freehold.contracts.times import UtcTime
 from freehold.security.api_keys import Scope
 
 TENANT_ID_PATTERN = r"^[a-z][a-z0-9-]{1,62}$"
@@ -126,11 +125,6 @@ TenantName = Annotated[
     AfterValidator(no_control_characters),
 ]
 Scopes = Annotated[list[Scope], Field(min_length=1), AfterValidator(_unique)]
-UtcTime = Annotated[
-    datetime,
-    PlainSerializer(rfc_3339, return_type=str, when_used="json"),
-    WithJsonSchema({"type": "string", "format": "date-time"}),
-]
 
 
 class NewTenant(Request):
@@ -305,6 +299,7 @@ class TenantDetails(Tenant):
         json_schema_extra={
             "examples": [
                 _DETAILS_EXAMPLE,
+                {**_DETAILS_EXAMPLE, "last_backup": BACKUP_EXAMPLE},
                 {**_DETAILS_EXAMPLE, "size_bytes": None, "head": None, "lag": None},
             ]
         }
@@ -314,7 +309,7 @@ class TenantDetails(Tenant):
     head: LedgerHead | None
     lag: ProjectionLag | None
     reconciliation: Reconciliation | None
-    last_backup: None = None
+    last_backup: Backup | None = None
 
 
 class ProvisionedTenant(_Answer):

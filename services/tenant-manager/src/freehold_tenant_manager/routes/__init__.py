@@ -5,6 +5,7 @@ from fastapi import APIRouter, Depends
 from freehold.contracts.credentials import NewPasswords
 from freehold.contracts.tenants import NewApiKey, NewApiKeyInPlace, NewTenant, TenantLimits
 from freehold_tenant_manager.routes import (
+    backups,
     credentials,
     exports,
     keys,
@@ -19,7 +20,7 @@ REQUEST_MODELS = (NewTenant, TenantLimits, NewApiKey, NewApiKeyInPlace, NewPassw
 
 # The token is asked for before anything else of the request is looked at.
 router = APIRouter(prefix="/v1", dependencies=[Depends(operator)])
-for part in (tenants, lives, keys, credentials, regions, operations, exports):
+for part in (tenants, lives, keys, credentials, regions, operations, exports, backups):
     router.include_router(part.router)
 
 own_router = APIRouter(prefix="/v1")

@@ -23,7 +23,7 @@ CREATE TABLE backups (
     schema_version integer NOT NULL,
     head_seq bigint NOT NULL,
     head_hash bytea NOT NULL,
-    head_recorded_at timestamptz NOT NULL,
+    head_recorded_at timestamptz,
     created_at timestamptz NOT NULL DEFAULT now(),
     bytes bigint,
     sha256 text,
@@ -35,5 +35,7 @@ COMMENT ON TABLE backups IS
 COMMENT ON COLUMN backups.status IS
 'making: being written, or left by a crash; damaged: a verification failed; deleting: may be gone.';
 COMMENT ON COLUMN backups.head_seq IS 'Where the ledger ended in the snapshot that was dumped.';
+COMMENT ON COLUMN backups.head_recorded_at IS
+'When its last event was recorded; null for an empty ledger.';
 COMMENT ON COLUMN backups.sha256 IS 'Of the stored bytes, which are encrypted; in hex.';
 CREATE INDEX backups_tenant_idx ON backups (tenant_id, created_at);
