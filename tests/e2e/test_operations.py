@@ -186,7 +186,8 @@ async def test_every_body_that_is_asked_for_or_answered_has_an_example(
                 schema = media.get("schema", {})
                 for one in schema.get("oneOf", [schema]):
                     name = one.get("$ref", "").rpartition("/")[2]
-                    if path.startswith("/v1/"):
+                    # A file has none.
+                    if path.startswith("/v1/") and one.get("format") != "binary":
                         assert schemas[name]["examples"], f"{method} {path}"
 
 

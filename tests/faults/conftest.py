@@ -26,6 +26,11 @@ SETTINGS = {
         "FREEHOLD_RETRY_MOST_S": "1",
         "FREEHOLD_FAULT_ATTEMPTS_MAX": "3",
     },
+    "tenant-manager": {
+        "FREEHOLD_DUMP_BYTES_PER_S": "2000000",
+        "FREEHOLD_BACKUP_EVERY_S": "0",
+        "FREEHOLD_BACKUP_VERIFY_EVERY_S": "0",
+    },
 }
 
 

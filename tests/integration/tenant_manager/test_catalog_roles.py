@@ -18,7 +18,9 @@ from integration.tenant_manager.installation import (
 TABLES = (
     "announcement_marks",
     "api_keys",
+    "backups",
     "clusters",
+    "data_keys",
     "final_exports",
     "hold_expiries",
     "ingest_instances",
@@ -57,6 +59,7 @@ NEVER = (
     "CREATE DATABASE mine",
     "SELECT * FROM tenant_credentials",
     "SELECT * FROM api_keys",
+    "SELECT * FROM data_keys",
     "INSERT INTO tenants SELECT * FROM tenants",
     "UPDATE service_api_keys SET tenant_id = 'mine'",
     "DELETE FROM service_api_keys",

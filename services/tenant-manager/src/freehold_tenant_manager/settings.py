@@ -69,7 +69,7 @@ class Settings(ServiceSettings):
     )
 
     dump_bytes_per_s: int = Field(
-        default=16 * 2**20,
+        default=8 * 2**20,
         ge=2**10,
         description="How fast a ledger is dumped at most, so that others are served as before.",
     )

@@ -31,6 +31,19 @@ async def authenticate(directory: Directory, authorization: str | None, *scopes:
     return caller
 
 
+def known_caller(directory: Directory, authorization: bytes, scope: Scope) -> Caller | None:
+    """Say who asks if that is at hand, and they may; all else is for `authenticate` to say."""
+    digest = sha256(authorization).digest()
+    caller = directory.recall(digest)
+    if caller is None:
+        scheme, _, token = authorization.decode("latin-1").partition(" ")
+        key = parse_api_key(token) if scheme.lower() == "bearer" else None
+        caller = directory.remember(digest, key) if key else None
+    if caller is None or scope not in caller.scopes or caller.home.status != "active":
+        return None
+    return caller
+
+
 def refuse_suspended(caller: Caller) -> None:
     """Let only callers of an active tenant pass, whose keys work otherwise.
 
