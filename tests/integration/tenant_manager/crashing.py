@@ -1,4 +1,4 @@
-"""A process that dies before any statement it sends.
+"""Processes that die before a statement they send: for tests that have them do so at every one.
 
 Dying means that its connections break at once, nothing is rolled back, released or tidied up by it.
 """
@@ -31,7 +31,7 @@ _countdown: ContextVar[Countdown | None] = ContextVar("countdown", default=None)
 
 
 def make_mortal(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have statements counted, of those who are to die; others send them as ever."""
+    """Have every statement of a task that is to die count."""
     for sender in SENDERS:
         monkeypatch.setattr(asyncpg.Connection, sender, _mortal(getattr(Connection, sender)))
 

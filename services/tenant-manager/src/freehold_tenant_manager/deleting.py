@@ -32,7 +32,7 @@ from freehold_tenant_manager.operations import Running
 from freehold_tenant_manager.scratch import new_scratch_name
 from freehold_tenant_manager.server import Server
 from freehold_tenant_manager.statements import (
-    TENANT_FENCE,
+    TENANT_LOCKOUT,
     TENANT_MEMBERSHIP,
     TENANT_ROLES_DROPPED,
     drop_database,
@@ -87,7 +87,7 @@ class Deletion:
         """Export and back up a ledger that nothing is added to any more."""
         await running.note(0.05, "ending what is under way")
         async with self._catalog.connection() as connection:
-            await _fence(connection, tenant, _WRITERS)
+            await _lock_out(connection, tenant, _WRITERS)
             await _join_owner(connection, tenant)
         await self._project(tenant)
         # Named by the operation: whoever goes on with it finds it made.
@@ -132,7 +132,7 @@ class Deletion:
             async with connection.transaction():
                 await keep_final_export(connection, tenant.tenant_id, final)
                 await withdraw(connection, tenant.tenant_id)
-            await _fence(connection, tenant, (*_WRITERS, *_READERS))
+            await _lock_out(connection, tenant, (*_WRITERS, *_READERS))
             await _join_owner(connection, tenant)
             await drop_database(connection, tenant.database_name, timeout_s=_DROP_TIMEOUT_S)
             await execute_with(
@@ -144,14 +144,14 @@ class Deletion:
             await end_deletion(connection, tenant.tenant_id)
 
 
-async def _fence(connection: Connection, tenant: TenantRow, services: Sequence[str]) -> None:
+async def _lock_out(connection: Connection, tenant: TenantRow, services: Sequence[str]) -> None:
     """Keep some of the tenant's roles out, and end the sessions that they have.
 
     Raises:
         Problem: unavailable, where a session does not end.
     """
-    settings = _settings(tenant) | {"freehold.fenced": ",".join(services)}
-    await execute_with(connection, TENANT_FENCE, settings, timeout_s=_STATEMENT_TIMEOUT_S)
+    settings = _settings(tenant) | {"freehold.locked_out": ",".join(services)}
+    await execute_with(connection, TENANT_LOCKOUT, settings, timeout_s=_STATEMENT_TIMEOUT_S)
     ended = await connection.fetch(
         "SELECT pg_terminate_backend(pid, $2) FROM pg_stat_activity WHERE usename = ANY ($1)",
         [f"{tenant.database_name}_{service}" for service in services],
