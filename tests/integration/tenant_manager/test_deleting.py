@@ -152,6 +152,21 @@ async def test_nothing_goes_while_the_storage_takes_nothing(
     assert await _left_of(mortal_manager, tenant_id) == {"tenant", "export", "backup"}
 
 
+async def test_a_tenant_whose_database_is_lost_is_left_to_be_restored(
+    app: FastAPI,
+    manager: httpx.AsyncClient,
+    installation: Installation,
+    mortal_manager: Manager,
+) -> None:
+    tenant_id, _ = await filled_tenant(app, manager, events=10)
+    home = (await manager.get(f"/v1/tenants/{tenant_id}")).json()["home"]["database"]
+    async with installation.superuser() as superuser:
+        await superuser.execute(f"DROP DATABASE {home} WITH (FORCE)")
+    with pytest.raises(Problem, match="restore it"):
+        await mortal_manager.deletion.delete(Noted(tenant_id))
+    assert (await manager.get(f"/v1/tenants/{tenant_id}")).json()["status"] == "active"
+
+
 async def _left_of(manager: Manager, tenant_id: str) -> set[str]:
     """What there still is of a tenant."""
     async with manager.catalog.connection() as connection:

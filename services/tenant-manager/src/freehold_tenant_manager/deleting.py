@@ -11,7 +11,7 @@ from typing import Any
 import asyncpg
 import structlog
 
-from freehold.contracts.problems import unavailable
+from freehold.contracts.problems import NOT_FOUND, Problem, unavailable
 from freehold.ledger import client as ledger
 from freehold.ledger.client import Connection
 from freehold.tenancy.catalog import Catalog
@@ -25,7 +25,7 @@ from freehold_tenant_manager.catalog.deletion import (
     keep_final_export,
     withdraw,
 )
-from freehold_tenant_manager.catalog.tenants import TenantRow
+from freehold_tenant_manager.catalog.tenants import TenantRow, find_tenant, no_tenant
 from freehold_tenant_manager.final_exports import FinalExports
 from freehold_tenant_manager.locks import Lock, locked
 from freehold_tenant_manager.operations import Running
@@ -73,8 +73,10 @@ class Deletion:
             Problem: Something stands in the way; what is done stays, and it can be gone on with.
         """
         async with self._catalog.connection() as connection:
-            tenant = await begin_deletion(connection, running.tenant)
             final = await find_final_export(connection, running.tenant)
+            if final is None:
+                await _require_database(connection, running.tenant)
+            tenant = await begin_deletion(connection, running.tenant)
         # From then on there may be nothing left that could be exported.
         if final is None:
             final = await self._keep(running, tenant)
@@ -142,6 +144,24 @@ class Deletion:
                 timeout_s=_STATEMENT_TIMEOUT_S,
             )
             await end_deletion(connection, tenant.tenant_id)
+
+
+async def _require_database(connection: Connection, tenant_id: str) -> None:
+    """Stop before anything is changed where the ledger that was to be kept is lost.
+
+    Raises:
+        Problem: not-found.
+    """
+    tenant = await find_tenant(connection, tenant_id)
+    if tenant is None:
+        raise no_tenant()
+    there: bool = await connection.fetchval(
+        "SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)", tenant.database_name
+    )
+    if not there:
+        raise Problem(
+            NOT_FOUND, "the tenant's database is lost; restore it, then delete the tenant"
+        )
 
 
 async def _lock_out(connection: Connection, tenant: TenantRow, services: Sequence[str]) -> None:
