@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import httpx
 import pytest
@@ -158,11 +159,28 @@ async def _nothing(_: Stack, __: Tenant) -> AsyncIterator[None]:
     yield
 
 
+def _memory_mb(stack: Stack) -> float:
+    """The most memory that the stack's tenant-manager has had so far."""
+    token = f"FREEHOLD_OPERATOR_TOKEN={stack.env()['FREEHOLD_OPERATOR_TOKEN']}".encode()
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (process / "cmdline").read_bytes()
+            if b"freehold-tenant-manager" in command and token in (
+                (process / "environ").read_bytes()
+            ):
+                status = (process / "status").read_text()
+                return int(status.partition("VmHWM:")[2].split()[0]) / 1024
+        except OSError:
+            continue
+    raise LookupError("tenant-manager does not run")
+
+
 @pytest.mark.timeout(600)
 async def test_an_export_next_door(stack: Stack) -> None:
     quiet, large = await _new_tenant(stack, "quiet"), await _new_tenant(stack, "large")
     await _fill(stack, large)
     ingest = stack.env()["FREEHOLD_INGEST_URL"]
+    memory_mb = await asyncio.to_thread(_memory_mb, stack)
     phases = {
         "nothing": (Phase(), _nothing),
         "an export": (Phase(), _exporting),
@@ -192,4 +210,9 @@ async def test_an_export_next_door(stack: Stack) -> None:
             f"{phase.latency_ms(0.99):.2f}",
             f"{phase.latency_ms(0.99) / alone.latency_ms(0.99):.2f}",
         )
-    Console(width=120).print(table)
+    console = Console(width=120)
+    console.print(table)
+    memory_after_mb = await asyncio.to_thread(_memory_mb, stack)
+    console.print(
+        f"tenant-manager's memory: {memory_mb:.0f} MB before, at most {memory_after_mb:.0f} MB"
+    )

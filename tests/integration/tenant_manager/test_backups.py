@@ -61,7 +61,9 @@ async def _verified(manager: httpx.AsyncClient, tenant_id: str, backup_id: UUID)
 
 
 def _object(folder: Path, backup: Backup) -> Path:
-    return folder / f"tenants/{backup.tenant_id}/{backup.epoch}/backups/{backup.backup_id}"
+    """Where a backup is, or would be."""
+    place = folder / f"tenants/{backup.tenant_id}/{backup.epoch}/backups"
+    return next(place.glob(f"{backup.backup_id}-*"), place / "gone")
 
 
 async def _scratch_databases(installation: Installation) -> list[str]:
@@ -215,8 +217,35 @@ async def test_what_is_not_there_is_not_backed_up_or_verified(
     problem(await manager.post(f"{path}/{backup.backup_id}/verify"), "not-found")
 
 
+async def test_one_who_was_taken_for_dead_does_not_spoil_it_for_their_successor(
+    app: FastAPI, manager: httpx.AsyncClient, tenant_id: str, folder: Path
+) -> None:
+    backups = manager_of(app).backups
+    backup_id = uuid4()
+    asleep, awake = asyncio.Event(), asyncio.Event()
+
+    async def falls_asleep(_: float, __: str) -> None:
+        asleep.set()
+        await awake.wait()
+
+    async def goes_on(_: float, __: str) -> None:
+        pass
+
+    first = asyncio.create_task(backups.make(tenant_id, backup_id, falls_asleep))
+    await asleep.wait()
+    await append_some(app, tenant_id, 1)
+    made = await backups.make(tenant_id, backup_id, goes_on)
+    awake.set()
+    assert await first == made
+    assert made.head_seq == 201
+    place = folder / f"tenants/{tenant_id}/1/backups"
+    assert [file.name for file in place.iterdir()] == [Path(made.object_path).name]
+    operation = await _verified(manager, tenant_id, backup_id)
+    assert operation["status"] == "succeeded", operation["message"]
+
+
 async def test_a_backup_made_again_after_a_crash_is_one(
-    app: FastAPI, manager: httpx.AsyncClient, tenant_id: str
+    app: FastAPI, manager: httpx.AsyncClient, tenant_id: str, folder: Path
 ) -> None:
     backups = manager_of(app).backups
     backup_id = uuid4()
@@ -234,6 +263,8 @@ async def test_a_backup_made_again_after_a_crash_is_one(
     await append_some(app, tenant_id, 1)
     made = await backups.make(tenant_id, backup_id, goes_on)
     assert made.head_seq == 201
+    place = folder / f"tenants/{tenant_id}/1/backups"
+    assert [file.name for file in place.iterdir()] == [Path(made.object_path).name]
     assert await backups.make(tenant_id, backup_id, dies) == made
     operation = await _verified(manager, tenant_id, backup_id)
     assert operation["status"] == "succeeded", operation["message"]

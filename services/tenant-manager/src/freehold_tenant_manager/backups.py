@@ -4,6 +4,7 @@ A backup is one snapshot, and its head is that snapshot's. It counts from the mo
 stored whole; one that a crash left half-made is made anew under the same id, or removed in time.
 """
 
+import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -128,7 +129,9 @@ class Backups:
         if made is not None:
             return made
         home, version = await find_source(self._catalog, self._key_ring, tenant_id)
-        path = f"tenants/{tenant_id}/{home.epoch}/backups/{backup_id}"
+        # Each try has a place of its own: one that was taken for dead may still be writing.
+        attempt = secrets.token_hex(4)
+        path = f"tenants/{tenant_id}/{home.epoch}/backups/{backup_id}-{attempt}"
         try:
             async with (
                 _snapshot(home) as snapshot,
@@ -147,10 +150,12 @@ class Backups:
             _log.warning("backup not made", tenant_id=tenant_id, fault=str(error))
             raise unavailable(f"the backup could not be made: {error}") from error
         async with self._catalog.connection() as connection:
-            await complete_backup(connection, backup_id, stored)
+            counts = await complete_backup(connection, backup_id, path, stored)
             made = await find_backup(connection, tenant_id, backup_id)
+        if not counts:
+            await self._remove(path)
         if made is None:
-            raise unavailable("the backup was made and then removed by somebody else")
+            raise unavailable("another process makes this backup")
         BACKUPS_MADE.inc()
         BACKUP_BYTES.inc(stored.bytes)
         return made
@@ -190,7 +195,7 @@ class Backups:
 
     async def _begin(self, backup_id: UUID, home: Home, path: str, snapshot: Snapshot) -> None:
         async with self._catalog.connection() as connection:
-            await begin_backup(
+            earlier = await begin_backup(
                 connection,
                 backup_id=backup_id,
                 tenant_id=home.tenant_id,
@@ -201,6 +206,15 @@ class Backups:
                 head_hash=snapshot.head_hash,
                 head_recorded_at=snapshot.head_recorded_at,
             )
+        if earlier is not None:
+            await self._remove(earlier)
+
+    async def _remove(self, path: str) -> None:
+        """Remove what no row of the catalog names any more."""
+        try:
+            await self._vault.delete(path)
+        except StorageError as error:
+            _log.warning("backup's earlier try not removed", path=path, fault=str(error))
 
     async def _restore_and_check(
         self, backup: BackupRow, scratch: str, version: int, tell: Tell

@@ -64,14 +64,20 @@ async def begin_backup(
     head_seq: int,
     head_hash: bytes,
     head_recorded_at: datetime | None,
-) -> None:
-    """Write down that a backup is being made; again, where an earlier try was cut short."""
-    await connection.execute(
-        "INSERT INTO backups AS b (backup_id, tenant_id, object_path, epoch, schema_version,"
+) -> str | None:
+    """Write down that a backup is being made; again, where an earlier try was cut short.
+
+    Returns:
+        Where the earlier try has stored it, or was about to.
+    """
+    earlier: str | None = await connection.fetchval(
+        "WITH earlier AS (SELECT object_path FROM backups WHERE backup_id = $1)"
+        " INSERT INTO backups AS b (backup_id, tenant_id, object_path, epoch, schema_version,"
         " head_seq, head_hash, head_recorded_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"
         " ON CONFLICT ON CONSTRAINT backups_pkey DO UPDATE SET object_path = $3, epoch = $4,"
         " schema_version = $5, head_seq = $6, head_hash = $7, head_recorded_at = $8,"
-        " created_at = now() WHERE b.status = 'making'",
+        " created_at = now() WHERE b.status = 'making'"
+        " RETURNING (SELECT object_path FROM earlier)",
         backup_id,
         tenant_id,
         object_path,
@@ -81,17 +87,22 @@ async def begin_backup(
         head_hash,
         head_recorded_at,
     )
+    return earlier
 
 
-async def complete_backup(connection: Connection, backup_id: UUID, stored: Stored) -> None:
-    """Write down that a backup is stored whole."""
-    await connection.execute(
-        "UPDATE backups SET status = 'complete', bytes = $2, sha256 = $3"
-        " WHERE backup_id = $1 AND status = 'making'",
+async def complete_backup(
+    connection: Connection, backup_id: UUID, object_path: str, stored: Stored
+) -> bool:
+    """Write down that a backup is stored whole; answer whether this try is the one that counts."""
+    command = await connection.execute(
+        "UPDATE backups SET status = 'complete', bytes = $3, sha256 = $4"
+        " WHERE backup_id = $1 AND object_path = $2 AND status = 'making'",
         backup_id,
+        object_path,
         stored.bytes,
         stored.sha256,
     )
+    return command != "UPDATE 0"
 
 
 async def find_backup(connection: Connection, tenant_id: str, backup_id: UUID) -> BackupRow | None:

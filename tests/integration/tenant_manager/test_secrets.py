@@ -1,0 +1,148 @@
+"""Secrets stand in no command line, no log line and no answer, whatever goes well or wrong."""
+
+import asyncio
+import base64
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from uuid import uuid4
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from freehold.security.sealing import KeyRing
+from freehold_tenant_manager.catalog.credentials import find_passwords
+from freehold_tenant_manager.data_keys import DataKeys
+from freehold_tenant_manager.kms import LocalKeyFile
+from integration.tenant_manager.installation import (
+    CREDENTIAL_KEYS,
+    OPERATOR_TOKEN,
+    SERVICES,
+    Installation,
+    client_of,
+    manager_of,
+    running,
+    service_password,
+)
+from integration.tenant_manager.ledgers import append_some, filled_tenant
+from support.waiting import eventually
+
+S3_SECRET = "canary-s3-secret-key"
+
+
+@contextmanager
+def _watched_commands() -> Iterator[set[bytes]]:
+    """Look at all command lines of this machine, again and again, for a while."""
+    seen: set[bytes] = set()
+    enough = threading.Event()
+
+    def watch() -> None:
+        while not enough.wait(0.002):
+            for command in Path("/proc").glob("[0-9]*/cmdline"):
+                with suppress(OSError):
+                    seen.add(command.read_bytes())
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield seen
+    finally:
+        enough.set()
+        watcher.join()
+
+
+async def _ended(client: httpx.AsyncClient, asked: httpx.Response) -> str:
+    path = f"/v1/operations/{asked.json()['operation_id']}"
+
+    async def has_ended() -> str | None:
+        answer = await client.get(path)
+        return answer.text if answer.json()["finished_at"] else None
+
+    return await eventually(has_ended, "the operation ends")
+
+
+def _cut_short(folder: Path) -> None:
+    for file in folder.rglob("backups/*"):
+        file.write_bytes(file.read_bytes()[:-50])
+
+
+async def _secrets_of(app: FastAPI, tenant_id: str) -> set[str]:
+    """All that a tenant's passwords and keys might look like."""
+    manager = manager_of(app)
+    async with manager.catalog.connection() as connection:
+        passwords = await find_passwords(connection, KeyRing(CREDENTIAL_KEYS), tenant_id)
+    keys = DataKeys(manager.catalog, LocalKeyFile(manager.settings.kms_key_file))
+    data_key = await keys.find(tenant_id)
+    wrapping_key = manager.settings.kms_key_file.read_text().strip().partition(":")[2]
+    return {
+        *passwords.values(),
+        data_key.hex(),
+        base64.b64encode(data_key).decode(),
+        repr(data_key)[2:-1],
+        wrapping_key,
+        base64.b64decode(wrapping_key).hex(),
+    }
+
+
+async def test_no_secret_is_told(
+    installation: Installation, capfd: pytest.CaptureFixture[str]
+) -> None:
+    settings = installation.settings(f"freehold_test_catalog_{uuid4().hex[:12]}")
+    folder = Path(settings.storage_url.removeprefix("file://"))
+    told: list[str] = []
+    with _watched_commands() as commands:
+        async with running(settings) as app, client_of(app) as client:
+            tenant_id, key = await filled_tenant(app, client, events=100)
+            await append_some(app, tenant_id, 3_000)
+            path = f"/v1/tenants/{tenant_id}"
+            for form in ("sql", "custom"):
+                answer = await client.get(f"{path}/export", params={"format": form})
+                assert answer.status_code == 200
+                told.append(answer.content.decode(errors="replace"))
+            backup = await _ended(client, await client.post(f"{path}/backups"))
+            assert '"succeeded"' in backup
+            backup_id = json.loads(backup)["operation_id"]
+            verify = f"{path}/backups/{backup_id}/verify"
+            told += [backup, await _ended(client, await client.post(verify))]
+            # And now everything goes wrong.
+            await asyncio.to_thread(_cut_short, folder)
+            told.append(await _ended(client, await client.post(verify)))
+            assert '"failed"' in told[-1]
+            secrets = await _secrets_of(app, tenant_id)
+            database = (await client.get(path)).json()["home"]["database"]
+            async with installation.superuser() as superuser:
+                await superuser.execute(f"DROP DATABASE {database} WITH (FORCE)")
+            told.append((await client.get(f"{path}/export")).text)
+            told.append((await client.get("/v1/export")).text)
+        broken = installation.settings(
+            settings.catalog_name,
+            storage_url="s3://nowhere",
+            storage_s3_endpoint="http://127.0.0.1:9",
+            storage_s3_access_key="somebody",
+            storage_s3_secret_key=S3_SECRET,
+        )
+        async with running(broken) as app, client_of(app) as client:
+            other_id, other_key = await filled_tenant(app, client, events=1)
+            operation = await client.post(f"/v1/tenants/{other_id}/backups")
+            shown = f"/v1/operations/{operation.json()['operation_id']}"
+            await asyncio.sleep(1)
+            told.append((await client.get(shown)).text)
+    assert any(b"pg_dump" in command for command in commands)
+    assert any(b"pg_restore" in command for command in commands)
+    logs = "".join(capfd.readouterr())
+    assert "backup damaged" in logs
+    assert "nothing to export" in logs
+    secrets |= {
+        *(key.rpartition("_")[2] for key in (key, other_key)),
+        *(service_password(service) for service in SERVICES),
+        CREDENTIAL_KEYS.partition(":")[2],
+        OPERATOR_TOKEN,
+        S3_SECRET,
+        installation.password,
+    }
+    everything = [*told, logs, *(command.decode(errors="replace") for command in commands)]
+    for secret in secrets:
+        assert not any(secret in text for text in everything)
