@@ -18,6 +18,7 @@ PUBLISHED = {
     "idempotency-key-invalid": 400,
     "unauthorized": 401,
     "missing-scope": 403,
+    "tenant-suspended": 403,
     "not-found": 404,
     "method-not-allowed": 405,
     "request-timeout": 408,
@@ -25,6 +26,8 @@ PUBLISHED = {
     "already-reversed": 409,
     "hold-not-pending": 409,
     "tenant-exists": 409,
+    "tenant-deleted": 409,
+    "api-key-ended": 409,
     "body-too-large": 413,
     "unsupported-media-type": 415,
     "validation-failed": 422,
@@ -49,6 +52,9 @@ PRODUCED = {
     ),
     "unauthorized": "e2e/test_api_keys.py::test_without_a_valid_key_nobody_is_let_in",
     "missing-scope": "e2e/test_api_keys.py::test_each_scope_opens_its_own_doors_only",
+    "tenant-suspended": (
+        "e2e/test_suspension.py::test_a_suspended_tenant_is_refused_by_every_service_until_resumed"
+    ),
     "not-found": "e2e/test_balances.py::test_what_was_never_seen_is_not_found",
     "method-not-allowed": (
         "e2e/test_events.py::test_what_is_not_there_is_answered_as_a_problem_too"
@@ -62,6 +68,8 @@ PRODUCED = {
     "tenant-exists": (
         "e2e/test_provisioning.py::test_an_existing_tenant_with_other_settings_is_a_conflict"
     ),
+    "tenant-deleted": "e2e/test_deletion.py::test_nothing_more_is_done_for_a_deleted_tenant",
+    "api-key-ended": "e2e/test_api_keys.py::test_a_key_that_works_no_more_is_not_replaced",
     "body-too-large": "e2e/test_events.py::test_a_body_over_the_limit_is_refused",
     "unsupported-media-type": (
         "e2e/test_import.py::test_a_body_of_another_kind_is_refused_before_it_is_read"

@@ -3,6 +3,7 @@
 import time
 from datetime import UTC, datetime, timedelta
 
+import httpx
 import pytest
 
 from support.clients import Document, Freehold, Tenant, created, found, pointers, problem
@@ -112,6 +113,75 @@ async def test_a_key_ends_at_its_time(freehold: Freehold, tenant: Tenant) -> Non
     await eventually(over, "the key has expired", within_s=20)
 
 
+async def test_a_key_is_replaced_while_the_old_one_goes_on_for_a_while(
+    freehold: Freehold, tenant: Tenant
+) -> None:
+    old = created(await freehold.manage("POST", keys_of(tenant), {"scopes": ["read"]}))
+    before = datetime.now(UTC)
+    answer = await replace(freehold, tenant, old["key_id"], {"overlap_s": 3})
+    assert answer.headers["cache-control"] == "no-store"
+    new = created(answer)
+    assert new["key_id"] != old["key_id"]
+    assert (new["scopes"], new["expires_at"]) == (["read"], None)
+    assert new["replaced"]["key_id"] == old["key_id"]
+    ends_at = datetime.fromisoformat(new["replaced"]["expires_at"])
+    assert timedelta(seconds=2) < ends_at - before < timedelta(seconds=30)
+    listed = found(await freehold.manage("GET", keys_of(tenant)))["data"]
+    ends = {key["key_id"]: key["expires_at"] for key in listed}
+    assert ends[old["key_id"]] == new["replaced"]["expires_at"]
+
+    # Both work, until the old one ends, and not a moment longer.
+    bearers = [tenant.bearing(key["api_key"]) for key in (old, new)]
+    assert [(await bearer.get("/lag")).status_code for bearer in bearers] == [200, 200]
+
+    async def over() -> bool:
+        return (await bearers[0].get("/lag")).status_code == 401
+
+    await eventually(over, "the old key has ended", within_s=20)
+    assert datetime.now(UTC) >= ends_at
+    assert (await bearers[1].get("/lag")).status_code == 200
+
+
+async def test_a_key_is_replaced_by_one_that_expires_and_never_lives_longer_for_it(
+    freehold: Freehold, tenant: Tenant
+) -> None:
+    soon, later = (datetime.now(UTC) + timedelta(hours=hours) for hours in (1, 2))
+    wanted = {"scopes": ["read"], "expires_at": soon.isoformat()}
+    old = created(await freehold.manage("POST", keys_of(tenant), wanted))
+    changes = {"overlap_s": 86_400, "expires_at": later.isoformat()}
+    new = created(await replace(freehold, tenant, old["key_id"], changes))
+    assert new["replaced"]["expires_at"] == old["expires_at"]
+    assert datetime.fromisoformat(new["expires_at"]) == later
+    # An hour, where nothing else is said.
+    newer = created(await replace(freehold, tenant, new["key_id"]))
+    ends_at = datetime.fromisoformat(newer["replaced"]["expires_at"])
+    assert ends_at - datetime.now(UTC) < timedelta(hours=1, minutes=1)
+    # At once, where that is asked for.
+    created(await replace(freehold, tenant, newer["key_id"], {"overlap_s": 0}))
+    problem(await tenant.bearing(newer["api_key"]).get("/lag"), "unauthorized")
+
+
+async def test_a_key_that_works_no_more_is_not_replaced(freehold: Freehold, tenant: Tenant) -> None:
+    old = created(await freehold.manage("POST", keys_of(tenant), {"scopes": ["read"]}))
+    await freehold.manage("DELETE", f"{keys_of(tenant)}/{old['key_id']}")
+    problem(await replace(freehold, tenant, old["key_id"]), "api-key-ended")
+    problem(await replace(freehold, tenant, "0123456789abcdef"), "not-found")
+    assert len(found(await freehold.manage("GET", keys_of(tenant)))["data"]) == 2
+
+
+@pytest.mark.parametrize(
+    "body",
+    [{"overlap_s": -1}, {"overlap_s": "60"}, {"overlap_s": 10**9}, {"expires_at": "soon"}],
+)
+async def test_a_key_is_not_replaced_by_one_that_breaks_a_rule(
+    freehold: Freehold, refused_tenant: Tenant, body: Document
+) -> None:
+    key_id = refused_tenant.api_key.split("_")[1]
+    assert pointers(await replace(freehold, refused_tenant, key_id, body)) == [
+        f"/{next(iter(body))}"
+    ]
+
+
 @pytest.mark.parametrize(
     "credential",
     [
@@ -181,3 +251,9 @@ async def test_keys_of_unknown_tenants_are_not_found(freehold: Freehold) -> None
 
 def keys_of(tenant: Tenant) -> str:
     return f"/tenants/{tenant.tenant_id}/api-keys"
+
+
+async def replace(
+    freehold: Freehold, tenant: Tenant, key_id: str, body: Document | None = None
+) -> httpx.Response:
+    return await freehold.manage("POST", f"{keys_of(tenant)}/{key_id}/rotate", body)

@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx
 
-from support.clients import Document, Freehold, Tenant, tenant_body
+from support.clients import Document, Freehold, Tenant, event_body, found, tenant_body
 from support.machine import Machine
 from support.waiting import eventually
 
@@ -41,6 +41,38 @@ async def test_tenants_whose_making_was_cut_short_are_made_when_asked_for_again(
     assert await leftovers(machine) == []
 
 
+async def test_a_tenant_whose_deletion_was_cut_short_is_deleted_all_the_same(
+    machine: Machine, tenant: Tenant, other_tenant: Tenant
+) -> None:
+    await tenant.append_batch([event_body() for _ in range(5_000)])
+    kept = await other_tenant.append()
+    path = f"/tenants/{tenant.tenant_id}"
+    answer = await machine.freehold.manage("DELETE", path, params={"confirm": tenant.tenant_id})
+    assert answer.status_code == 202
+    operation = f"/operations/{answer.json()['operation_id']}"
+
+    for progress in (0.05, 0.6):
+
+        async def so_far(progress: float = progress) -> bool:
+            shown = found(await machine.freehold.manage("GET", operation))
+            return bool(shown["progress"] >= progress and shown["status"] != "queued")
+
+        await eventually(so_far, f"it has come to {progress}", every_s=0.01)
+        await machine.replace("tenant-manager", signal.SIGKILL)
+
+    async def done() -> Document | None:
+        shown = found(await machine.freehold.manage("GET", operation))
+        return shown if shown["finished_at"] else None
+
+    ended = await eventually(done, "the deletion ends", within_s=120)
+    assert ended["status"] == "succeeded", ended
+    assert found(await machine.freehold.manage("GET", path))["status"] == "deleted"
+    export = await machine.freehold.manage("GET", f"{path}/export")
+    assert export.text.count("\tCHARGE\t") == 5_000
+    assert await leftovers(machine) == []
+    await machine.assert_whole(other_tenant, [kept])
+
+
 async def ask_once(freehold: Freehold, body: Document) -> None:
     try:
         answer = await freehold.manage("POST", "/tenants", body)
@@ -67,11 +99,12 @@ async def leftovers(machine: Machine) -> list[Any]:
     async with machine.catalog() as catalog:
         rows = await catalog.fetch(
             "SELECT datname AS left_over FROM pg_database"
-            " WHERE datname ~ '^fh_' AND datname NOT IN (SELECT database_name FROM tenants)"
+            " WHERE datname ~ '^fh_'"
+            " AND datname NOT IN (SELECT database_name FROM tenants WHERE status <> 'deleted')"
             " UNION ALL SELECT rolname FROM pg_roles"
             " WHERE rolname ~ '^fh_'"
             " AND regexp_replace(rolname, '_[a-z]+$', '')"
-            " NOT IN (SELECT database_name FROM tenants)"
-            " UNION ALL SELECT tenant_id FROM tenants WHERE status <> 'active'"
+            " NOT IN (SELECT database_name FROM tenants WHERE status <> 'deleted')"
+            " UNION ALL SELECT tenant_id FROM tenants WHERE status NOT IN ('active', 'deleted')"
         )
     return [row["left_over"] for row in rows]

@@ -21,6 +21,7 @@ TABLES = (
     "backups",
     "clusters",
     "data_keys",
+    "final_exports",
     "former_credentials",
     "former_databases",
     "hold_expiries",

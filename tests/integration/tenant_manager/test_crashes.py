@@ -1,21 +1,15 @@
-"""A process may die before any statement it sends. Here it does so before every one, in turn.
-
-Dying means that its connections break at once, nothing is rolled back, released or tidied up by it.
-"""
+"""A process may die before any statement it sends. Here it does so before every one, in turn."""
 
 import asyncio
 from collections.abc import Coroutine
-from contextvars import ContextVar
 from itertools import count
 from typing import Any
 
-import asyncpg
 import httpx
 import pytest
 from fastapi import FastAPI
 
 from freehold.contracts.tenants import NewTenant
-from freehold.ledger.client import Connection
 from freehold.ledger.schema import LEDGER_VERSION
 from freehold.security.sealing import KeyRing
 from freehold_tenant_manager.abandonment import undo_abandoned
@@ -24,6 +18,7 @@ from freehold_tenant_manager.manager import Manager
 from freehold_tenant_manager.metrics import TENANTS_UNDONE
 from freehold_tenant_manager.server import Server
 from freehold_tenant_manager.settings import Settings
+from integration.tenant_manager.crashing import Crash, dies, make_mortal
 from integration.tenant_manager.installation import (
     CREDENTIAL_KEYS,
     Installation,
@@ -32,59 +27,13 @@ from integration.tenant_manager.installation import (
 )
 from support.releases import EarlierRelease
 
-SENDERS = ("execute", "executemany", "fetch", "fetchrow", "fetchval")
 DEADLINE_S = 10
 MIGRATION_STATEMENTS_MAX = 60
 
 
-class Crash(BaseException):
-    """The process is dead."""
-
-
-class Countdown:
-    """Dies before one of the statements that its task sends."""
-
-    def __init__(self, statements: int) -> None:
-        self.left = statements
-
-
-_countdown: ContextVar[Countdown | None] = ContextVar("countdown", default=None)
-
-
 @pytest.fixture(autouse=True)
 def mortal(monkeypatch: pytest.MonkeyPatch) -> None:
-    for sender in SENDERS:
-        monkeypatch.setattr(asyncpg.Connection, sender, _mortal(getattr(Connection, sender)))
-
-
-def _mortal(send: Any) -> Any:
-    async def send_or_die(connection: Connection, *arguments: Any, **named: Any) -> Any:
-        countdown = _countdown.get()
-        if countdown is not None:
-            countdown.left -= 1
-            if countdown.left < 0:
-                connection.terminate()
-                raise Crash
-        return await send(connection, *arguments, **named)
-
-    return send_or_die
-
-
-async def _dies(work: Coroutine[Any, Any, Any], statements: int) -> bool:
-    """Say whether the work dies if it may send so many statements."""
-    countdown = Countdown(statements)
-
-    async def run() -> None:
-        _countdown.set(countdown)
-        await work
-
-    # In a task of its own, so that nothing but the work itself dies.
-    (ended,) = await asyncio.gather(asyncio.create_task(run()), return_exceptions=True)
-    if countdown.left < 0:
-        return True
-    if ended is not None:
-        raise ended
-    return False
+    make_mortal(monkeypatch)
 
 
 @pytest.fixture
@@ -98,7 +47,7 @@ async def test_a_creation_cut_short_anywhere_is_finished_by_the_same_request(
     for statements in count():
         wanted = new_tenant()
         created = mortal_manager.provisioner.create(NewTenant(**wanted))
-        if not await _dies(created, statements):
+        if not await dies(created, statements):
             break
         shown = await manager.get(f"/v1/tenants/{wanted['tenant_id']}")
         was_active = shown.status_code == 200 and shown.json()["status"] == "active"
@@ -117,7 +66,7 @@ async def test_a_creation_cut_short_anywhere_leaves_nothing_when_abandoned(
 ) -> None:
     for statements in count():
         wanted = new_tenant()
-        if not await _dies(mortal_manager.provisioner.create(NewTenant(**wanted)), statements):
+        if not await dies(mortal_manager.provisioner.create(NewTenant(**wanted)), statements):
             break
         tenant_id = wanted["tenant_id"]
         home = await mortal_manager.catalog.fetchrow(
@@ -147,7 +96,7 @@ async def test_undoing_cut_short_anywhere_goes_on_later(
             )
         )[0][0]
         assert await _left_of(mortal_manager, installation, tenant_id, home) >= {home}
-        died = await _dies(mortal_manager.provisioner.undo_if_abandoned(tenant_id), statements)
+        died = await dies(mortal_manager.provisioner.undo_if_abandoned(tenant_id), statements)
         await _undo(mortal_manager)
         assert await _left_of(mortal_manager, installation, tenant_id, home) == set()
         if not died:
@@ -179,7 +128,7 @@ async def test_a_migration_cut_short_anywhere_is_finished_by_the_next(
             async with mortal_manager.catalog.connection() as connection:
                 return await ledgers.migrate(connection, tenant_id, "after")
 
-        died = await _dies(migrate(), statements)
+        died = await dies(migrate(), statements)
         async with asyncio.timeout(DEADLINE_S):
             # The server may take a while to see that one died, who held the tenant's lock.
             while await migrate() is not Migrated.DONE:

@@ -17,8 +17,8 @@ from freehold_tenant_manager.catalog.operations import (
 )
 from freehold_tenant_manager.manager import Manager
 from freehold_tenant_manager.operations import Running
+from integration.tenant_manager.crashing import dies, make_mortal
 from integration.tenant_manager.installation import Installation, manager_of
-from integration.tenant_manager.test_crashes import _dies, mortal  # noqa: F401 (a fixture)
 from integration.tenant_manager.test_restoring import (
     amounts,
     back_up,
@@ -54,7 +54,11 @@ async def _running(parts: Manager, worker: UUID, operation_id: UUID) -> Running:
     return Running(parts.catalog, worker, row)
 
 
-@pytest.mark.usefixtures("mortal")
+@pytest.fixture(autouse=True)
+def mortal(monkeypatch: pytest.MonkeyPatch) -> None:
+    make_mortal(monkeypatch)
+
+
 async def test_a_restore_cut_short_anywhere_is_ended_by_another(
     app: FastAPI, replica: FastAPI, manager: httpx.AsyncClient, installation: Installation
 ) -> None:
@@ -69,7 +73,7 @@ async def test_a_restore_cut_short_anywhere_is_ended_by_another(
     died = True
     while died:
         async with claimed(parts, tenant_id, wanted) as running:
-            died = await _dies(parts.restoration.restorer.restore(await running()), statements)
+            died = await dies(parts.restoration.restorer.restore(await running()), statements)
             result = await others.restoration.restorer.restore(await running())
         assert result["head_seq"] == 2, statements
         assert await amounts(others, tenant_id) == [1, 2], statements

@@ -52,6 +52,7 @@ def make_application(settings: Settings) -> FastAPI:
         per_tenant_max=settings.connections_per_tenant_max,
         idle_s=settings.connection_idle_s,
         timeout_s=settings.request_timeout_s,
+        renew=directory.renewed,
     )
     broker = Broker(settings.amqp_url.get_secret_value(), name=_NAME, timeout_s=5.0)
     marks = Marks(catalog, idle_s=settings.idle_mark_s, dead_after_s=settings.dead_after_s)

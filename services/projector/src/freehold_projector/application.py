@@ -32,6 +32,7 @@ def make_application(settings: Settings) -> FastAPI:
         per_tenant_max=settings.connections_per_tenant_max,
         idle_s=settings.connection_idle_s,
         timeout_s=settings.work_timeout_s,
+        renew=directory.renewed,
     )
     doorbells = Doorbells(settings)
     broker = Broker(

@@ -27,6 +27,7 @@ async def rebuild(settings: Settings, tenant_id: str) -> int:
         per_tenant_max=1,
         idle_s=60,
         timeout_s=settings.work_timeout_s,
+        renew=directory.renewed,
     )
     await catalog.open()
     try:

@@ -19,6 +19,7 @@ from freehold.security.sealing import KeyRing
 from freehold.tenancy.catalog import Catalog
 from freehold_tenant_manager.catalog.sources import find_source
 from freehold_tenant_manager.dumping import DumpError, Dumping, Form
+from freehold_tenant_manager.final_exports import FinalExports
 
 _log = structlog.get_logger(__name__)
 
@@ -35,12 +36,19 @@ class Exports:
     """Makes exports, few at once."""
 
     def __init__(
-        self, catalog: Catalog, key_ring: KeyRing, dumping: Dumping, *, in_flight_max: int
+        self,
+        catalog: Catalog,
+        key_ring: KeyRing,
+        dumping: Dumping,
+        final_exports: FinalExports,
+        *,
+        in_flight_max: int,
     ) -> None:
         """Say where tenants are found, and how many exports go on at once."""
         self._catalog = catalog
         self._key_ring = key_ring
         self._dumping = dumping
+        self._final_exports = final_exports
         self._in_flight_max = in_flight_max
         self._going_on: Counter[str] = Counter()
 
@@ -52,13 +60,18 @@ class Exports:
 
     @asynccontextmanager
     async def _dump(self, tenant_id: str, form: Form) -> AsyncIterator[AsyncIterator[bytes]]:
-        """Dump a tenant's ledger.
+        """Dump a tenant's ledger, or give what was dumped when they were deleted.
 
         Raises:
             Problem: not-found; too-many-requests or overloaded, where too many exports go on
                 already; unavailable, where nothing can be dumped now.
         """
         with self._place(tenant_id):
+            final = await self._final_exports.find(tenant_id)
+            if final is not None:
+                async with self._final_exports.open(tenant_id, final, form) as pieces:
+                    yield pieces
+                return
             home, version = await find_source(self._catalog, self._key_ring, tenant_id)
             async with self._dumping.dump(home, form, server_version=version) as pieces:
                 yield pieces

@@ -20,8 +20,10 @@ from freehold_tenant_manager.backup_schedule import BackupSchedule
 from freehold_tenant_manager.backups import Backups
 from freehold_tenant_manager.catalog.setup import set_up
 from freehold_tenant_manager.data_keys import DataKeys
+from freehold_tenant_manager.deleting import DELETE, Deletion
 from freehold_tenant_manager.dumping import APPLICATION, Dumping
 from freehold_tenant_manager.exports import Exports
+from freehold_tenant_manager.final_exports import FinalExports
 from freehold_tenant_manager.kms import AwsKms, KeyManagement, KeyManagementError, LocalKeyFile
 from freehold_tenant_manager.ledger_migration import LedgerMigration
 from freehold_tenant_manager.migrations import MIGRATION, Migrations, warn_of_those_behind
@@ -29,6 +31,7 @@ from freehold_tenant_manager.operations import Operations
 from freehold_tenant_manager.overview import Overview
 from freehold_tenant_manager.provisioning import Provisioner
 from freehold_tenant_manager.restoration import Restoration
+from freehold_tenant_manager.rotation import Credentials
 from freehold_tenant_manager.server import Server
 from freehold_tenant_manager.settings import Settings
 from freehold_tenant_manager.storage import Storage
@@ -41,6 +44,7 @@ _STATEMENT_TIMEOUT_S = 30.0
 _IDLE_S = 10.0
 _RETRY_FIRST_S = 0.5
 _RETRY_MAX_S = 5.0
+_RESEALING_PAUSE_S = 3_600.0
 _SCHEDULE_S = 15.0
 _REMOVE_EVERY_S = 3_600.0
 
@@ -61,12 +65,16 @@ class Manager:
             timeout_s=settings.request_timeout_s,
             pool_max=settings.catalog_connections_max,
         )
+        self._credentials = Credentials(
+            self._catalog, key_ring, address=(settings.customer_host, settings.customer_port)
+        )
         self._connections = TenantConnections(
             application=APPLICATION,
             connections_max=settings.tenant_connections_max,
             per_tenant_max=1,
             idle_s=_IDLE_S,
             timeout_s=settings.tenant_timeout_s,
+            renew=self._credentials.renewed,
         )
         self._provisioner = Provisioner(
             self._catalog,
@@ -77,6 +85,9 @@ class Manager:
         )
         self._overview = Overview(
             self._catalog, self._connections, key_ring, timeout_s=settings.tenant_timeout_s
+        )
+        self._resealing = Periodic(
+            "sealing passwords anew", self._credentials.reseal, pause_s=_RESEALING_PAUSE_S
         )
         self._undoing = Periodic(
             "undoing abandoned creations",
@@ -92,8 +103,13 @@ class Manager:
         self._dumping = Dumping(
             timeout_s=settings.dump_timeout_s, bytes_per_s=settings.dump_bytes_per_s
         )
+        final_exports = FinalExports(self._catalog, key_ring, self._dumping, self._vault)
         self._exports = Exports(
-            self._catalog, key_ring, self._dumping, in_flight_max=settings.exports_in_flight_max
+            self._catalog,
+            key_ring,
+            self._dumping,
+            final_exports,
+            in_flight_max=settings.exports_in_flight_max,
         )
         self._backups = Backups(
             self._catalog,
@@ -106,6 +122,8 @@ class Manager:
         )
         self._operations.handle("backup", self._backups.make_asked)
         self._operations.handle("backup-verification", self._backups.verify_asked)
+        self._deletion = Deletion(self._catalog, self._server, final_exports, self._backups)
+        self._operations.handle(DELETE, self._deletion.delete)
         schedule = BackupSchedule(
             self._catalog,
             self._operations,
@@ -165,6 +183,16 @@ class Manager:
         return self._overview
 
     @property
+    def credentials(self) -> Credentials:
+        """What shows and replaces passwords.
+
+        Raises:
+            Problem: unavailable, before the catalog is set up.
+        """
+        self._require_set_up()
+        return self._credentials
+
+    @property
     def operations(self) -> Operations:
         """What does the work that takes long.
 
@@ -214,6 +242,16 @@ class Manager:
         self._require_set_up()
         return self._restoration
 
+    @property
+    def deletion(self) -> Deletion:
+        """What deletes tenants.
+
+        Raises:
+            Problem: unavailable, before the catalog is set up.
+        """
+        self._require_set_up()
+        return self._deletion
+
     async def open(self) -> None:
         """Begin; setting up goes on in the background."""
         self._work = asyncio.create_task(self._run())
@@ -229,6 +267,7 @@ class Manager:
         await self._operations.close()
         await self._restoration.close()
         await self._undoing.close()
+        await self._resealing.close()
         await self._connections.close()
         await self._catalog.close()
 
@@ -269,6 +308,7 @@ class Manager:
         _log.info("catalog set up", region=self.settings.region, cluster=self.settings.cluster)
         await self._prepare_keys()
         await self._undoing.open()
+        await self._resealing.open()
         await self._operations.open()
         await self._restoration.open()
         await self._scheduling.open()

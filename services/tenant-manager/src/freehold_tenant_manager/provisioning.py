@@ -80,7 +80,8 @@ class Provisioner:
         """Make a tenant, or go on with making them. Without a key where they existed already.
 
         Raises:
-            Problem: tenant-exists, where they exist with other settings; unavailable.
+            Problem: tenant-exists, where they exist with other settings or did so once;
+                unavailable.
         """
         async with (
             self._in_flight,
@@ -88,7 +89,12 @@ class Provisioner:
             locked(connection, Lock.TENANT, wanted.tenant_id, timeout_s=_TIMEOUT_S),
         ):
             tenant = await find_tenant(connection, wanted.tenant_id)
-            if tenant is not None and tenant.status == "active":
+            if tenant is not None and tenant.status != "provisioning":
+                if tenant.status in ("deleting", "deleted"):
+                    raise Problem(
+                        TENANT_EXISTS,
+                        f"{wanted.tenant_id} is the id of a tenant who is deleted, or about to be",
+                    )
                 if not tenant.is_as_asked(wanted):
                     raise Problem(
                         TENANT_EXISTS, f"the tenant {wanted.tenant_id} has other settings"

@@ -43,6 +43,12 @@ class Settings(ServiceSettings):
         description="Where services reach the server; without it, the host in the catalog's DSN.",
     )
     cluster_port: int | None = Field(default=None, ge=1, le=65535)
+    customer_host: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Where customers reach the server; without it, as services do.",
+    )
+    customer_port: int | None = Field(default=None, ge=1, le=65535)
     catalog_connections_max: int = Field(default=8, ge=2)
     provisioning_in_flight_max: int = Field(
         default=4, ge=1, description="Tenants made at once; others wait."

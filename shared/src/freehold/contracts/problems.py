@@ -34,6 +34,7 @@ IDEMPOTENCY_KEY_INVALID = ProblemType(
 )
 UNAUTHORIZED = ProblemType("unauthorized", 401, "The request carries no valid credential")
 MISSING_SCOPE = ProblemType("missing-scope", 403, "The key does not have the scope")
+TENANT_SUSPENDED = ProblemType("tenant-suspended", 403, "The tenant is suspended")
 NOT_FOUND = ProblemType("not-found", 404, "There is no such thing")
 METHOD_NOT_ALLOWED = ProblemType("method-not-allowed", 405, "The method is not allowed here")
 REQUEST_TIMEOUT = ProblemType("request-timeout", 408, "The request did not come in time")
@@ -43,6 +44,8 @@ DUPLICATE_EXTERNAL_ID = ProblemType(
 ALREADY_REVERSED = ProblemType("already-reversed", 409, "The event has been reversed")
 HOLD_NOT_PENDING = ProblemType("hold-not-pending", 409, "The hold is not pending any more")
 TENANT_EXISTS = ProblemType("tenant-exists", 409, "The tenant exists with other settings")
+TENANT_DELETED = ProblemType("tenant-deleted", 409, "The tenant is deleted, or about to be")
+API_KEY_ENDED = ProblemType("api-key-ended", 409, "The API key is revoked or has expired")
 BODY_TOO_LARGE = ProblemType("body-too-large", 413, "The body is too large")
 UNSUPPORTED_MEDIA_TYPE = ProblemType(
     "unsupported-media-type", 415, "The body is not of a type that is taken here"

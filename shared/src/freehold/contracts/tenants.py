@@ -27,6 +27,9 @@ from freehold.security.api_keys import Scope
 TENANT_ID_PATTERN = r"^[a-z][a-z0-9-]{1,62}$"
 KEY_ID_PATTERN = r"^[0-9a-f]{16}$"
 
+OVERLAP_S_DEFAULT = 3_600
+OVERLAP_S_MAX = 366 * 86_400
+
 # More than one process can do, so that nobody takes a limit for one that is none.
 EVENTS_PER_S_MAX = 1_000_000
 REQUESTS_MAX = 10_000
@@ -49,6 +52,7 @@ _TENANT_EXAMPLE: dict[str, Any] = {
     "home": _HOME_EXAMPLE,
     "schema_version": 5,
     "limits": _LIMITS_EXAMPLE,
+    "deleted_at": None,
 }
 _HEAD_EXAMPLE: dict[str, Any] = {
     "seq": 7,
@@ -83,6 +87,13 @@ _DETAILS_EXAMPLE: dict[str, Any] = {
     "last_backup": None,
 }
 _KEY_TEXT_EXAMPLE = "fh_0123456789abcdef_" + "0123456789abcdef" * 4
+_CREATED_KEY_EXAMPLE: dict[str, Any] = {
+    "key_id": "0123456789abcdef",
+    "api_key": _KEY_TEXT_EXAMPLE,
+    "scopes": ["ingest", "read"],
+    "created_at": "2026-03-01T12:00:00.000000Z",
+    "expires_at": None,
+}
 _KEY_EXAMPLE: dict[str, Any] = {
     "key_id": "0123456789abcdef",
     "scopes": ["ingest", "read"],
@@ -107,6 +118,7 @@ def _to_come(instant: datetime) -> datetime:
     return instant.astimezone(UTC)
 
 
+TenantStatus = Literal["provisioning", "active", "suspended", "deleting", "deleted"]
 TenantId = Annotated[str, StringConstraints(pattern=TENANT_ID_PATTERN)]
 TenantName = Annotated[
     str,
@@ -163,6 +175,26 @@ class NewApiKey(Request):
     )
 
 
+class NewApiKeyInPlace(Request):
+    """An API key to make in place of another, with the same scopes."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"overlap_s": 3600, "expires_at": "2126-03-01T12:00:00Z"}, {}]
+        }
+    )
+
+    overlap_s: Annotated[int, Field(ge=0, le=OVERLAP_S_MAX)] = Field(
+        default=OVERLAP_S_DEFAULT,
+        description="Seconds for which the other one goes on working, unless it expires before.",
+    )
+    expires_at: Annotated[Instant, AfterValidator(_to_come)] | None = Field(
+        default=None,
+        description="The new key stops working then, before the year 9999; left out, it works"
+        " until revoked.",
+    )
+
+
 class TenantLimits(Request):
     """What each process of ingest takes of a tenant; null for what its own settings say."""
 
@@ -210,12 +242,15 @@ class Tenant(_Answer):
     name: str
     region: str
     isolation: Literal["database"]
-    status: Literal["provisioning", "active"]
+    status: TenantStatus
     created_at: UtcTime
     epoch: int = Field(ge=1, description="Counts the tenant's restores.")
     home: TenantHome
     schema_version: int = Field(description="The last migration that their ledger has.")
     limits: TenantLimits
+    deleted_at: UtcTime | None = Field(
+        default=None, description="Since then nothing is left of them but what this shows."
+    )
 
 
 class LedgerHead(_Answer):
@@ -317,15 +352,7 @@ class CreatedApiKey(_Answer):
 
     model_config = ConfigDict(
         json_schema_extra={
-            "examples": [
-                {
-                    "key_id": "0123456789abcdef",
-                    "api_key": _KEY_TEXT_EXAMPLE,
-                    "scopes": ["ingest", "read"],
-                    "created_at": "2026-03-01T12:00:00.000000Z",
-                    "expires_at": None,
-                }
-            ]
+            "examples": [_CREATED_KEY_EXAMPLE],
         }
     )
 
@@ -346,6 +373,23 @@ class ApiKeyEntry(_Answer):
     created_at: UtcTime
     expires_at: UtcTime | None
     revoked_at: UtcTime | None
+
+
+class ReplacingApiKey(CreatedApiKey):
+    """An API key that was made in place of another; `api_key` is shown this once."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    **_CREATED_KEY_EXAMPLE,
+                    "replaced": {**_KEY_EXAMPLE, "expires_at": "2026-03-01T13:00:00.000000Z"},
+                }
+            ],
+        }
+    )
+
+    replaced: ApiKeyEntry = Field(description="The other one, with the time at which it ends.")
 
 
 class ApiKeyPage(_Answer):

@@ -5,7 +5,7 @@ from hashlib import sha256
 
 from starlette.requests import Request
 
-from freehold.contracts.problems import MISSING_SCOPE, UNAUTHORIZED, Problem
+from freehold.contracts.problems import MISSING_SCOPE, TENANT_SUSPENDED, UNAUTHORIZED, Problem
 from freehold.security.api_keys import Scope, parse_api_key
 from freehold.service.bodies import header_values
 from freehold.service.logs import name_tenant
@@ -18,7 +18,7 @@ async def authenticate(directory: Directory, authorization: str | None, *scopes:
     """Say who asks, and that they may: one of the scopes is enough.
 
     Raises:
-        Problem: unauthorized, missing-scope, or unavailable.
+        Problem: unauthorized, missing-scope, tenant-suspended, or unavailable.
     """
     key = parse_api_key(bearer_token(authorization))
     caller = await directory.caller(key) if key else None
@@ -27,6 +27,7 @@ async def authenticate(directory: Directory, authorization: str | None, *scopes:
     name_tenant(caller.home.tenant_id)
     if not caller.may(*scopes):
         raise Problem(MISSING_SCOPE, f"the key needs the scope {' or '.join(scopes)}")
+    refuse_suspended(caller)
     return caller
 
 
@@ -38,7 +39,23 @@ def known_caller(directory: Directory, authorization: bytes, scope: Scope) -> Ca
         scheme, _, token = authorization.decode("latin-1").partition(" ")
         key = parse_api_key(token) if scheme.lower() == "bearer" else None
         caller = directory.remember(digest, key) if key else None
-    return caller if caller is not None and scope in caller.scopes else None
+    if caller is None or scope not in caller.scopes or caller.home.status != "active":
+        return None
+    return caller
+
+
+def refuse_suspended(caller: Caller) -> None:
+    """Let only callers of an active tenant pass, whose keys work otherwise.
+
+    Raises:
+        Problem: tenant-suspended.
+    """
+    if caller.home.status != "active":
+        deleting = caller.home.status == "deleting"
+        raise Problem(
+            TENANT_SUSPENDED,
+            f"the tenant is {'being deleted' if deleting else 'suspended'} by the operator",
+        )
 
 
 def sole_authorization(request: Request) -> str | None:

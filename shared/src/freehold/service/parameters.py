@@ -81,14 +81,15 @@ def path_id(text: str, what: str) -> UUID:
 
 def documented_query(model: type[NoQuery]) -> list[dict[str, Any]]:
     """Describe, for OpenAPI, the query parameters of a route that reads them itself."""
-    properties = model.model_json_schema()["properties"] if model.model_fields else {}
+    document = model.model_json_schema()
+    required = document.get("required", [])
     return [
         {
             "name": name,
             "in": "query",
-            "required": False,
+            "required": name in required,
             "description": schema.pop("description", ""),
             "schema": schema,
         }
-        for name, schema in properties.items()
+        for name, schema in document.get("properties", {}).items()
     ]

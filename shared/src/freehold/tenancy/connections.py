@@ -3,12 +3,14 @@
 Opened on demand, kept while used, the longest idle given up for whoever needs one. A tenant never
 holds more than its share, waiting is first come first served among those who can be served, and
 nobody waits without end.
+
+A password may be replaced at any time: whoever is refused asks for the new one and tries again.
 """
 
 import asyncio
 import time
 from collections import Counter, OrderedDict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
@@ -26,6 +28,9 @@ _CONNECT_TIMEOUT_S = 3.0
 _SILENT_S = 1.0
 _WAITING_MAX = 1_000
 """Each waits for a moment's work, so that those who come later would wait in vain."""
+
+Renew = Callable[[Home], Awaitable[Home | None]]
+"""Says where a tenant lives now whose database refuses the password in a home."""
 
 Place = tuple[str, int, str, str]
 """Server, port, database and role: connections to the same place are interchangeable."""
@@ -60,6 +65,7 @@ class TenantConnections:
         per_tenant_max: int,
         idle_s: float,
         timeout_s: float,
+        renew: Renew | None = None,
     ) -> None:
         """Set the budget.
 
@@ -69,12 +75,14 @@ class TenantConnections:
             per_tenant_max: Open connections of one tenant.
             idle_s: A connection unused for this long is closed.
             timeout_s: Bounds waiting for a connection, and every statement.
+            renew: Asked where a password is refused; without it, that is the end.
         """
         self._application = application
         self._connections_max = connections_max
         self._per_tenant_max = per_tenant_max
         self._idle_s = idle_s
         self._timeout_s = timeout_s
+        self._renew = renew
         self._open: Counter[Place] = Counter()
         # The longest idle place stands first.
         self._idle: OrderedDict[Place, list[tuple[float, Connection]]] = OrderedDict()
@@ -181,22 +189,7 @@ class TenantConnections:
                 # Closed first, so that the server never sees more than the budget.
                 await _close(displaced)
             self._refuse_silent(home)
-            connection = await asyncpg.connect(
-                host=home.host,
-                port=home.port,
-                database=home.database,
-                user=home.role,
-                password=home.password,
-                timeout=min(_CONNECT_TIMEOUT_S, self._timeout_s),
-                command_timeout=self._timeout_s,
-                server_settings={
-                    "application_name": self._application,
-                    "search_path": home.schema,
-                    "statement_timeout": str(round(self._timeout_s * 1000)),
-                    "timezone": "UTC",
-                    "jit": "off",
-                },
-            )
+            connection = await self._enter(home)
         except BaseException as error:
             self._forget(place)
             if isinstance(error, OSError):
@@ -209,6 +202,48 @@ class TenantConnections:
             raise
         TENANT_CONNECTIONS_OPENED.inc()
         return connection
+
+    async def _enter(self, home: Home) -> Connection:
+        """Log in, with the password as it is now.
+
+        Raises:
+            Problem: unavailable, where the catalog does not say which one that is.
+            OSError, asyncpg.PostgresError: The server does not let us in.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + min(_CONNECT_TIMEOUT_S, self._timeout_s)
+        try:
+            return await self._log_in(home, deadline - loop.time())
+        except asyncpg.InvalidPasswordError:
+            renewed = await self._renew(home) if self._renew else None
+            left_s = deadline - loop.time()
+            if (
+                renewed is None
+                or left_s <= 0
+                # At another place, the budget would be told of the wrong one.
+                or _place(renewed) != _place(home)
+                or renewed.password == home.password
+            ):
+                raise
+            return await self._log_in(renewed, left_s)
+
+    async def _log_in(self, home: Home, timeout_s: float) -> Connection:
+        return await asyncpg.connect(
+            host=home.host,
+            port=home.port,
+            database=home.database,
+            user=home.role,
+            password=home.password,
+            timeout=timeout_s,
+            command_timeout=self._timeout_s,
+            server_settings={
+                "application_name": self._application,
+                "search_path": home.schema,
+                "statement_timeout": str(round(self._timeout_s * 1000)),
+                "timezone": "UTC",
+                "jit": "off",
+            },
+        )
 
     def _refuse_silent(self, home: Home) -> None:
         """Give up at once on a server that just did not answer.

@@ -145,7 +145,7 @@ class Directory:
         return caller
 
     async def home(self, tenant_id: str) -> Home | None:
-        """Say where a tenant lives; None where there is no such active tenant.
+        """Say where a tenant lives; None where there is no such tenant with a ledger.
 
         Raises:
             Problem: unavailable, where the tenant is not known yet and the catalog does not answer.
@@ -160,6 +160,22 @@ class Directory:
             self._home_reads[tenant_id] = read
             read.add_done_callback(partial(self._home_was_read, tenant_id))
         return await asyncio.shield(read)
+
+    async def renewed(self, home: Home) -> Home | None:
+        """Say where a tenant lives whose database refuses the password in a home.
+
+        However many are refused at once, the catalog is asked once.
+
+        Raises:
+            Problem: unavailable, where the catalog does not answer.
+            SealingError: The stored credential does not open.
+        """
+        found = await self.home(home.tenant_id)
+        if found is not None and found.password == home.password:
+            # Kept from before the password was replaced, or read in that moment.
+            self.changed(f"tenant:{home.tenant_id}")
+            found = await self.home(home.tenant_id)
+        return found
 
     async def _read_home(self, tenant_id: str) -> Home | None:
         begun = self._homes.reading()

@@ -15,7 +15,8 @@ class Home:
     """A tenant's place: server, database, schema, and this service's own role in it.
 
     `services_version_min` is the ledger version that whoever works there must know. The limits on
-    what ingest takes are None where its settings hold.
+    what ingest takes are None where its settings hold. Only `active` tenants may ask for anything;
+    the ledgers of the others are still looked after.
     """
 
     tenant_id: str
@@ -30,6 +31,7 @@ class Home:
     ingest_events_per_s: int | None = None
     ingest_requests_max: int | None = None
     services_version_min: int = 0
+    status: str = "active"
 
     def require_known_version(self) -> None:
         """Refuse a ledger that this release cannot work with; others may be served meanwhile.
@@ -71,6 +73,7 @@ def home_of(row: Record, key_ring: KeyRing) -> Home:
         ingest_events_per_s=row.get("ingest_events_per_s"),
         ingest_requests_max=row.get("ingest_requests_max"),
         services_version_min=row.get("services_version_min", 0),
+        status=row.get("status", "active"),
     )
 
 

@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 from datetime import datetime
 
-from freehold.contracts.tenants import ApiKeyEntry, CreatedApiKey
+from freehold.contracts.problems import API_KEY_ENDED, NOT_FOUND, Problem
+from freehold.contracts.tenants import ApiKeyEntry, CreatedApiKey, ReplacingApiKey
 from freehold.ledger.client import Connection, Record
 from freehold.security.api_keys import Scope, new_api_key
 
@@ -69,6 +70,58 @@ async def revoke_api_key(connection: Connection, tenant_id: str, key_id: str) ->
         key_id,
     )
     return found is not None
+
+
+async def replace_api_key(
+    connection: Connection,
+    tenant_id: str,
+    key_id: str,
+    *,
+    overlap_s: int,
+    expires_at: datetime | None,
+) -> ReplacingApiKey:
+    """Make a key in place of another, which goes on working for a while.
+
+    Args:
+        connection: To the catalog.
+        tenant_id: Whose key it is.
+        key_id: The key to be replaced.
+        overlap_s: Seconds for which it goes on working, unless it expires before.
+        expires_at: When the new key expires.
+
+    Raises:
+        Problem: not-found; api-key-ended, where the key works no more.
+    """
+    async with connection.transaction():
+        row = await connection.fetchrow(
+            "UPDATE api_keys"
+            " SET expires_at = least(expires_at, now() + make_interval(secs => $3))"
+            " WHERE tenant_id = $1 AND key_id = $2 AND revoked_at IS NULL"
+            " AND (expires_at IS NULL OR expires_at > now())"
+            " RETURNING key_id, scopes, created_at, expires_at, revoked_at",
+            tenant_id,
+            key_id,
+            overlap_s,
+        )
+        if row is None:
+            await _require_key(connection, tenant_id, key_id)
+            raise Problem(API_KEY_ENDED, "the key works no more; make a new one")
+        replaced = _entry(row)
+        created = await add_api_key(connection, tenant_id, replaced.scopes, expires_at)
+    return ReplacingApiKey(**dict(created), replaced=replaced)
+
+
+async def _require_key(connection: Connection, tenant_id: str, key_id: str) -> None:
+    found = await connection.fetchval(
+        "SELECT true FROM api_keys WHERE tenant_id = $1 AND key_id = $2", tenant_id, key_id
+    )
+    if not found:
+        raise no_key()
+
+
+def no_key() -> Problem:
+    """Make the problem of an id that none of the tenant's keys has."""
+    return Problem(NOT_FOUND, "the tenant has no such key")
 
 
 def _entry(row: Record) -> ApiKeyEntry:

@@ -1,16 +1,26 @@
 """Tenants' credentials in the catalog: passwords of their roles, sealed, each bound to its role.
 
 They are written before the roles exist, so that a repeated creation gives the same passwords again.
+Replaced, they are so in one transaction with the roles' own: the roles of the whole server stand in
+every database of it, and the catalog is one.
 """
 
 import secrets
 
-from freehold.ledger.client import Connection
-from freehold.security.sealing import KeyRing, Sealed
+import structlog
+
+from freehold.contracts.credentials import Service
+from freehold.ledger.client import Connection, Record
+from freehold.security.sealing import KeyRing, Sealed, SealingError
 from freehold.tenancy.homes import Home, home_of
+from freehold_tenant_manager.scram import scram_verifier
+from freehold_tenant_manager.statements import execute_formatted
+
+_log = structlog.get_logger(__name__)
 
 SERVICES = ("ingest", "projector", "query", "auditor", "backup")
 _PASSWORD_BYTES = 24
+_TIMEOUT_S = 5.0
 
 
 async def add_credentials(
@@ -20,7 +30,7 @@ async def add_credentials(
     rows = []
     for service in SERVICES:
         role_name = f"{role_prefix}_{service}"
-        sealed = key_ring.seal(secrets.token_urlsafe(_PASSWORD_BYTES), role_name)
+        sealed = key_ring.seal(_new_password(), role_name)
         rows.append((tenant_id, service, role_name, sealed.key_id, sealed.box))
     await connection.executemany(
         "INSERT INTO tenant_credentials"
@@ -57,7 +67,7 @@ async def find_home(
 ) -> Home | None:
     """Say where a tenant's ledger is, for one of its roles; None where there is none.
 
-    That of a suspended tenant can still be read.
+    That of a suspended tenant can still be read, and of one who is being deleted.
 
     Raises:
         SealingError: The role's password does not open.
@@ -70,8 +80,91 @@ async def find_home(
         " INNER JOIN clusters AS c ON c.cluster = t.cluster"
         " INNER JOIN tenant_credentials AS r"
         " ON r.tenant_id = t.tenant_id AND r.service = $2"
-        " WHERE t.tenant_id = $1 AND t.status IN ('active', 'suspended')",
+        " WHERE t.tenant_id = $1 AND t.status IN ('active', 'suspended', 'deleting')",
         tenant_id,
         service,
     )
     return None if row is None else home_of(row, key_ring)
+
+
+async def replace_passwords(
+    connection: Connection, key_ring: KeyRing, tenant_id: str, service: Service | None
+) -> list[Service]:
+    """Give a tenant's roles new passwords, or one of them; say which. Asks for a transaction.
+
+    Sessions go on. Whoever connects with the old password is refused, and finds the new one in the
+    catalog at once.
+    """
+    rows = await connection.fetch(
+        "SELECT tenant_id, service, role_name FROM tenant_credentials"
+        " WHERE tenant_id = $1 AND ($2::text IS NULL OR service = $2) ORDER BY service FOR UPDATE",
+        tenant_id,
+        service,
+    )
+    for row in rows:
+        password = _new_password()
+        await execute_formatted(
+            connection,
+            "ALTER ROLE %I PASSWORD %L",
+            row["role_name"],
+            scram_verifier(password),
+            timeout_s=_TIMEOUT_S,
+        )
+        await _keep(connection, key_ring, row, password)
+    return [row["service"] for row in rows]
+
+
+async def reseal_passwords(
+    connection: Connection, key_ring: KeyRing, after: tuple[str, str], rows_max: int
+) -> tuple[int, tuple[str, str] | None]:
+    """Seal passwords with the key that seals now, where another one did.
+
+    Args:
+        connection: To the catalog.
+        key_ring: Opens and seals them.
+        after: The tenant and service after whom to begin.
+        rows_max: How many to look at.
+
+    Returns:
+        How many were sealed again, and after whom to go on; None where these were the last.
+    """
+    resealed = 0
+    async with connection.transaction():
+        rows = await connection.fetch(
+            "SELECT tenant_id, service, role_name, sealing_key_id, sealed_password"
+            " FROM tenant_credentials"
+            " WHERE sealing_key_id <> $1 AND (tenant_id, service) > ($2, $3)"
+            " ORDER BY tenant_id, service LIMIT $4 FOR UPDATE",
+            key_ring.sealing_key_id,
+            *after,
+            rows_max,
+        )
+        for row in rows:
+            sealed = Sealed(row["sealing_key_id"], row["sealed_password"])
+            try:
+                password = key_ring.open(sealed, row["role_name"])
+            except SealingError as error:
+                _log.warning(
+                    "credential does not open", tenant_id=row["tenant_id"], fault=str(error)
+                )
+                continue
+            await _keep(connection, key_ring, row, password)
+            resealed += 1
+    last = (rows[-1]["tenant_id"], rows[-1]["service"]) if len(rows) == rows_max else None
+    return resealed, last
+
+
+async def _keep(connection: Connection, key_ring: KeyRing, row: Record, password: str) -> None:
+    sealed = key_ring.seal(password, row["role_name"])
+    await connection.execute(
+        "UPDATE tenant_credentials SET sealing_key_id = $3, sealed_password = $4"
+        " WHERE tenant_id = $1 AND service = $2",
+        row["tenant_id"],
+        row["service"],
+        sealed.key_id,
+        sealed.box,
+    )
+
+
+def _new_password() -> str:
+    return secrets.token_urlsafe(_PASSWORD_BYTES)

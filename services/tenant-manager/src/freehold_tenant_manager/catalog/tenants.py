@@ -1,6 +1,7 @@
 """Tenants in the catalog. A tenant is `provisioning` until everything of theirs exists.
 
-Services see active tenants only, so an unfinished one can be undone without anybody missing it.
+Services do not see them before, so an unfinished one can be undone without anybody missing it. A
+deleted one keeps the row, and with it the id.
 """
 
 import secrets
@@ -9,13 +10,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from freehold.contracts.tenants import NewTenant, Tenant, TenantHome, TenantLimits
+from freehold.contracts.problems import NOT_FOUND, TENANT_DELETED, Problem, unavailable
+from freehold.contracts.tenants import NewTenant, Tenant, TenantHome, TenantLimits, TenantStatus
 from freehold.ledger.client import Connection, Record
 from freehold.ledger.schema import LEDGER_MIGRATIONS, LEDGER_SCHEMA, services_version_min
 
 _COLUMNS = (
     "tenant_id, name, region, isolation, status, created_at, epoch, cluster, database_name,"
-    " schema_name, schema_version, ingest_events_per_s, ingest_requests_max"
+    " schema_name, schema_version, ingest_events_per_s, ingest_requests_max,"
+    " deleted_at"
 )
 
 
@@ -27,7 +30,7 @@ class TenantRow:
     name: str
     region: str
     isolation: Literal["database"]
-    status: Literal["provisioning", "active"]
+    status: TenantStatus
     created_at: datetime
     epoch: int
     cluster: str
@@ -36,6 +39,7 @@ class TenantRow:
     schema_version: int
     ingest_events_per_s: int | None
     ingest_requests_max: int | None
+    deleted_at: datetime | None
 
     def is_as_asked(self, wanted: NewTenant) -> bool:
         """Say whether a request asks for exactly this tenant."""
@@ -65,6 +69,7 @@ class TenantRow:
             limits=TenantLimits(
                 events_per_s=self.ingest_events_per_s, requests_max=self.ingest_requests_max
             ),
+            deleted_at=self.deleted_at,
         )
 
 
@@ -77,15 +82,49 @@ async def find_tenant(connection: Connection, tenant_id: str) -> TenantRow | Non
     return None if row is None else TenantRow(**row)
 
 
+async def find_living_tenant(
+    connection: Connection, tenant_id: str, *, locked: bool = False
+) -> TenantRow:
+    """Give a tenant who has been made and is not deleted.
+
+    Args:
+        connection: To the catalog.
+        tenant_id: The tenant.
+        locked: Whether nobody else may change the tenant until the transaction ends.
+
+    Raises:
+        Problem: not-found; tenant-deleted; unavailable, where they are still being made.
+    """
+    row = await connection.fetchrow(
+        f"SELECT {_COLUMNS} FROM tenants WHERE tenant_id = $1"  # noqa: S608 (our own column names)
+        f"{' FOR NO KEY UPDATE' if locked else ''}",
+        tenant_id,
+    )
+    if row is None:
+        raise no_tenant()
+    tenant = TenantRow(**row)
+    if tenant.status == "provisioning":
+        raise unavailable("the tenant is still being made")
+    if tenant.status in ("deleting", "deleted"):
+        raise Problem(TENANT_DELETED, f"the tenant {tenant_id} is deleted, or about to be")
+    return tenant
+
+
+def no_tenant() -> Problem:
+    """Make the problem of an id that no tenant has."""
+    return Problem(NOT_FOUND, "there is no such tenant")
+
+
 async def list_tenants(
-    connection: Connection, *, after: str | None, rows_max: int
+    connection: Connection, *, after: str | None, rows_max: int, status: TenantStatus | None = None
 ) -> list[TenantRow]:
-    """List tenants in order of their ids, after a given one."""
+    """List tenants in order of their ids, after a given one; all, or those of one status."""
     rows = await connection.fetch(
         f"SELECT {_COLUMNS} FROM tenants"  # noqa: S608 (our own column names)
-        " WHERE tenant_id > $1 ORDER BY tenant_id LIMIT $2",
+        " WHERE tenant_id > $1 AND ($3::text IS NULL OR status = $3) ORDER BY tenant_id LIMIT $2",
         after or "",
         rows_max,
+        status,
     )
     return [TenantRow(**row) for row in rows]
 
@@ -139,6 +178,26 @@ async def activate_tenant(connection: Connection, tenant_id: str, schema_version
         " ON CONFLICT ON CONSTRAINT reconciliations_pkey DO NOTHING",
         tenant_id,
     )
+    return TenantRow(**_required(row))
+
+
+async def suspend_tenant(connection: Connection, tenant_id: str, *, suspended: bool) -> TenantRow:
+    """Suspend a tenant, or have them ask again. Where they are so already, nothing changes.
+
+    Raises:
+        Problem: not-found, tenant-deleted, or unavailable.
+    """
+    status = "suspended" if suspended else "active"
+    async with connection.transaction():
+        tenant = await find_living_tenant(connection, tenant_id, locked=True)
+        if tenant.status == status:
+            return tenant
+        row = await connection.fetchrow(
+            "UPDATE tenants SET status = $2 WHERE tenant_id = $1"  # noqa: S608 (our column names)
+            f" RETURNING {_COLUMNS}",
+            tenant_id,
+            status,
+        )
     return TenantRow(**_required(row))
 
 

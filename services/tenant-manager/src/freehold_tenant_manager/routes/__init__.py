@@ -2,13 +2,16 @@
 
 from fastapi import APIRouter, Depends
 
+from freehold.contracts.credentials import NewPasswords
 from freehold.contracts.migrations import NewMigration
 from freehold.contracts.restores import NewRestore
-from freehold.contracts.tenants import NewApiKey, NewTenant, TenantLimits
+from freehold.contracts.tenants import NewApiKey, NewApiKeyInPlace, NewTenant, TenantLimits
 from freehold_tenant_manager.routes import (
     backups,
+    credentials,
     exports,
     keys,
+    lives,
     migrations,
     operations,
     regions,
@@ -17,11 +20,31 @@ from freehold_tenant_manager.routes import (
 )
 from freehold_tenant_manager.routes.dependencies import operator
 
-REQUEST_MODELS = (NewTenant, TenantLimits, NewApiKey, NewRestore, NewMigration)
+REQUEST_MODELS = (
+    NewTenant,
+    TenantLimits,
+    NewApiKey,
+    NewApiKeyInPlace,
+    NewPasswords,
+    NewRestore,
+    NewMigration,
+)
+_PARTS = (
+    tenants,
+    lives,
+    keys,
+    credentials,
+    regions,
+    operations,
+    exports,
+    backups,
+    restores,
+    migrations,
+)
 
 # The token is asked for before anything else of the request is looked at.
 router = APIRouter(prefix="/v1", dependencies=[Depends(operator)])
-for part in (tenants, keys, regions, operations, exports, backups, restores, migrations):
+for part in _PARTS:
     router.include_router(part.router)
 
 own_router = APIRouter(prefix="/v1")

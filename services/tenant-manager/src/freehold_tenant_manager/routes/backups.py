@@ -8,11 +8,11 @@ from fastapi import APIRouter, Depends, Request, Response
 
 from freehold.contracts.backups import Backup, BackupPage
 from freehold.contracts.operations import Operation
-from freehold.contracts.problems import NOT_FOUND, Problem, unavailable
+from freehold.contracts.problems import NOT_FOUND, Problem
 from freehold.ledger.client import Connection
 from freehold.service.parameters import path_id
 from freehold_tenant_manager.catalog.backups import BackupRow, find_backup, list_backups
-from freehold_tenant_manager.catalog.tenants import find_tenant
+from freehold_tenant_manager.catalog.tenants import find_living_tenant, find_tenant
 from freehold_tenant_manager.pages import read_page
 from freehold_tenant_manager.routes.dependencies import (
     NO_QUERY,
@@ -44,11 +44,7 @@ BackupId = Annotated[UUID, Depends(_backup_id)]
 async def create_backup(manager: TheManager, tenant_id: TenantId) -> Response:
     """Have a backup made."""
     async with manager.catalog.connection() as connection:
-        tenant = await find_tenant(connection, tenant_id)
-    if tenant is None:
-        raise no_tenant()
-    if tenant.status == "provisioning":
-        raise unavailable("the tenant is still being made")
+        await find_living_tenant(connection, tenant_id)
     return answer(await manager.operations.submit("backup", tenant_id), 202)
 
 

@@ -8,13 +8,18 @@ from uuid import UUID
 from fastapi import Depends, Request, Response
 from pydantic import BaseModel
 
-from freehold.contracts.problems import NOT_FOUND, Problem, unavailable
 from freehold.contracts.tenants import TENANT_ID_PATTERN, ProvisionedTenant
 from freehold.ledger.client import Connection
 from freehold.service.application import json_response
 from freehold.service.authentication import authenticate_operator, sole_authorization
 from freehold.service.parameters import NoQuery, PageQuery, documented_query, path_id, read_query
-from freehold_tenant_manager.catalog.tenants import TenantRow, find_tenant
+from freehold_tenant_manager.catalog.tenants import (
+    TenantRow,
+    find_living_tenant,
+)
+from freehold_tenant_manager.catalog.tenants import (
+    no_tenant as no_tenant,  # noqa: PLC0414 (routes take it from here)
+)
 from freehold_tenant_manager.manager import Manager
 
 TENANT_ID = re.compile(TENANT_ID_PATTERN)
@@ -57,23 +62,13 @@ OperationId = Annotated[UUID, Depends(_operation_id)]
 NO_QUERY = [Depends(_no_query)]
 
 
-def no_tenant() -> Problem:
-    """Make the problem of a tenant whom nobody knows."""
-    return Problem(NOT_FOUND, "there is no such tenant")
-
-
 async def require_active(connection: Connection, tenant_id: str) -> TenantRow:
-    """Give a tenant who exists and is not still being made.
+    """Give a tenant whose ledger may be worked on, even if they are suspended.
 
     Raises:
-        Problem: not-found, unavailable.
+        Problem: not-found, tenant-deleted, unavailable.
     """
-    tenant = await find_tenant(connection, tenant_id)
-    if tenant is None:
-        raise no_tenant()
-    if tenant.status != "active":
-        raise unavailable("the tenant is still being made")
-    return tenant
+    return await find_living_tenant(connection, tenant_id)
 
 
 def answer(

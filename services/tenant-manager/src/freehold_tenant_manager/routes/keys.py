@@ -1,15 +1,27 @@
-"""API keys: made, listed, revoked."""
+"""API keys: made, listed, replaced, revoked."""
 
 import re
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from freehold.contracts.problems import NOT_FOUND, Problem
-from freehold.contracts.tenants import KEY_ID_PATTERN, ApiKeyPage, CreatedApiKey, NewApiKey
+from freehold.contracts.tenants import (
+    KEY_ID_PATTERN,
+    ApiKeyPage,
+    CreatedApiKey,
+    NewApiKey,
+    NewApiKeyInPlace,
+    ReplacingApiKey,
+)
 from freehold.service.bodies import json_body, parse
-from freehold_tenant_manager.catalog.api_keys import add_api_key, list_api_keys, revoke_api_key
-from freehold_tenant_manager.catalog.tenants import find_tenant
+from freehold_tenant_manager.catalog.api_keys import (
+    add_api_key,
+    list_api_keys,
+    no_key,
+    replace_api_key,
+    revoke_api_key,
+)
+from freehold_tenant_manager.catalog.tenants import find_living_tenant, find_tenant, no_tenant
 from freehold_tenant_manager.pages import read_page
 from freehold_tenant_manager.routes.dependencies import (
     NO_QUERY,
@@ -18,8 +30,6 @@ from freehold_tenant_manager.routes.dependencies import (
     TenantId,
     TheManager,
     answer,
-    no_tenant,
-    require_active,
 )
 
 router = APIRouter()
@@ -28,7 +38,7 @@ _KEY_ID = re.compile(KEY_ID_PATTERN)
 
 async def _key_id(key_id: str) -> str:
     if not _KEY_ID.fullmatch(key_id):
-        raise _no_key()
+        raise no_key()
     return key_id
 
 
@@ -48,7 +58,7 @@ async def create_api_key(request: Request, manager: TheManager, tenant_id: Tenan
     """Make an API key."""
     wanted = parse(NewApiKey, await request.body())
     async with manager.catalog.connection() as connection:
-        await require_active(connection, tenant_id)
+        await find_living_tenant(connection, tenant_id)
         created = await add_api_key(connection, tenant_id, wanted.scopes, wanted.expires_at)
     return answer(created, 201, SECRET)
 
@@ -82,9 +92,31 @@ async def delete_api_key(manager: TheManager, tenant_id: TenantId, key_id: KeyId
     """Revoke an API key."""
     async with manager.catalog.connection() as connection:
         if not await revoke_api_key(connection, tenant_id, key_id):
-            raise _no_key()
+            raise no_key()
     return Response(status_code=204)
 
 
-def _no_key() -> Problem:
-    return Problem(NOT_FOUND, "the tenant has no such key")
+@router.post(
+    "/tenants/{tenant_id}/api-keys/{key_id}/rotate",
+    tags=["API keys"],
+    summary="Make an API key in place of another, which goes on for a while.",
+    status_code=201,
+    responses={201: {"model": ReplacingApiKey}},
+    openapi_extra=dict(json_body(NewApiKeyInPlace, required=False)),
+    dependencies=NO_QUERY,
+)
+async def post_rotation(
+    request: Request, manager: TheManager, tenant_id: TenantId, key_id: KeyId
+) -> Response:
+    """Replace an API key."""
+    wanted = parse(NewApiKeyInPlace, await request.body() or b"{}")
+    async with manager.catalog.connection() as connection:
+        await find_living_tenant(connection, tenant_id)
+        created = await replace_api_key(
+            connection,
+            tenant_id,
+            key_id,
+            overlap_s=wanted.overlap_s,
+            expires_at=wanted.expires_at,
+        )
+    return answer(created, 201, SECRET)

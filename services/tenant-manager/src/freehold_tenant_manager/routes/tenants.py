@@ -1,6 +1,7 @@
 """Tenants: made, listed, shown, limited."""
 
 from fastapi import APIRouter, Request, Response
+from pydantic import Field
 
 from freehold.contracts.tenants import (
     NewTenant,
@@ -9,22 +10,26 @@ from freehold.contracts.tenants import (
     TenantDetails,
     TenantLimits,
     TenantPage,
+    TenantStatus,
 )
 from freehold.service.bodies import field_errors, json_body, parse
-from freehold_tenant_manager.catalog.tenants import limit_tenant, list_tenants
-from freehold_tenant_manager.pages import read_page
+from freehold.service.parameters import PageQuery, documented_query
+from freehold_tenant_manager.catalog.tenants import limit_tenant, list_tenants, no_tenant
+from freehold_tenant_manager.pages import read_filtered_page
 from freehold_tenant_manager.routes.dependencies import (
     NO_QUERY,
-    PAGE_PARAMETERS,
     SECRET,
     TENANT_ID,
     TenantId,
     TheManager,
     answer,
-    no_tenant,
 )
 
 router = APIRouter()
+
+
+class _Query(PageQuery):
+    status: TenantStatus | None = Field(default=None, description="Only those in this status.")
 
 
 @router.post(
@@ -57,13 +62,15 @@ async def create_tenant(request: Request, manager: TheManager) -> Response:
     tags=["tenants"],
     summary="List tenants in order of their ids.",
     responses={200: {"model": TenantPage}},
-    openapi_extra=PAGE_PARAMETERS,
+    openapi_extra={"parameters": documented_query(_Query)},
 )
 async def get_tenants(request: Request, manager: TheManager) -> Response:
     """List tenants."""
-    page = read_page(request, TENANT_ID, "tenants")
+    page = read_filtered_page(_Query, request, TENANT_ID, "tenants")
     async with manager.catalog.connection() as connection:
-        rows = await list_tenants(connection, after=page.after, rows_max=page.rows_max)
+        rows = await list_tenants(
+            connection, after=page.after, rows_max=page.rows_max, status=page.query.status
+        )
     shown, next_cursor = page.cut(rows, lambda row: row.tenant_id)
     return answer(TenantPage(data=[row.shown() for row in shown], next_cursor=next_cursor))
 
