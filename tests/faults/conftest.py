@@ -13,6 +13,8 @@ from support.stacks import addresses_of, private_stack
 # What is waited for elsewhere in minutes is waited for here in seconds; limits are small enough to
 # be reached; and nothing is healed by the schedule that is there to heal what no test foresaw.
 SETTINGS = {
+    # Of tenants who are made together, one is given a database and the others are not.
+    "tenant-manager": {"FREEHOLD_POOL_SIZE": "1"},
     "ingest": {
         "FREEHOLD_HEARTBEAT_S": "0.5",
         "FREEHOLD_DEAD_AFTER_S": "2",

@@ -63,6 +63,8 @@ class Installation:
             "credential_keys": CREDENTIAL_KEYS,
             "operator_token": OPERATOR_TOKEN,
             **{f"{service}_password": service_password(service) for service in SERVICES},
+            # A test that is not about the pool is not to wait for the making of databases.
+            "pool_size": 0,
         }
         return Settings(**(given | choices))
 
@@ -154,7 +156,10 @@ async def _tenant_databases(installation: Installation, catalog: str) -> list[st
     async with installation.superuser(catalog) as connection:
         if not await connection.fetchval("SELECT to_regclass('catalog.tenants') IS NOT NULL"):
             return []
-        rows = await connection.fetch("SELECT database_name FROM catalog.tenants")
+        rows = await connection.fetch(
+            "SELECT database_name FROM catalog.tenants"
+            " UNION ALL SELECT database_name FROM catalog.pool_databases"
+        )
     return [row["database_name"] for row in rows]
 
 

@@ -1,78 +1,33 @@
-"""A process may die before any statement it sends. Here it does so before every one, in turn.
-
-Dying means that its connections break at once, nothing is rolled back, released or tidied up by it.
-"""
+"""A process may die before any statement it sends. Here it does so before every one, in turn."""
 
 import asyncio
 from collections.abc import Coroutine
-from contextvars import ContextVar
 from itertools import count
 from typing import Any
 
-import asyncpg
 import httpx
 import pytest
 from fastapi import FastAPI
 
 from freehold.contracts.tenants import NewTenant
-from freehold.ledger.client import Connection
 from freehold_tenant_manager.abandonment import undo_abandoned
 from freehold_tenant_manager.manager import Manager
 from freehold_tenant_manager.metrics import TENANTS_UNDONE
+from integration.tenant_manager.crashing import (
+    Crash,
+    dies,
+    exists,
+    is_complete,
+    make_mortal,
+)
 from integration.tenant_manager.installation import Installation, manager_of, new_tenant
 
-SENDERS = ("execute", "executemany", "fetch", "fetchrow", "fetchval")
 DEADLINE_S = 10
-
-
-class Crash(BaseException):
-    """The process is dead."""
-
-
-class Countdown:
-    """Dies before one of the statements that its task sends."""
-
-    def __init__(self, statements: int) -> None:
-        self.left = statements
-
-
-_countdown: ContextVar[Countdown | None] = ContextVar("countdown", default=None)
 
 
 @pytest.fixture(autouse=True)
 def mortal(monkeypatch: pytest.MonkeyPatch) -> None:
-    for sender in SENDERS:
-        monkeypatch.setattr(asyncpg.Connection, sender, _mortal(getattr(Connection, sender)))
-
-
-def _mortal(send: Any) -> Any:
-    async def send_or_die(connection: Connection, *arguments: Any, **named: Any) -> Any:
-        countdown = _countdown.get()
-        if countdown is not None:
-            countdown.left -= 1
-            if countdown.left < 0:
-                connection.terminate()
-                raise Crash
-        return await send(connection, *arguments, **named)
-
-    return send_or_die
-
-
-async def _dies(work: Coroutine[Any, Any, Any], statements: int) -> bool:
-    """Say whether the work dies if it may send so many statements."""
-    countdown = Countdown(statements)
-
-    async def run() -> None:
-        _countdown.set(countdown)
-        await work
-
-    # In a task of its own, so that nothing but the work itself dies.
-    (ended,) = await asyncio.gather(asyncio.create_task(run()), return_exceptions=True)
-    if countdown.left < 0:
-        return True
-    if ended is not None:
-        raise ended
-    return False
+    make_mortal(monkeypatch)
 
 
 @pytest.fixture
@@ -86,7 +41,7 @@ async def test_a_creation_cut_short_anywhere_is_finished_by_the_same_request(
     for statements in count():
         wanted = new_tenant()
         created = mortal_manager.provisioner.create(NewTenant(**wanted))
-        if not await _dies(created, statements):
+        if not await dies(created, statements):
             break
         shown = await manager.get(f"/v1/tenants/{wanted['tenant_id']}")
         was_active = shown.status_code == 200 and shown.json()["status"] == "active"
@@ -94,7 +49,7 @@ async def test_a_creation_cut_short_anywhere_is_finished_by_the_same_request(
         assert answer.status_code == (200 if was_active else 201), statements
         assert ("api_key" in answer.json()) is not was_active
         home = answer.json()["tenant"]["home"]["database"]
-        assert await _is_complete(installation, home)
+        assert await is_complete(installation, home)
         listed = await manager.get(f"/v1/tenants/{wanted['tenant_id']}/api-keys")
         assert len(listed.json()["data"]) == 1
     assert statements > 20
@@ -105,7 +60,7 @@ async def test_a_creation_cut_short_anywhere_leaves_nothing_when_abandoned(
 ) -> None:
     for statements in count():
         wanted = new_tenant()
-        if not await _dies(mortal_manager.provisioner.create(NewTenant(**wanted)), statements):
+        if not await dies(mortal_manager.provisioner.create(NewTenant(**wanted)), statements):
             break
         tenant_id = wanted["tenant_id"]
         home = await mortal_manager.catalog.fetchrow(
@@ -115,7 +70,7 @@ async def test_a_creation_cut_short_anywhere_leaves_nothing_when_abandoned(
             continue
         await _undo(mortal_manager)
         if home["status"] == "active":
-            assert await _is_complete(installation, home["database_name"])
+            assert await is_complete(installation, home["database_name"])
         else:
             assert await _left_of(mortal_manager, installation, tenant_id, home[0]) == set()
     assert statements > 20
@@ -135,7 +90,7 @@ async def test_undoing_cut_short_anywhere_goes_on_later(
             )
         )[0][0]
         assert await _left_of(mortal_manager, installation, tenant_id, home) >= {home}
-        died = await _dies(mortal_manager.provisioner.undo_if_abandoned(tenant_id), statements)
+        died = await dies(mortal_manager.provisioner.undo_if_abandoned(tenant_id), statements)
         await _undo(mortal_manager)
         assert await _left_of(mortal_manager, installation, tenant_id, home) == set()
         if not died:
@@ -155,7 +110,7 @@ async def test_a_creation_cut_short_may_be_asked_for_with_other_settings(
     answer = await manager.post("/v1/tenants", json=wanted | {"name": "Another"})
     assert answer.status_code == 201
     assert answer.json()["tenant"]["name"] == "Another"
-    assert not await _exists(installation, shown["home"]["database"])
+    assert not await exists(installation, shown["home"]["database"])
 
 
 async def test_a_tenant_in_the_making_has_no_keys_yet(
@@ -265,37 +220,3 @@ async def _left_of(
             home,
         )
     return found | {row[0] for row in rows}
-
-
-async def _exists(installation: Installation, home: str) -> bool:
-    async with installation.superuser() as superuser:
-        return bool(await superuser.fetch("SELECT FROM pg_database WHERE datname = $1", home))
-
-
-async def _is_complete(installation: Installation, home: str) -> bool:
-    """Say whether a database has one owner throughout, is closed to PUBLIC, and we left it."""
-    async with installation.superuser(home) as superuser:
-        owners = await superuser.fetch(
-            "SELECT DISTINCT o.relowner::regrole::text FROM pg_class AS o"
-            " WHERE o.relnamespace = 'ledger'::regnamespace"
-            " UNION SELECT DISTINCT p.proowner::regrole::text FROM pg_proc AS p"
-            " WHERE p.pronamespace = 'ledger'::regnamespace"
-            " UNION SELECT nspowner::regrole::text FROM pg_namespace WHERE nspname = 'ledger'"
-            " UNION SELECT datdba::regrole::text FROM pg_database"
-            " WHERE datname = current_database()"
-        )
-        is_open: bool = await superuser.fetchval(
-            "SELECT has_database_privilege('pg_monitor', current_database(), 'CONNECT')"
-        )
-        roles: int = await superuser.fetchval(
-            "SELECT count(*) FROM pg_roles WHERE starts_with(rolname, $1 || '_')", home
-        )
-        is_member: bool = await superuser.fetchval(
-            "SELECT pg_has_role($1, $2 || '_owner', 'USAGE')", installation.role, home
-        )
-    return (
-        [row[0] for row in owners] == [f"{home}_owner"]
-        and not is_open
-        and roles == 6
-        and not is_member
-    )

@@ -19,9 +19,11 @@ from freehold_tenant_manager.abandonment import undo_abandoned
 from freehold_tenant_manager.catalog.setup import set_up
 from freehold_tenant_manager.operations import Operations
 from freehold_tenant_manager.overview import Overview
+from freehold_tenant_manager.pool import Pool
 from freehold_tenant_manager.provisioning import Provisioner
 from freehold_tenant_manager.server import APPLICATION, Server
 from freehold_tenant_manager.settings import Settings
+from freehold_tenant_manager.tenant_databases import TenantDatabases
 
 _log = structlog.get_logger(__name__)
 
@@ -55,9 +57,20 @@ class Manager:
             idle_s=_IDLE_S,
             timeout_s=settings.tenant_timeout_s,
         )
-        self._provisioner = Provisioner(
+        databases = TenantDatabases(self._server)
+        self._pool = Pool(
             self._catalog,
             self._server,
+            databases,
+            key_ring,
+            catalog_name=settings.catalog_name,
+            cluster=settings.cluster,
+            size=settings.pool_size,
+        )
+        self._provisioner = Provisioner(
+            self._catalog,
+            databases,
+            self._pool,
             key_ring,
             cluster=settings.cluster,
             in_flight_max=settings.provisioning_in_flight_max,
@@ -97,6 +110,16 @@ class Manager:
         return self._provisioner
 
     @property
+    def pool(self) -> Pool:
+        """The databases that wait for tenants.
+
+        Raises:
+            Problem: unavailable, before the catalog is set up.
+        """
+        self._require_set_up()
+        return self._pool
+
+    @property
     def overview(self) -> Overview:
         """What shows tenants.
 
@@ -127,6 +150,7 @@ class Manager:
             with suppress(asyncio.CancelledError):
                 await self._work
         await self._operations.close()
+        await self._pool.close()
         await self._undoing.close()
         await self._connections.close()
         await self._catalog.close()
@@ -153,6 +177,7 @@ class Manager:
         _log.info("catalog set up", region=self.settings.region, cluster=self.settings.cluster)
         await self._undoing.open()
         await self._operations.open()
+        await self._pool.open()
 
     async def _undo_abandoned(self) -> bool:
         await undo_abandoned(

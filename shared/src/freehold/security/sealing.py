@@ -48,6 +48,11 @@ class KeyRing:
             self._keys[key_id] = AESGCM(key)
         self._sealing_key_id = next(iter(self._keys))
 
+    @property
+    def sealing_key_id(self) -> str:
+        """The id of the key that seals."""
+        return self._sealing_key_id
+
     def seal(self, secret: str, bound_to: str) -> Sealed:
         """Seal a secret, bound to the name of what it is for."""
         nonce = os.urandom(_NONCE_BYTES)

@@ -4,6 +4,8 @@ They are written before the roles exist, so that a repeated creation gives the s
 """
 
 import secrets
+from collections.abc import Mapping
+from typing import NamedTuple
 
 from freehold.ledger.client import Connection
 from freehold.security.sealing import KeyRing, Sealed
@@ -13,20 +15,43 @@ SERVICES = ("ingest", "projector", "query", "auditor", "backup")
 _PASSWORD_BYTES = 24
 
 
+class Credential(NamedTuple):
+    """A role's password, sealed for that role."""
+
+    service: str
+    role_name: str
+    sealing_key_id: str
+    sealed_password: bytes
+
+
+def new_passwords() -> dict[str, str]:
+    """Make a random password for each of a tenant's login roles, by service."""
+    return {service: secrets.token_urlsafe(_PASSWORD_BYTES) for service in SERVICES}
+
+
+def seal_passwords(
+    key_ring: KeyRing, role_prefix: str, passwords: Mapping[str, str]
+) -> list[Credential]:
+    """Seal the passwords of the roles whose names begin with this prefix."""
+    return [
+        Credential(service, role_name, *key_ring.seal(password, role_name))
+        for service, password in passwords.items()
+        for role_name in [f"{role_prefix}_{service}"]
+    ]
+
+
 async def add_credentials(
     connection: Connection, key_ring: KeyRing, tenant_id: str, role_prefix: str
 ) -> None:
     """Make and keep a random password for each of a new tenant's login roles."""
-    rows = []
-    for service in SERVICES:
-        role_name = f"{role_prefix}_{service}"
-        sealed = key_ring.seal(secrets.token_urlsafe(_PASSWORD_BYTES), role_name)
-        rows.append((tenant_id, service, role_name, sealed.key_id, sealed.box))
     await connection.executemany(
         "INSERT INTO tenant_credentials"
         " (tenant_id, service, role_name, sealing_key_id, sealed_password)"
         " VALUES ($1, $2, $3, $4, $5)",
-        rows,
+        [
+            (tenant_id, *credential)
+            for credential in seal_passwords(key_ring, role_prefix, new_passwords())
+        ],
     )
 
 

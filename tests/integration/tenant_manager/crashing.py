@@ -1,0 +1,101 @@
+"""Processes that die before a statement they send: for tests that have them do so at every one.
+
+Dying means that its connections break at once, nothing is rolled back, released or tidied up by it.
+"""
+
+import asyncio
+from collections.abc import Coroutine
+from contextvars import ContextVar
+from typing import Any
+
+import asyncpg
+import pytest
+
+from freehold.ledger.client import Connection
+from integration.tenant_manager.installation import Installation
+
+SENDERS = ("execute", "executemany", "fetch", "fetchrow", "fetchval")
+
+
+class Crash(BaseException):
+    """The process is dead."""
+
+
+class Countdown:
+    """Dies before one of the statements that its task sends."""
+
+    def __init__(self, statements: int) -> None:
+        self.left = statements
+
+
+_countdown: ContextVar[Countdown | None] = ContextVar("countdown", default=None)
+
+
+def make_mortal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have every statement of a task that is to die count."""
+    for sender in SENDERS:
+        monkeypatch.setattr(asyncpg.Connection, sender, _mortal(getattr(Connection, sender)))
+
+
+def _mortal(send: Any) -> Any:
+    async def send_or_die(connection: Connection, *arguments: Any, **named: Any) -> Any:
+        countdown = _countdown.get()
+        if countdown is not None:
+            countdown.left -= 1
+            if countdown.left < 0:
+                connection.terminate()
+                raise Crash
+        return await send(connection, *arguments, **named)
+
+    return send_or_die
+
+
+async def dies(work: Coroutine[Any, Any, Any], statements: int) -> bool:
+    """Say whether the work dies if it may send so many statements."""
+    countdown = Countdown(statements)
+
+    async def run() -> None:
+        _countdown.set(countdown)
+        await work
+
+    # In a task of its own, so that nothing but the work itself dies.
+    (ended,) = await asyncio.gather(asyncio.create_task(run()), return_exceptions=True)
+    if countdown.left < 0:
+        return True
+    if ended is not None:
+        raise ended
+    return False
+
+
+async def exists(installation: Installation, home: str) -> bool:
+    async with installation.superuser() as superuser:
+        return bool(await superuser.fetch("SELECT FROM pg_database WHERE datname = $1", home))
+
+
+async def is_complete(installation: Installation, home: str) -> bool:
+    """Say whether a database has one owner throughout, is closed to PUBLIC, and we left it."""
+    async with installation.superuser(home) as superuser:
+        owners = await superuser.fetch(
+            "SELECT DISTINCT o.relowner::regrole::text FROM pg_class AS o"
+            " WHERE o.relnamespace = 'ledger'::regnamespace"
+            " UNION SELECT DISTINCT p.proowner::regrole::text FROM pg_proc AS p"
+            " WHERE p.pronamespace = 'ledger'::regnamespace"
+            " UNION SELECT nspowner::regrole::text FROM pg_namespace WHERE nspname = 'ledger'"
+            " UNION SELECT datdba::regrole::text FROM pg_database"
+            " WHERE datname = current_database()"
+        )
+        is_open: bool = await superuser.fetchval(
+            "SELECT has_database_privilege('pg_monitor', current_database(), 'CONNECT')"
+        )
+        roles: int = await superuser.fetchval(
+            "SELECT count(*) FROM pg_roles WHERE starts_with(rolname, $1 || '_')", home
+        )
+        is_member: bool = await superuser.fetchval(
+            "SELECT pg_has_role($1, $2 || '_owner', 'USAGE')", installation.role, home
+        )
+    return (
+        [row[0] for row in owners] == [f"{home}_owner"]
+        and not is_open
+        and roles == 6
+        and not is_member
+    )
