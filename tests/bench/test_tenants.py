@@ -15,12 +15,12 @@ from freehold_local.stack import Stack
 from support.waiting import eventually
 
 P99_MS_MAX = 150
-POOL = 8
+POOL = 16
 NOW_AND_THEN = 200
-PAUSE_S = 0.25
+PAUSE_S = 0.2
 HANDFULS = 10
-HANDFUL = 4
-ON_AND_ON = 60
+HANDFUL = 8
+ON_AND_ON = 100
 
 _numbers = count(time.time_ns())
 

@@ -43,9 +43,10 @@ async def test_tenants_whose_making_was_cut_short_are_made_when_asked_for_again(
 
 async def test_databases_whose_making_ahead_was_cut_short_are_dropped(machine: Machine) -> None:
     for _ in range(ROUNDS):
-        # Whoever takes the one that is ready has another made.
+        await until_one_is_made_ahead(machine, is_ready=True)
+        # Whoever takes it has another made.
         await machine.new_tenant()
-        await until_one_is_made_ahead(machine)
+        await until_one_is_made_ahead(machine, is_ready=False)
         await machine.replace("tenant-manager", signal.SIGKILL)
     await nothing_is_left_over(machine)
 
@@ -57,11 +58,13 @@ async def nothing_is_left_over(machine: Machine) -> None:
     await eventually(none, "nothing is left over")
 
 
-async def until_one_is_made_ahead(machine: Machine) -> None:
+async def until_one_is_made_ahead(machine: Machine, *, is_ready: bool) -> None:
     async with machine.catalog() as catalog:
 
         async def begun() -> bool:
-            return bool(await catalog.fetch("SELECT FROM pool_databases WHERE NOT is_ready"))
+            return bool(
+                await catalog.fetch("SELECT FROM pool_databases WHERE is_ready = $1", is_ready)
+            )
 
         await eventually(begun, "a database is made ahead", every_s=0.005)
 

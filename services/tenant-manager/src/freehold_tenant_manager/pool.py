@@ -5,6 +5,8 @@ crash left half-made, and what an earlier release made, is dropped.
 """
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import structlog
 
@@ -74,6 +76,7 @@ class Pool:
         self._size = size
         # One whose passwords an old key has sealed would be lost with that key.
         self._made_as = f"{MADE_AS}:{key_ring.sealing_key_id}"
+        self._waiting = 0
         self._filling = Periodic("filling the pool", self._fill, pause_s=_LOOK_EVERY_S)
 
     async def open(self) -> None:
@@ -96,6 +99,18 @@ class Pool:
             # Until the next look says so, too.
             POOL_DATABASES.dec()
         return name
+
+    @contextmanager
+    def standing_back(self) -> Iterator[None]:
+        """Have none made ahead for a while: somebody waits for one to be made for them.
+
+        Two that are made at once take twice as long each.
+        """
+        self._waiting += 1
+        try:
+            yield
+        finally:
+            self._waiting -= 1
 
     async def refill(self) -> bool:
         """Drop what nobody will be given and make one database; say whether more are wanted.
@@ -128,7 +143,7 @@ class Pool:
 
     async def _fill(self) -> bool:
         try:
-            return await self.refill()
+            return False if self._waiting else await self.refill()
         except Exception:  # noqa: BLE001 (tenants are made without it, and it may pass)
             _log.exception("pool not filled", retry_in_s=_FAULT_PAUSE_S)
             await asyncio.sleep(_FAULT_PAUSE_S)

@@ -101,6 +101,10 @@ class Provisioner:
 
     async def _create_whole(self, wanted: NewTenant) -> ProvisionedTenant:
         """Make a tenant and their database, or go on with that."""
+        with self._pool.standing_back():
+            return await self._create_whole_within(wanted)
+
+    async def _create_whole_within(self, wanted: NewTenant) -> ProvisionedTenant:
         async with (
             self._in_flight,
             self._catalog.connection() as connection,

@@ -52,7 +52,7 @@ class Settings(ServiceSettings):
         description="A creation that nobody works on is undone when it is this old.",
     )
     pool_size: int = Field(
-        default=8,
+        default=16,
         ge=0,
         le=1000,
         description="Databases made ahead of their tenants; for 0, each is made when asked for.",
