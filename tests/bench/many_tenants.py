@@ -37,6 +37,7 @@ ACTIVE = 5
 ACTIVE_PER_S = 100
 ACTIVE_S = 20
 MADE_AT_ONCE = 4
+MADE_BEFORE_CRASH = 30
 SETTLE_S = 30
 IDLE_S = 60
 LOOKS = 200
@@ -217,13 +218,14 @@ async def crash(folder: Path, settings: Sequence[str]) -> None:
         await set_settings(connection, settings)
     await show_active(stack, "active tenants before the crash")
     async with operator(stack) as client:
-        for _ in range(2 * ACTIVE):
+        for _ in range(MADE_BEFORE_CRASH):
             await make_tenant(client)
     while pids := processes_of(stack.state):
         for pid in pids:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        await asyncio.sleep(0.1)
+        # Whatever was killed is gone only when its parent has seen it.
+        await asyncio.sleep(2)
     with suppress(subprocess.CalledProcessError):
         # As after a power cut. Only root may; others find what they had in memory.
         run("sh", "-c", "echo 3 > /proc/sys/vm/drop_caches")
