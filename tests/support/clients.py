@@ -232,12 +232,14 @@ class Tenant:
 
 
 @asynccontextmanager
-async def reaching(addresses: Addresses) -> AsyncIterator[Freehold]:
-    """Have a way to a running Freehold for a while."""
+async def reaching(
+    addresses: Addresses, *, connections_max: int | None = 64
+) -> AsyncIterator[Freehold]:
+    """Have a way to a running Freehold for a while, with so many connections, or any number."""
     async with httpx.AsyncClient(
         timeout=_TIMEOUT_S,
         # Shorter than the servers', so that no request goes out on a connection being closed.
-        limits=httpx.Limits(max_connections=64, keepalive_expiry=2),
+        limits=httpx.Limits(max_connections=connections_max, keepalive_expiry=2),
         # The machine's proxy settings are for the world outside.
         trust_env=False,
     ) as http:

@@ -33,7 +33,7 @@ port = {port}
 unix_socket_directories = ''
 max_connections = 400
 shared_buffers = 256MB
-# Of many databases' files, each would be opened after a crash, and each database looked at a minute.
+# For many databases: by default each file is opened after a crash, each database seen every minute.
 recovery_init_sync_method = syncfs
 autovacuum_naptime = 5min
 password_encryption = scram-sha-256
