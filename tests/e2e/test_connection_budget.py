@@ -21,12 +21,15 @@ MADE_AT_ONCE = 4
 LOOK_EVERY_S = 0.005
 # Together the budget of 20.
 BUDGETS = {"ingest": 8, "projector": 6, "query": 6}
-# Nobody comes by with work of his own meanwhile: no reconciliation, no look at a tenant.
+# All requests of a round come at once, and each needs a new connection. That this takes its time on
+# a busy machine is no reason to refuse one; and nobody comes by with work of his own meanwhile.
+MORE_SETTINGS = {
+    "ingest": {"FREEHOLD_REQUEST_TIMEOUT_S": "50"},
+    "projector": {"FREEHOLD_RECONCILE_EVERY_S": "86400"},
+    "query": {"FREEHOLD_REQUEST_TIMEOUT_S": "50", "FREEHOLD_DATABASE_TIMEOUT_S": "45"},
+}
 SETTINGS = {
-    service: {
-        "FREEHOLD_CONNECTIONS_MAX": str(budget),
-        **({"FREEHOLD_RECONCILE_EVERY_S": "86400"} if service == "projector" else {}),
-    }
+    service: {"FREEHOLD_CONNECTIONS_MAX": str(budget), **MORE_SETTINGS[service]}
     for service, budget in BUDGETS.items()
 }
 

@@ -13,13 +13,8 @@ from freehold.contracts.tenants import NewTenant
 from freehold_tenant_manager.abandonment import undo_abandoned
 from freehold_tenant_manager.manager import Manager
 from freehold_tenant_manager.metrics import TENANTS_UNDONE
-from integration.tenant_manager.crashing import (
-    Crash,
-    dies,
-    exists,
-    is_complete,
-    make_mortal,
-)
+from integration.tenant_manager.crashing import Crash, dies, make_mortal
+from integration.tenant_manager.databases import exists, is_complete
 from integration.tenant_manager.installation import Installation, manager_of, new_tenant
 
 DEADLINE_S = 10
