@@ -44,8 +44,7 @@ def scarce_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 @pytest.fixture(scope="module")
 async def machine(scarce_stack: Stack) -> AsyncIterator[Machine]:
-    # Nobody is to wait for a connection to the services: it is theirs that are few.
-    async with reaching(addresses_of(scarce_stack), connections_max=None) as freehold:
+    async with reaching(addresses_of(scarce_stack), crowded=True) as freehold:
         yield Machine(scarce_stack, freehold)
 
 
