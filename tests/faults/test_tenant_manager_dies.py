@@ -38,7 +38,35 @@ async def test_tenants_whose_making_was_cut_short_are_made_when_asked_for_again(
         assert event["seq"] == 1
         assert (await bearer.caught_up())["head_seq"] == 1
 
-    assert await leftovers(machine) == []
+    await nothing_is_left_over(machine)
+
+
+async def test_databases_whose_making_ahead_was_cut_short_are_dropped(machine: Machine) -> None:
+    for _ in range(ROUNDS):
+        await until_one_is_made_ahead(machine, is_ready=True)
+        # Whoever takes it has another made.
+        await machine.new_tenant()
+        await until_one_is_made_ahead(machine, is_ready=False)
+        await machine.replace("tenant-manager", signal.SIGKILL)
+    await nothing_is_left_over(machine)
+
+
+async def nothing_is_left_over(machine: Machine) -> None:
+    async def none() -> bool:
+        return await leftovers(machine) == []
+
+    await eventually(none, "nothing is left over")
+
+
+async def until_one_is_made_ahead(machine: Machine, *, is_ready: bool) -> None:
+    async with machine.catalog() as catalog:
+
+        async def begun() -> bool:
+            return bool(
+                await catalog.fetch("SELECT FROM pool_databases WHERE is_ready = $1", is_ready)
+            )
+
+        await eventually(begun, "a database is made ahead", every_s=0.005)
 
 
 async def test_a_tenant_whose_deletion_was_cut_short_is_deleted_all_the_same(
@@ -95,16 +123,19 @@ async def until_one_is_in_the_making(machine: Machine) -> None:
 
 
 async def leftovers(machine: Machine) -> list[Any]:
-    """Databases and roles that belong to no tenant, and tenants that are not whole."""
+    """What belongs to no tenant and is not kept ready for one, and tenants that are not whole."""
     async with machine.catalog() as catalog:
         rows = await catalog.fetch(
-            "SELECT datname AS left_over FROM pg_database"
-            " WHERE datname ~ '^fh_'"
-            " AND datname NOT IN (SELECT database_name FROM tenants WHERE status <> 'deleted')"
+            "WITH known AS ("
+            "  SELECT database_name FROM tenants WHERE status <> 'deleted'"
+            "  UNION ALL SELECT database_name FROM pool_databases WHERE is_ready"
+            " )"
+            " SELECT datname AS left_over FROM pg_database"
+            " WHERE datname ~ '^fh_' AND datname NOT IN (SELECT database_name FROM known)"
             " UNION ALL SELECT rolname FROM pg_roles"
             " WHERE rolname ~ '^fh_'"
             " AND regexp_replace(rolname, '_[a-z]+$', '')"
-            " NOT IN (SELECT database_name FROM tenants WHERE status <> 'deleted')"
+            " NOT IN (SELECT database_name FROM known)"
             " UNION ALL SELECT tenant_id FROM tenants WHERE status NOT IN ('active', 'deleted')"
         )
     return [row["left_over"] for row in rows]

@@ -232,12 +232,23 @@ class Tenant:
 
 
 @asynccontextmanager
-async def reaching(addresses: Addresses) -> AsyncIterator[Freehold]:
-    """Have a way to a running Freehold for a while."""
+async def reaching(addresses: Addresses, *, crowded: bool = False) -> AsyncIterator[Freehold]:
+    """Have a way to a running Freehold for a while.
+
+    Args:
+        addresses: Where it is.
+        crowded: Whether hundreds ask at once: each on a connection of their own, as a busy client
+            may take longer to use one again than the servers keep it.
+    """
+    limits = (
+        httpx.Limits(max_connections=None, max_keepalive_connections=0)
+        if crowded
+        # Shorter than the servers', so that no request goes out on a connection being closed.
+        else httpx.Limits(max_connections=64, keepalive_expiry=2)
+    )
     async with httpx.AsyncClient(
         timeout=_TIMEOUT_S,
-        # Shorter than the servers', so that no request goes out on a connection being closed.
-        limits=httpx.Limits(max_connections=64, keepalive_expiry=2),
+        limits=limits,
         # The machine's proxy settings are for the world outside.
         trust_env=False,
     ) as http:

@@ -67,6 +67,8 @@ class Installation:
             "storage_url": (self.folder / catalog / "storage").as_uri(),
             "kms_key_file": self.folder / catalog / "kms.keys",
             **{f"{service}_password": service_password(service) for service in SERVICES},
+            # A test that is not about the pool is not to wait for the making of databases.
+            "pool_size": 0,
         }
         return Settings(**(given | choices))
 
@@ -160,7 +162,10 @@ async def _tenant_databases(installation: Installation, catalog: str) -> list[st
     async with installation.superuser(catalog) as connection:
         if not await connection.fetchval("SELECT to_regclass('catalog.tenants') IS NOT NULL"):
             return []
-        rows = await connection.fetch("SELECT database_name FROM catalog.tenants")
+        rows = await connection.fetch(
+            "SELECT database_name FROM catalog.tenants"
+            " UNION ALL SELECT database_name FROM catalog.pool_databases"
+        )
     return [row["database_name"] for row in rows]
 
 

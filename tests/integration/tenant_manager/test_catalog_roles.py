@@ -27,6 +27,8 @@ TABLES = (
     "hold_expiries",
     "ingest_instances",
     "operations",
+    "pool_credentials",
+    "pool_databases",
     "reconciliations",
     "schema_migrations",
     "service_api_keys",

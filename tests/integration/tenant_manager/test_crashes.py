@@ -19,6 +19,7 @@ from freehold_tenant_manager.metrics import TENANTS_UNDONE
 from freehold_tenant_manager.server import Server
 from freehold_tenant_manager.settings import Settings
 from integration.tenant_manager.crashing import Crash, dies, make_mortal
+from integration.tenant_manager.databases import exists, is_complete
 from integration.tenant_manager.installation import (
     CREDENTIAL_KEYS,
     Installation,
@@ -55,7 +56,7 @@ async def test_a_creation_cut_short_anywhere_is_finished_by_the_same_request(
         assert answer.status_code == (200 if was_active else 201), statements
         assert ("api_key" in answer.json()) is not was_active
         home = answer.json()["tenant"]["home"]["database"]
-        assert await _is_complete(installation, home)
+        assert await is_complete(installation, home)
         listed = await manager.get(f"/v1/tenants/{wanted['tenant_id']}/api-keys")
         assert len(listed.json()["data"]) == 1
     assert statements > 20
@@ -76,7 +77,7 @@ async def test_a_creation_cut_short_anywhere_leaves_nothing_when_abandoned(
             continue
         await _undo(mortal_manager)
         if home["status"] == "active":
-            assert await _is_complete(installation, home["database_name"])
+            assert await is_complete(installation, home["database_name"])
         else:
             assert await _left_of(mortal_manager, installation, tenant_id, home[0]) == set()
     assert statements > 20
@@ -133,7 +134,7 @@ async def test_a_migration_cut_short_anywhere_is_finished_by_the_next(
             # The server may take a while to see that one died, who held the tenant's lock.
             while await migrate() is not Migrated.DONE:
                 pass
-        assert await _is_complete(installation, left.database), statements
+        assert await is_complete(installation, left.database), statements
         assert await mortal_manager.catalog.fetch(
             "SELECT FROM tenants WHERE tenant_id = $1 AND schema_version = $2",
             left.tenant_id,
@@ -155,7 +156,7 @@ async def test_a_creation_cut_short_may_be_asked_for_with_other_settings(
     answer = await manager.post("/v1/tenants", json=wanted | {"name": "Another"})
     assert answer.status_code == 201
     assert answer.json()["tenant"]["name"] == "Another"
-    assert not await _exists(installation, shown["home"]["database"])
+    assert not await exists(installation, shown["home"]["database"])
 
 
 async def test_a_tenant_in_the_making_has_no_keys_yet(
@@ -265,37 +266,3 @@ async def _left_of(
             home,
         )
     return found | {row[0] for row in rows}
-
-
-async def _exists(installation: Installation, home: str) -> bool:
-    async with installation.superuser() as superuser:
-        return bool(await superuser.fetch("SELECT FROM pg_database WHERE datname = $1", home))
-
-
-async def _is_complete(installation: Installation, home: str) -> bool:
-    """Say whether a database has one owner throughout, is closed to PUBLIC, and we left it."""
-    async with installation.superuser(home) as superuser:
-        owners = await superuser.fetch(
-            "SELECT DISTINCT o.relowner::regrole::text FROM pg_class AS o"
-            " WHERE o.relnamespace = 'ledger'::regnamespace"
-            " UNION SELECT DISTINCT p.proowner::regrole::text FROM pg_proc AS p"
-            " WHERE p.pronamespace = 'ledger'::regnamespace"
-            " UNION SELECT nspowner::regrole::text FROM pg_namespace WHERE nspname = 'ledger'"
-            " UNION SELECT datdba::regrole::text FROM pg_database"
-            " WHERE datname = current_database()"
-        )
-        is_open: bool = await superuser.fetchval(
-            "SELECT has_database_privilege('pg_monitor', current_database(), 'CONNECT')"
-        )
-        roles: int = await superuser.fetchval(
-            "SELECT count(*) FROM pg_roles WHERE starts_with(rolname, $1 || '_')", home
-        )
-        is_member: bool = await superuser.fetchval(
-            "SELECT pg_has_role($1, $2 || '_owner', 'USAGE')", installation.role, home
-        )
-    return (
-        [row[0] for row in owners] == [f"{home}_owner"]
-        and not is_open
-        and roles == 6
-        and not is_member
-    )

@@ -33,7 +33,9 @@ port = {port}
 unix_socket_directories = ''
 max_connections = 400
 shared_buffers = 256MB
+# For many databases: by default each file is opened after a crash, each database seen every minute.
 recovery_init_sync_method = syncfs
+autovacuum_naptime = 5min
 password_encryption = scram-sha-256
 timezone = 'UTC'
 log_timezone = 'UTC'

@@ -22,6 +22,7 @@ class Lock(IntEnum):
     MIGRATION = 0x46480002
     TEMPLATE = 0x46480003
     TENANT = 0x46480004
+    POOL = 0x46480005
 
 
 @asynccontextmanager

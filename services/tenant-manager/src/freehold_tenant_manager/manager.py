@@ -29,12 +29,14 @@ from freehold_tenant_manager.ledger_migration import LedgerMigration
 from freehold_tenant_manager.migrations import MIGRATION, Migrations, warn_of_those_behind
 from freehold_tenant_manager.operations import Operations
 from freehold_tenant_manager.overview import Overview
+from freehold_tenant_manager.pool import Pool
 from freehold_tenant_manager.provisioning import Provisioner
 from freehold_tenant_manager.restoration import Restoration
 from freehold_tenant_manager.rotation import Credentials
 from freehold_tenant_manager.server import Server
 from freehold_tenant_manager.settings import Settings
 from freehold_tenant_manager.storage import Storage
+from freehold_tenant_manager.tenant_databases import TenantDatabases
 from freehold_tenant_manager.vault import Vault
 
 _log = structlog.get_logger(__name__)
@@ -76,9 +78,20 @@ class Manager:
             timeout_s=settings.tenant_timeout_s,
             renew=self._credentials.renewed,
         )
-        self._provisioner = Provisioner(
+        databases = TenantDatabases(self._server)
+        self._pool = Pool(
             self._catalog,
             self._server,
+            databases,
+            key_ring,
+            catalog_name=settings.catalog_name,
+            cluster=settings.cluster,
+            size=settings.pool_size,
+        )
+        self._provisioner = Provisioner(
+            self._catalog,
+            databases,
+            self._pool,
             key_ring,
             cluster=settings.cluster,
             in_flight_max=settings.provisioning_in_flight_max,
@@ -171,6 +184,16 @@ class Manager:
         """
         self._require_set_up()
         return self._provisioner
+
+    @property
+    def pool(self) -> Pool:
+        """The databases that wait for tenants.
+
+        Raises:
+            Problem: unavailable, before the catalog is set up.
+        """
+        self._require_set_up()
+        return self._pool
 
     @property
     def overview(self) -> Overview:
@@ -266,6 +289,7 @@ class Manager:
         await self._removing.close()
         await self._operations.close()
         await self._restoration.close()
+        await self._pool.close()
         await self._undoing.close()
         await self._resealing.close()
         await self._connections.close()
@@ -308,6 +332,7 @@ class Manager:
         _log.info("catalog set up", region=self.settings.region, cluster=self.settings.cluster)
         await self._prepare_keys()
         await self._undoing.open()
+        await self._pool.open()
         await self._resealing.open()
         await self._operations.open()
         await self._restoration.open()

@@ -6,6 +6,10 @@ TENANTS_PROVISIONED = Counter("freehold_tenants_provisioned_total", "Tenants mad
 TENANTS_UNDONE = Counter(
     "freehold_tenants_undone_total", "Creations that were given up half-way, and undone."
 )
+POOL_DATABASES = Gauge("freehold_pool_databases", "Databases ready for tenants to come.")
+POOL_CLAIMS = Counter(
+    "freehold_pool_claims_total", "Databases that were ready when their tenant was made."
+)
 PROVISIONING_SECONDS = Histogram(
     "freehold_tenant_provisioning_seconds",
     "How long making a tenant took, failures included, waiting for a turn excluded.",

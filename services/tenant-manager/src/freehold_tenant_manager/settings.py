@@ -51,12 +51,18 @@ class Settings(ServiceSettings):
     customer_port: int | None = Field(default=None, ge=1, le=65535)
     catalog_connections_max: int = Field(default=8, ge=2)
     provisioning_in_flight_max: int = Field(
-        default=4, ge=1, description="Tenants made at once; others wait."
+        default=4, ge=1, description="Tenants made at once that no database is ready for."
     )
     provisioning_abandoned_s: float = Field(
         default=60.0,
         gt=0,
         description="A creation that nobody works on is undone when it is this old.",
+    )
+    pool_size: int = Field(
+        default=16,
+        ge=0,
+        le=1000,
+        description="Databases made ahead of their tenants; for 0, each is made when asked for.",
     )
     operations_in_flight_max: int = Field(
         default=4, ge=1, description="Operations worked on at once; others wait their turn."

@@ -13,6 +13,8 @@ from collections import Counter, OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import asyncpg
 import structlog
@@ -88,7 +90,8 @@ class TenantConnections:
         self._idle: OrderedDict[Place, list[tuple[float, Connection]]] = OrderedDict()
         # In the order they came.
         self._waiting: dict[_Waiter, None] = {}
-        self._closing: set[asyncio.Task[None]] = set()
+        # What outlives its borrower: connections being opened or closed.
+        self._under_way: set[asyncio.Task[Any]] = set()
         self._sweeper: asyncio.Task[None] | None = None
         self._silent_until: dict[tuple[str, int], float] = {}
         self._closed = False
@@ -105,15 +108,17 @@ class TenantConnections:
         home.require_known_version()
         place = _place(home)
         connection = await self._acquire(place, home)
+        give_back = self._release
         try:
             yield connection
         except (asyncio.CancelledError, OSError, *DRIVER_ERRORS):
             # Its statement may still be under way, or the server silent: the driver would let the
-            # next borrower wait for that without end.
-            connection.terminate()
+            # next borrower wait for that without end. Ended in order, it leaves its place to
+            # another only when the server has let go of it, too.
+            give_back = self._discard
             raise
         finally:
-            self._release(place, connection)
+            give_back(place, connection)
 
     async def close(self) -> None:
         """Close every idle connection; those lent out close as they come back."""
@@ -123,8 +128,8 @@ class TenantConnections:
         for place in list(self._idle):
             while self._idle.get(place):
                 self._discard(place, self._take_idle(place))
-        while self._closing:
-            await asyncio.wait(set(self._closing))
+        while self._under_way:
+            await asyncio.wait(set(self._under_way))
 
     async def _acquire(self, place: Place, home: Home) -> Connection:
         if self._sweeper is None:
@@ -184,6 +189,16 @@ class TenantConnections:
                 self._forget(waiter.place)
 
     async def _connect(self, place: Place, home: Home, displaced: Connection | None) -> Connection:
+        """Open a connection. It is kept for others where whoever wanted it gives up meanwhile."""
+        opening = asyncio.create_task(self._open_one(place, home, displaced))
+        try:
+            return await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            opening.add_done_callback(partial(self._keep, place))
+            self._outlives(opening)
+            raise
+
+    async def _open_one(self, place: Place, home: Home, displaced: Connection | None) -> Connection:
         try:
             if displaced is not None:
                 # Closed first, so that the server never sees more than the budget.
@@ -245,6 +260,11 @@ class TenantConnections:
             },
         )
 
+    def _keep(self, place: Place, opening: asyncio.Task[Connection]) -> None:
+        # Where it failed, its place has come free already, and nobody is left to hear of it.
+        if not opening.cancelled() and opening.exception() is None:
+            self._release(place, opening.result())
+
     def _refuse_silent(self, home: Home) -> None:
         """Give up at once on a server that just did not answer.
 
@@ -273,9 +293,11 @@ class TenantConnections:
             await _close(connection)
             self._forget(place)
 
-        task = asyncio.create_task(close())
-        self._closing.add(task)
-        task.add_done_callback(self._closing.discard)
+        self._outlives(asyncio.create_task(close()))
+
+    def _outlives(self, task: asyncio.Task[Any]) -> None:
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
 
     def _forget(self, place: Place) -> None:
         self._open[place] -= 1

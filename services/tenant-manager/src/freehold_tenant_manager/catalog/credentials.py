@@ -6,6 +6,8 @@ every database of it, and the catalog is one.
 """
 
 import secrets
+from collections.abc import Mapping
+from typing import NamedTuple
 
 import structlog
 
@@ -23,21 +25,44 @@ _PASSWORD_BYTES = 24
 _TIMEOUT_S = 5.0
 
 
+class Credential(NamedTuple):
+    """A role's password, sealed for that role."""
+
+    service: str
+    role_name: str
+    sealing_key_id: str
+    sealed_password: bytes
+
+
+def new_passwords() -> dict[str, str]:
+    """Make a random password for each of a tenant's login roles, by service."""
+    return {service: _password() for service in SERVICES}
+
+
+def seal_passwords(
+    key_ring: KeyRing, role_prefix: str, passwords: Mapping[str, str]
+) -> list[Credential]:
+    """Seal the passwords of the roles whose names begin with this prefix."""
+    return [
+        Credential(service, role_name, *key_ring.seal(password, role_name))
+        for service, password in passwords.items()
+        for role_name in [f"{role_prefix}_{service}"]
+    ]
+
+
 async def add_credentials(
     connection: Connection, key_ring: KeyRing, tenant_id: str, role_prefix: str
 ) -> None:
     """Make and keep a random password for each of a tenant's login roles that has none yet."""
-    rows = []
-    for service in SERVICES:
-        role_name = f"{role_prefix}_{service}"
-        sealed = key_ring.seal(_new_password(), role_name)
-        rows.append((tenant_id, service, role_name, sealed.key_id, sealed.box))
     await connection.executemany(
         "INSERT INTO tenant_credentials"
         " (tenant_id, service, role_name, sealing_key_id, sealed_password)"
         " VALUES ($1, $2, $3, $4, $5)"
         " ON CONFLICT ON CONSTRAINT tenant_credentials_pkey DO NOTHING",
-        rows,
+        [
+            (tenant_id, *credential)
+            for credential in seal_passwords(key_ring, role_prefix, new_passwords())
+        ],
     )
 
 
@@ -102,7 +127,7 @@ async def replace_passwords(
         service,
     )
     for row in rows:
-        password = _new_password()
+        password = _password()
         await execute_formatted(
             connection,
             "ALTER ROLE %I PASSWORD %L",
@@ -166,5 +191,5 @@ async def _keep(connection: Connection, key_ring: KeyRing, row: Record, password
     )
 
 
-def _new_password() -> str:
+def _password() -> str:
     return secrets.token_urlsafe(_PASSWORD_BYTES)

@@ -4,7 +4,6 @@ Services do not see them before, so an unfinished one can be undone without anyb
 deleted one keeps the row, and with it the id.
 """
 
-import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -139,8 +138,10 @@ async def list_abandoned(connection: Connection, older_than_s: float) -> list[st
     return [row["tenant_id"] for row in rows]
 
 
-async def add_tenant(connection: Connection, wanted: NewTenant, cluster: str) -> TenantRow:
-    """Add a tenant who is still to be provisioned, with an opaque name for their database."""
+async def add_tenant(
+    connection: Connection, wanted: NewTenant, cluster: str, database_name: str
+) -> TenantRow:
+    """Add a tenant who is still to be provisioned."""
     row = await connection.fetchrow(
         "INSERT INTO tenants"  # noqa: S608 (our own column names)
         " (tenant_id, name, region, isolation, status, cluster, database_name, schema_name)"
@@ -150,7 +151,7 @@ async def add_tenant(connection: Connection, wanted: NewTenant, cluster: str) ->
         wanted.region,
         wanted.isolation,
         cluster,
-        f"fh_{secrets.token_hex(8)}",
+        database_name,
         LEDGER_SCHEMA,
     )
     return TenantRow(**_required(row))

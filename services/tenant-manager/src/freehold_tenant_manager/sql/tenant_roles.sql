@@ -22,11 +22,12 @@ BEGIN
             ('ingest', 100), ('projector', 100), ('query', 100), ('auditor', 10), ('backup', 10)
         ) AS l (service, connections)
     LOOP
-        IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = login.role_name) THEN
-            EXECUTE format('CREATE ROLE %I LOGIN', login.role_name);
-        END IF;
         EXECUTE format(
-            'ALTER ROLE %I CONNECTION LIMIT %s PASSWORD %L',
+            '%s ROLE %I LOGIN CONNECTION LIMIT %s PASSWORD %L',
+            CASE
+                WHEN EXISTS (SELECT FROM pg_roles WHERE rolname = login.role_name) THEN 'ALTER'
+                ELSE 'CREATE'
+            END,
             login.role_name, login.connections, login.verifier
         );
     END LOOP;

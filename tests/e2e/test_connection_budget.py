@@ -1,0 +1,120 @@
+"""Far more tenants at work than there are connections: all are served, and the budget is kept.
+
+The server itself is asked who is connected, again and again while the load runs.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, suppress
+
+import pytest
+
+from freehold_local.stack import Stack
+from support.clients import Tenant, created, event_body, found, reaching
+from support.machine import Machine
+from support.stacks import addresses_of, private_stack
+
+TENANTS = 300
+ROUNDS = 2
+MADE_AT_ONCE = 4
+LOOK_EVERY_S = 0.005
+# Together the budget of 20.
+BUDGETS = {"ingest": 8, "projector": 6, "query": 6}
+# All requests of a round come at once, and each needs a new connection. That this takes its time on
+# a busy machine is no reason to refuse one; and nobody comes by with work of his own meanwhile.
+MORE_SETTINGS = {
+    "ingest": {"FREEHOLD_REQUEST_TIMEOUT_S": "50"},
+    "projector": {"FREEHOLD_RECONCILE_EVERY_S": "86400"},
+    "query": {"FREEHOLD_REQUEST_TIMEOUT_S": "50", "FREEHOLD_DATABASE_TIMEOUT_S": "45"},
+}
+SETTINGS = {
+    service: {"FREEHOLD_CONNECTIONS_MAX": str(budget), **MORE_SETTINGS[service]}
+    for service, budget in BUDGETS.items()
+}
+
+pytestmark = [pytest.mark.local, pytest.mark.timeout(300)]
+
+
+@pytest.fixture(scope="module")
+def scarce_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    with private_stack(tmp_path_factory.mktemp("scarce"), SETTINGS, durable=False) as stack:
+        yield stack
+
+
+@pytest.fixture(scope="module")
+async def machine(scarce_stack: Stack) -> AsyncIterator[Machine]:
+    async with reaching(addresses_of(scarce_stack), crowded=True) as freehold:
+        yield Machine(scarce_stack, freehold)
+
+
+@pytest.fixture(scope="module")
+async def tenants(machine: Machine) -> list[Tenant]:
+    makers = asyncio.Semaphore(MADE_AT_ONCE)
+
+    async def make() -> Tenant:
+        async with makers:
+            return await machine.freehold.new_tenant()
+
+    return list(await asyncio.gather(*(make() for _ in range(TENANTS))))
+
+
+class Watch:
+    """The most sessions that the server ever had in tenants' databases, by service and in all."""
+
+    def __init__(self) -> None:
+        self.looks = 0
+        self.most: Counter[str] = Counter()
+        self.most_in_all = 0
+
+    def saw(self, sessions: dict[str, int]) -> None:
+        self.looks += 1
+        self.most |= Counter(sessions)
+        self.most_in_all = max(self.most_in_all, sum(sessions.values()))
+
+
+@asynccontextmanager
+async def watched(machine: Machine) -> AsyncIterator[Watch]:
+    """Count the services' sessions in tenants' databases for a while."""
+    watch = Watch()
+
+    async def look() -> None:
+        async with machine.catalog() as catalog:
+            while True:
+                rows = await catalog.fetch(
+                    "SELECT substring(usename FROM '[a-z]+$') AS service, count(*) AS sessions"
+                    " FROM pg_stat_activity"
+                    " WHERE backend_type = 'client backend'"
+                    " AND datname IN (SELECT database_name FROM tenants) GROUP BY service"
+                )
+                watch.saw({row["service"]: row["sessions"] for row in rows})
+                await asyncio.sleep(LOOK_EVERY_S)
+
+    looking = asyncio.create_task(look())
+    try:
+        yield watch
+    finally:
+        looking.cancel()
+        with suppress(asyncio.CancelledError):
+            await looking
+
+
+async def test_three_hundred_tenants_are_served_with_twenty_connections(
+    machine: Machine, tenants: list[Tenant]
+) -> None:
+    async def work(tenant: Tenant) -> None:
+        for number in range(1, ROUNDS + 1):
+            created(await tenant.post("/events", event_body(amount_minor=100)))
+            answer = await tenant.get("/accounts/cus_42/balances", consistency="strong")
+            assert found(answer)["balances"][0]["current_balance_minor"] == 100 * number
+
+    async with watched(machine) as watch:
+        # Every request of every tenant is answered as if there were no others: a failure raises.
+        await asyncio.gather(*(work(tenant) for tenant in tenants))
+        await asyncio.gather(*(tenant.caught_up() for tenant in tenants))
+    assert watch.looks > 100
+    assert watch.most <= Counter(BUDGETS), watch.most
+    assert watch.most_in_all <= sum(BUDGETS.values())
+    # They were as many as may be: it is the budget that kept them from being more.
+    assert watch.most["ingest"] == BUDGETS["ingest"]
+    assert watch.most["query"] == BUDGETS["query"]
