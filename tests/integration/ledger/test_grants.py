@@ -11,7 +11,8 @@ from freehold.ledger.client import Connection
 from freehold.ledger.schema import LEDGER_GRANTS
 from support.builders import append, append_request, new_event
 
-SERVICES = ("ingest", "projector", "query", "auditor")
+READERS = ("auditor", "backup")
+SERVICES = ("ingest", "projector", "query", *READERS)
 
 
 @pytest.fixture
@@ -42,11 +43,9 @@ async def out_of_reach(connection: Connection, role: str) -> set[str]:
     return {row["relname"] for row in rows}
 
 
-async def test_the_auditor_may_read_partitions_made_later(
-    connection: Connection, prefix: str
-) -> None:
-    auditor = f"{prefix}_auditor"
-    assert await out_of_reach(connection, auditor) == set()
+async def test_readers_may_read_partitions_made_later(connection: Connection, prefix: str) -> None:
+    for reader in READERS:
+        assert await out_of_reach(connection, f"{prefix}_{reader}") == set()
     year = datetime.now(UTC).year
     # One is made by the projector's upkeep, and one by an append that found none.
     await connection.execute(f"SET ROLE {prefix}_projector")
@@ -58,12 +57,13 @@ async def test_the_auditor_may_read_partitions_made_later(
     )
     await connection.execute(f"SET ROLE {prefix}_ingest")
     await append(connection, [append_request(new_event())])
-    await connection.execute(f"SET ROLE {auditor}")
-    for made in (f"ledger_events_{year + 2}", f"ledger_events_{year + 3}"):
-        await connection.fetch(f"SELECT * FROM {made}")
-    assert (await client.verify(connection)).events_checked == 1
-    await connection.execute("RESET ROLE")
-    assert await out_of_reach(connection, auditor) == set()
+    for reader in READERS:
+        await connection.execute(f"SET ROLE {prefix}_{reader}")
+        for made in (f"ledger_events_{year + 2}", f"ledger_events_{year + 3}"):
+            await connection.fetch(f"SELECT * FROM {made}")
+        assert (await client.verify(connection)).events_checked == 1
+        await connection.execute("RESET ROLE")
+        assert await out_of_reach(connection, f"{prefix}_{reader}") == set()
     # And nobody else may.
-    for service in SERVICES[:-1]:
+    for service in SERVICES[: -len(READERS)]:
         assert f"ledger_events_{year + 3}" in await out_of_reach(connection, f"{prefix}_{service}")

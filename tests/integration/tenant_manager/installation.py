@@ -140,7 +140,7 @@ async def _remove(installation: Installation, shared_roles: set[str]) -> None:
             await superuser.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
             for tenant in await _tenant_databases(installation, name):
                 await superuser.execute(f"DROP DATABASE IF EXISTS {tenant} WITH (FORCE)")
-                for role in ("owner", "ingest", "projector", "query", "auditor"):
+                for role in ("owner", "ingest", "projector", "query", "auditor", "backup"):
                     await superuser.execute(f"DROP ROLE IF EXISTS {tenant}_{role}")
             await superuser.execute(f"ALTER DATABASE {name} IS_TEMPLATE false")
             await superuser.execute(f"DROP DATABASE {name} WITH (FORCE)")

@@ -21,6 +21,7 @@ TABLES = (
     "clusters",
     "hold_expiries",
     "ingest_instances",
+    "operations",
     "reconciliations",
     "schema_migrations",
     "service_api_keys",

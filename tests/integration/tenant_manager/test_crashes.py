@@ -296,6 +296,6 @@ async def _is_complete(installation: Installation, home: str) -> bool:
     return (
         [row[0] for row in owners] == [f"{home}_owner"]
         and not is_open
-        and roles == 5
+        and roles == 6
         and not is_member
     )

@@ -200,7 +200,9 @@ FUNCTIONS = {
         "strong_balances",
         "verify",
     },
+    "backup": {"head", "verify"},
 }
+READERS = ("auditor", "backup")
 MAY_READ = ("SELECT * FROM {table}", "COPY {table} TO STDOUT")
 
 
@@ -225,9 +227,16 @@ async def connections(homes: Homes) -> AsyncIterator[dict[str, Connection]]:
         connected(homes["projector"]) as projector,
         connected(homes["query"]) as query,
         connected(homes["auditor"]) as auditor,
+        connected(homes["backup"]) as backup,
     ):
         await append(ingest, [append_request(new_event(external_id="x"))])
-        yield {"ingest": ingest, "projector": projector, "query": query, "auditor": auditor}
+        yield {
+            "ingest": ingest,
+            "projector": projector,
+            "query": query,
+            "auditor": auditor,
+            "backup": backup,
+        }
 
 
 async def _new_homes(manager: httpx.AsyncClient, app: FastAPI, installation: Installation) -> Homes:
@@ -298,7 +307,7 @@ async def test_tables_are_out_of_reach(
     connections: dict[str, Connection], table: str, service: str
 ) -> None:
     for statement in PER_TABLE:
-        if service == "auditor" and statement in MAY_READ:
+        if service in READERS and statement in MAY_READ:
             continue
         await _refused(connections[service], statement.format(table=table))
 
@@ -314,7 +323,7 @@ async def test_partitions_are_out_of_reach(
     assert partitions
     for (partition,) in partitions:
         for statement in PER_TABLE:
-            if service == "auditor" and statement in MAY_READ:
+            if service in READERS and statement in MAY_READ:
                 continue
             await _refused(connections[service], statement.format(table=partition))
 
@@ -398,7 +407,8 @@ async def test_a_role_runs_its_own_functions_only(
         ("auditor", "SELECT rebuild()"),
         ("auditor", "SELECT limit_account('a', 'USD', NULL)"),
         ("auditor", "SELECT * FROM expire_holds()"),
-        *((service, APPEND) for service in ("projector", "query", "auditor")),
+        *((service, APPEND) for service in ("projector", "query", "auditor", "backup")),
+        ("backup", "SELECT make_partitions()"),
     ],
 )
 async def test_other_services_functions_are_refused(
@@ -407,13 +417,14 @@ async def test_other_services_functions_are_refused(
     await _refused(connections[service], statement)
 
 
-async def test_the_auditor_reads_everything_and_proves_it(
-    connections: dict[str, Connection],
+@pytest.mark.parametrize("service", READERS)
+async def test_readers_read_everything_and_prove_it(
+    connections: dict[str, Connection], service: str
 ) -> None:
-    auditor = connections["auditor"]
+    reader = connections[service]
     for table in TABLES:
-        await auditor.fetch(f"SELECT * FROM {table}")
-    verification = await client.verify(auditor)
+        await reader.fetch(f"SELECT * FROM {table}")
+    verification = await client.verify(reader)
     assert verification.ok
     assert verification.events_checked == 1
 

@@ -17,6 +17,7 @@ from freehold.tenancy.catalog import Catalog
 from freehold.tenancy.connections import TenantConnections
 from freehold_tenant_manager.abandonment import undo_abandoned
 from freehold_tenant_manager.catalog.setup import set_up
+from freehold_tenant_manager.operations import Operations
 from freehold_tenant_manager.overview import Overview
 from freehold_tenant_manager.provisioning import Provisioner
 from freehold_tenant_manager.server import APPLICATION, Server
@@ -69,6 +70,9 @@ class Manager:
             self._undo_abandoned,
             pause_s=settings.provisioning_abandoned_s / 2,
         )
+        self._operations = Operations(
+            self._catalog, in_flight_max=settings.operations_in_flight_max
+        )
         self._is_set_up = False
         self._work: asyncio.Task[None] | None = None
 
@@ -102,6 +106,16 @@ class Manager:
         self._require_set_up()
         return self._overview
 
+    @property
+    def operations(self) -> Operations:
+        """What does the work that takes long.
+
+        Raises:
+            Problem: unavailable, before the catalog is set up.
+        """
+        self._require_set_up()
+        return self._operations
+
     async def open(self) -> None:
         """Begin; setting up goes on in the background."""
         self._work = asyncio.create_task(self._run())
@@ -112,6 +126,7 @@ class Manager:
             self._work.cancel()
             with suppress(asyncio.CancelledError):
                 await self._work
+        await self._operations.close()
         await self._undoing.close()
         await self._connections.close()
         await self._catalog.close()
@@ -137,6 +152,7 @@ class Manager:
                 pause_s = min(pause_s * 2, _RETRY_MAX_S)
         _log.info("catalog set up", region=self.settings.region, cluster=self.settings.cluster)
         await self._undoing.open()
+        await self._operations.open()
 
     async def _undo_abandoned(self) -> bool:
         await undo_abandoned(

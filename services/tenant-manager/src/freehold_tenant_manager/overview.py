@@ -19,7 +19,7 @@ from freehold.security.sealing import KeyRing, SealingError
 from freehold.tenancy.catalog import Catalog
 from freehold.tenancy.connections import TenantConnections
 from freehold.tenancy.homes import Home
-from freehold_tenant_manager.catalog.credentials import find_auditor_home
+from freehold_tenant_manager.catalog.credentials import find_home
 from freehold_tenant_manager.catalog.tenants import find_reconciliation, find_tenant
 
 _log = structlog.get_logger(__name__)
@@ -64,7 +64,7 @@ class Overview:
                 return None
             reconciliation = await find_reconciliation(connection, tenant_id)
             try:
-                home = await find_auditor_home(connection, self._key_ring, tenant_id)
+                home = await find_home(connection, self._key_ring, tenant_id, "auditor")
             except SealingError as error:
                 _log.warning("credential does not open", tenant_id=tenant_id, fault=str(error))
         # The catalog's connection is given back first: a slow tenant must not keep it.

@@ -51,6 +51,9 @@ class Settings(ServiceSettings):
         gt=0,
         description="A creation that nobody works on is undone when it is this old.",
     )
+    operations_in_flight_max: int = Field(
+        default=4, ge=1, description="Operations worked on at once; others wait their turn."
+    )
     tenant_connections_max: int = Field(
         default=8, ge=1, description="Open connections to tenants' databases, to show their state."
     )

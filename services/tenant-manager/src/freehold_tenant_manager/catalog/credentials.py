@@ -9,7 +9,7 @@ from freehold.ledger.client import Connection
 from freehold.security.sealing import KeyRing, Sealed
 from freehold.tenancy.homes import Home, home_of
 
-SERVICES = ("ingest", "projector", "query", "auditor")
+SERVICES = ("ingest", "projector", "query", "auditor", "backup")
 _PASSWORD_BYTES = 24
 
 
@@ -51,13 +51,13 @@ async def find_passwords(
     }
 
 
-async def find_auditor_home(
-    connection: Connection, key_ring: KeyRing, tenant_id: str
+async def find_home(
+    connection: Connection, key_ring: KeyRing, tenant_id: str, service: str
 ) -> Home | None:
-    """Say where an active tenant's ledger is read, as their auditor; None where there is none.
+    """Say where an active tenant's ledger is, for one of its roles; None where there is none.
 
     Raises:
-        SealingError: The auditor's password does not open.
+        SealingError: The role's password does not open.
     """
     row = await connection.fetchrow(
         "SELECT t.tenant_id, t.epoch, c.host, c.port, t.database_name, t.schema_name,"
@@ -66,8 +66,9 @@ async def find_auditor_home(
         " FROM tenants AS t"
         " INNER JOIN clusters AS c ON c.cluster = t.cluster"
         " INNER JOIN tenant_credentials AS r"
-        " ON r.tenant_id = t.tenant_id AND r.service = 'auditor'"
+        " ON r.tenant_id = t.tenant_id AND r.service = $2"
         " WHERE t.tenant_id = $1 AND t.status = 'active'",
         tenant_id,
+        service,
     )
     return None if row is None else home_of(row, key_ring)

@@ -8,8 +8,9 @@ DECLARE
 BEGIN
     EXECUTE format('REVOKE ALL ON DATABASE %I FROM PUBLIC', prefix);
     EXECUTE format(
-        'GRANT CONNECT ON DATABASE %I TO %I, %I, %I, %I', prefix,
-        prefix || '_ingest', prefix || '_projector', prefix || '_query', prefix || '_auditor'
+        'GRANT CONNECT ON DATABASE %I TO %I, %I, %I, %I, %I', prefix,
+        prefix || '_ingest', prefix || '_projector', prefix || '_query', prefix || '_auditor',
+        prefix || '_backup'
     );
     EXECUTE format('ALTER DATABASE %I ALLOW_CONNECTIONS true', prefix);
 END

@@ -17,7 +17,9 @@ BEGIN
             current_setting('freehold.verifier_' || l.service) AS verifier
         FROM (
             -- A service has a few connections to a tenant for each replica; the auditor is a person.
-            VALUES ('ingest', 100), ('projector', 100), ('query', 100), ('auditor', 10)
+            -- Dumps and the archive are as many again.
+            VALUES
+            ('ingest', 100), ('projector', 100), ('query', 100), ('auditor', 10), ('backup', 10)
         ) AS l (service, connections)
     LOOP
         IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = login.role_name) THEN

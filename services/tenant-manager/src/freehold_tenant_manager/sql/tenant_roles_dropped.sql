@@ -6,7 +6,7 @@ DECLARE
 BEGIN
     FOR role_name IN
         SELECT current_setting('freehold.role_prefix') || '_' || s.suffix
-        FROM unnest('{owner,ingest,projector,query,auditor}'::text []) AS s (suffix)
+        FROM unnest('{owner,ingest,projector,query,auditor,backup}'::text []) AS s (suffix)
     LOOP
         EXECUTE format('DROP ROLE IF EXISTS %I', role_name);
     END LOOP;

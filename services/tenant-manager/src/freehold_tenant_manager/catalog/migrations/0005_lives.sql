@@ -1,0 +1,3 @@
+-- Suspension, deletion.
+
+SELECT 1;

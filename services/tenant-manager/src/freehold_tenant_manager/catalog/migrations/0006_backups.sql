@@ -1,0 +1,3 @@
+-- Backups, and the keys they are encrypted with.
+
+SELECT 1;

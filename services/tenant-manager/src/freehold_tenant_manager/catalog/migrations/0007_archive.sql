@@ -1,0 +1,3 @@
+-- The continuous archive, and restores.
+
+SELECT 1;

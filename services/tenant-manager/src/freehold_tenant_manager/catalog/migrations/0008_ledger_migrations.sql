@@ -1,0 +1,3 @@
+-- Which ledgers were migrated, and which were not.
+
+SELECT 1;

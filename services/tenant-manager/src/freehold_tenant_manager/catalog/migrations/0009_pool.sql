@@ -1,0 +1,3 @@
+-- Databases made ahead of their tenants.
+
+SELECT 1;

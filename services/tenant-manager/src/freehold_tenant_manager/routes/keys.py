@@ -1,0 +1,90 @@
+"""API keys: made, listed, revoked."""
+
+import re
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request, Response
+
+from freehold.contracts.problems import NOT_FOUND, Problem
+from freehold.contracts.tenants import KEY_ID_PATTERN, ApiKeyPage, CreatedApiKey, NewApiKey
+from freehold.service.bodies import json_body, parse
+from freehold_tenant_manager.catalog.api_keys import add_api_key, list_api_keys, revoke_api_key
+from freehold_tenant_manager.catalog.tenants import find_tenant
+from freehold_tenant_manager.pages import read_page
+from freehold_tenant_manager.routes.dependencies import (
+    NO_QUERY,
+    PAGE_PARAMETERS,
+    SECRET,
+    TenantId,
+    TheManager,
+    answer,
+    no_tenant,
+    require_active,
+)
+
+router = APIRouter()
+_KEY_ID = re.compile(KEY_ID_PATTERN)
+
+
+async def _key_id(key_id: str) -> str:
+    if not _KEY_ID.fullmatch(key_id):
+        raise _no_key()
+    return key_id
+
+
+KeyId = Annotated[str, Depends(_key_id)]
+
+
+@router.post(
+    "/tenants/{tenant_id}/api-keys",
+    tags=["API keys"],
+    summary="Make an API key; it is shown this once.",
+    status_code=201,
+    responses={201: {"model": CreatedApiKey}},
+    openapi_extra=dict(json_body(NewApiKey)),
+    dependencies=NO_QUERY,
+)
+async def create_api_key(request: Request, manager: TheManager, tenant_id: TenantId) -> Response:
+    """Make an API key."""
+    wanted = parse(NewApiKey, await request.body())
+    async with manager.catalog.connection() as connection:
+        await require_active(connection, tenant_id)
+        created = await add_api_key(connection, tenant_id, wanted.scopes, wanted.expires_at)
+    return answer(created, 201, SECRET)
+
+
+@router.get(
+    "/tenants/{tenant_id}/api-keys",
+    tags=["API keys"],
+    summary="List a tenant's API keys, without their secrets.",
+    responses={200: {"model": ApiKeyPage}},
+    openapi_extra=PAGE_PARAMETERS,
+)
+async def get_api_keys(request: Request, manager: TheManager, tenant_id: TenantId) -> Response:
+    """List a tenant's API keys."""
+    page = read_page(request, _KEY_ID, "API keys", tenant_id)
+    async with manager.catalog.connection() as connection:
+        if await find_tenant(connection, tenant_id) is None:
+            raise no_tenant()
+        keys = await list_api_keys(connection, tenant_id, after=page.after, rows_max=page.rows_max)
+    shown, next_cursor = page.cut(keys, lambda key: key.key_id)
+    return answer(ApiKeyPage(data=list(shown), next_cursor=next_cursor))
+
+
+@router.delete(
+    "/tenants/{tenant_id}/api-keys/{key_id}",
+    tags=["API keys"],
+    summary="Revoke an API key; doing so again changes nothing.",
+    status_code=204,
+    dependencies=NO_QUERY,
+)
+async def delete_api_key(manager: TheManager, tenant_id: TenantId, key_id: KeyId) -> Response:
+    """Revoke an API key."""
+    async with manager.catalog.connection() as connection:
+        if not await revoke_api_key(connection, tenant_id, key_id):
+            raise _no_key()
+    return Response(status_code=204)
+
+
+def _no_key() -> Problem:
+    return Problem(NOT_FOUND, "the tenant has no such key")
