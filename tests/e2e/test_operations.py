@@ -24,6 +24,8 @@ ROUTES = {
         ("get", "/v1/tenants/{tenant_id}/api-keys"),
         ("delete", "/v1/tenants/{tenant_id}/api-keys/{key_id}"),
         ("get", "/v1/regions"),
+        ("post", "/v1/tenants/{tenant_id}/verify"),
+        ("post", "/v1/doorbells/redrive"),
         ("get", "/v1/operations"),
         ("get", "/v1/operations/{operation_id}"),
     },

@@ -91,7 +91,7 @@ async def test_a_file_that_cannot_be_written_is_told_before_anything_is_asked(
     tmp_path: Path,
 ) -> None:
     async with scripted(chunks(b"", ended=True)) as server:
-        words = ["export", "acme", "-o", tmp_path / "nowhere" / "acme.sql"]
+        words = ["export", "acme", "-o", str(tmp_path / "nowhere" / "acme.sql")]
         ended = await freehold(*words, environment=operator(server))
         assert ended.code == 3
         assert "cannot be written" in ended.err

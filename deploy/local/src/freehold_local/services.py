@@ -77,7 +77,7 @@ def service_environments(
         if settings.postgres_url is None:
             # Our own server allows as many; of a server of theirs we know nothing.
             environments[service]["FREEHOLD_CONNECTIONS_MAX"] = "100"
-    for service in ("ingest", "projector"):
+    for service in ("tenant-manager", "ingest", "projector"):
         environments[service]["FREEHOLD_AMQP_URL"] = amqp_url
     for service, environment in environments.items():
         environment |= {

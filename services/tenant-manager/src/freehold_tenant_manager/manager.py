@@ -20,8 +20,10 @@ from freehold_tenant_manager.catalog.setup import set_up
 from freehold_tenant_manager.operations import Operations
 from freehold_tenant_manager.overview import Overview
 from freehold_tenant_manager.provisioning import Provisioner
+from freehold_tenant_manager.redriving import Redriver
 from freehold_tenant_manager.server import APPLICATION, Server
 from freehold_tenant_manager.settings import Settings
+from freehold_tenant_manager.verifying import Verifier
 
 _log = structlog.get_logger(__name__)
 
@@ -73,6 +75,18 @@ class Manager:
         self._operations = Operations(
             self._catalog, in_flight_max=settings.operations_in_flight_max
         )
+        self._verifying = TenantConnections(
+            application=f"{APPLICATION}-verify",
+            connections_max=settings.operations_in_flight_max,
+            per_tenant_max=1,
+            idle_s=_IDLE_S,
+            timeout_s=settings.verify_timeout_s,
+        )
+        self._operations.handle("verify", Verifier(self._catalog, self._verifying, key_ring).verify)
+        self._redriver = Redriver(
+            None if settings.amqp_url is None else settings.amqp_url.get_secret_value()
+        )
+        self._operations.handle("redrive", self._redriver.redrive)
         self._is_set_up = False
         self._work: asyncio.Task[None] | None = None
 
@@ -116,6 +130,16 @@ class Manager:
         self._require_set_up()
         return self._operations
 
+    @property
+    def redriver(self) -> Redriver:
+        """What puts parked doorbells back.
+
+        Raises:
+            Problem: unavailable, before the catalog is set up.
+        """
+        self._require_set_up()
+        return self._redriver
+
     async def open(self) -> None:
         """Begin; setting up goes on in the background."""
         self._work = asyncio.create_task(self._run())
@@ -127,6 +151,7 @@ class Manager:
             with suppress(asyncio.CancelledError):
                 await self._work
         await self._operations.close()
+        await self._verifying.close()
         await self._undoing.close()
         await self._connections.close()
         await self._catalog.close()

@@ -54,6 +54,12 @@ class Settings(ServiceSettings):
     operations_in_flight_max: int = Field(
         default=4, ge=1, description="Operations worked on at once; others wait their turn."
     )
+    verify_timeout_s: float = Field(
+        default=600.0, gt=0, description="Bounds one call of a verification in a tenant's database."
+    )
+    amqp_url: SecretStr | None = Field(
+        default=None, description="The broker; without it, parked doorbells cannot be put back."
+    )
     tenant_connections_max: int = Field(
         default=8, ge=1, description="Open connections to tenants' databases, to show their state."
     )

@@ -2,13 +2,21 @@
 
 from fastapi import APIRouter, Depends
 
+from freehold.contracts.redriving import NewRedrive
 from freehold.contracts.tenants import NewApiKey, NewTenant, TenantLimits
-from freehold_tenant_manager.routes import keys, operations, regions, tenants
+from freehold_tenant_manager.routes import (
+    doorbells,
+    keys,
+    operations,
+    regions,
+    tenants,
+    verifications,
+)
 from freehold_tenant_manager.routes.dependencies import operator
 
-REQUEST_MODELS = (NewTenant, TenantLimits, NewApiKey)
+REQUEST_MODELS = (NewTenant, TenantLimits, NewApiKey, NewRedrive)
 
 # The token is asked for before anything else of the request is looked at.
 router = APIRouter(prefix="/v1", dependencies=[Depends(operator)])
-for part in (tenants, keys, regions, operations):
+for part in (tenants, keys, regions, operations, verifications, doorbells):
     router.include_router(part.router)
