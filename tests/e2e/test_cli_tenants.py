@@ -60,6 +60,15 @@ async def test_a_tenant_is_shown_with_head_and_lag(
     assert json.loads(shown.out)["head"]["hash"] == event["hash"]
 
 
+async def test_limits_are_set_and_lifted(tenant: Tenant, operator: dict[str, str]) -> None:
+    words = ("tenants", "limit", tenant.tenant_id)
+    limited = await run(*words, "--events-per-s", "500", "--json", environment=operator)
+    assert limited.code == 0, limited.err
+    assert json.loads(limited.out)["limits"] == {"events_per_s": 500, "requests_max": None}
+    lifted = await run(*words, "--json", environment=operator)
+    assert json.loads(lifted.out)["limits"] == {"events_per_s": None, "requests_max": None}
+
+
 async def test_keys_are_made_listed_and_revoked(tenant: Tenant, operator: dict[str, str]) -> None:
     words = ["keys", "create", tenant.tenant_id, "--scope", "read", "--scope", "ingest"]
     made = await run(*words, "--expires-in", "2h", environment=operator)

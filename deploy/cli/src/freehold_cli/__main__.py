@@ -2,7 +2,9 @@
 
 import signal
 import sys
+from importlib.metadata import version
 from types import FrameType
+from typing import Annotated
 
 import typer
 
@@ -10,7 +12,7 @@ from freehold_cli import backups, credentials, keys, migrations, operations, res
 from freehold_cli.errors import CliError
 from freehold_cli.exporting.command import export
 from freehold_cli.importing.command import import_events
-from freehold_cli.output import tell_error
+from freehold_cli.output import tell_error, write_line
 from freehold_cli.redriving import redrive
 from freehold_cli.verifying import verify
 
@@ -41,8 +43,21 @@ app.command("redrive")(redrive)
 app.add_typer(operations.app, name="operations")
 
 
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        write_line(version("freehold-cli"))
+        raise typer.Exit
+
+
 @app.callback()
-def freehold() -> None:
+def freehold(
+    _: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_tell_version, is_eager=True, help="Print the version and end."
+        ),
+    ] = False,
+) -> None:
     """What operators and tenants of Freehold do at a terminal.
 
     The operator's token is in FREEHOLD_OPERATOR_TOKEN or in the file that

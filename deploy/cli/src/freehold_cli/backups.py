@@ -24,9 +24,9 @@ def create(tenant: TenantId, no_wait: NoWait = False, as_json: AsJson = False) -
 def list_(tenant: TenantId, as_json: AsJson = False) -> None:
     """List a tenant's backups."""
     with managing(as_json=as_json) as manager:
-        backups = manager.pages("tenants", tenant, "backups")
+        backups = manager.whole("tenants", tenant, "backups")
     if as_json:
-        write_json({"data": backups})
+        write_json(backups)
         return
     write_table(
         ("backup", "status", "created", "events", "epoch", "size", "verified"),
@@ -40,7 +40,7 @@ def list_(tenant: TenantId, as_json: AsJson = False) -> None:
                 shown_size(each["bytes"]),
                 shown_time(each["verified_at"]),
             )
-            for each in backups
+            for each in backups["data"]
         ),
     )
 

@@ -64,9 +64,9 @@ def create(
 def list_(tenant: TenantId, as_json: AsJson = False) -> None:
     """List a tenant's API keys, revoked ones too. No secret is shown."""
     with managing(as_json=as_json) as manager:
-        keys = manager.pages("tenants", tenant, "api-keys")
+        keys = manager.whole("tenants", tenant, "api-keys")
     if as_json:
-        write_json({"data": keys})
+        write_json(keys)
         return
     write_table(
         ("key", "scopes", "status", "created", "expires", "revoked"),
@@ -79,7 +79,7 @@ def list_(tenant: TenantId, as_json: AsJson = False) -> None:
                 shown_time(key["expires_at"]),
                 shown_time(key["revoked_at"]),
             )
-            for key in keys
+            for key in keys["data"]
         ),
     )
 
@@ -110,6 +110,8 @@ def rotate(
     wanted = {"overlap_s": parsed_span(overlap), "expires_at": _expiry(expires_at, expires_in)}
     with managing(as_json=as_json) as manager:
         made = manager.post("tenants", tenant, "api-keys", key, "rotate", body=wanted)
+    if not as_json:
+        tell(f"The key {key} works until {shown_time(made['replaced']['expires_at'])}.")
     _write_made(made, as_json=as_json)
 
 

@@ -30,23 +30,21 @@ class Manager:
         """
         return _document(ask(self._client, "GET", _path(place), params=params))
 
-    def pages(
-        self, *place: str, params: Mapping[str, str | int | None] | None = None
-    ) -> list[Document]:
-        """Read a list to its end; parameters that are None are left out.
+    def whole(self, *place: str, params: Mapping[str, str | int | None] | None = None) -> Document:
+        """Read a list to its end, as one page; parameters that are None are left out.
 
         Raises:
             CliError: Tenant-manager refuses, or does not answer.
         """
-        entries: list[Document] = []
         asked: dict[str, str | int] = {"limit": _PAGE_ENTRIES}
         asked |= {name: value for name, value in (params or {}).items() if value is not None}
-        while True:
-            page = self.get(*place, params=asked)
-            entries += page["data"]
-            if page["next_cursor"] is None:
-                return entries
+        page = whole = self.get(*place, params=asked)
+        while page["next_cursor"] is not None:
             asked["cursor"] = page["next_cursor"]
+            page = self.get(*place, params=asked)
+            whole["data"] += page["data"]
+        del whole["next_cursor"]
+        return whole
 
     def post(self, *place: str, body: object = None) -> Document:
         """Have something made or done; 202 answers with the operation.
@@ -55,6 +53,14 @@ class Manager:
             CliError: Tenant-manager refuses, or does not answer.
         """
         return _document(ask(self._client, "POST", _path(place), body))
+
+    def put(self, *place: str, body: object) -> Document:
+        """Have something set.
+
+        Raises:
+            CliError: Tenant-manager refuses, or does not answer.
+        """
+        return _document(ask(self._client, "PUT", _path(place), body))
 
     def delete(self, *place: str, params: Mapping[str, str | int] | None = None) -> Document:
         """Have something removed; what is gone at once is answered with nothing.

@@ -5,10 +5,10 @@ from typing import Annotated
 
 import typer
 
-from freehold_cli.manager import Document, managing
+from freehold_cli.manager import managing
 from freehold_cli.operations import finish
 from freehold_cli.options import AsJson, NoWait
-from freehold_cli.output import write_json
+from freehold_cli.output import shown_time, write_facts, write_json, write_table
 
 app = typer.Typer(help="Migrate tenants' ledgers, and see how far that has come.")
 
@@ -54,8 +54,30 @@ def status(
 ) -> None:
     """Show the versions that tenants' ledgers have, and what became of each migration."""
     with managing(as_json=as_json) as manager:
-        found: Document = manager.get("migrations", params={} if only is None else {"status": only})
+        found = manager.whole("migrations", params={"status": only})
     if as_json:
         write_json(found)
         return
-    write_json(found)
+    version, oldest = found["ledger_version"], found["ledger_version_min"]
+    write_facts(
+        {
+            "this_release_has": f"version {version}, and works with {oldest} to {version}",
+            **{f"version_{each['schema_version']}": each["tenants"] for each in found["versions"]},
+            **{status: count for status, count in found["statuses"].items() if count},
+        }
+    )
+    write_table(
+        ("tenant", "version", "status", "due", "attempts", "finished", "error"),
+        (
+            (
+                each["tenant_id"],
+                each["schema_version"],
+                each["status"],
+                each["due"],
+                each["attempts"],
+                shown_time(each["finished_at"]),
+                each["error"],
+            )
+            for each in found["data"]
+        ),
+    )

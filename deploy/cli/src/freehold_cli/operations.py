@@ -44,9 +44,9 @@ def list_(
 ) -> None:
     """List operations, the newest first."""
     with managing(as_json=as_json) as manager:
-        operations = manager.pages("operations", params={"tenant_id": tenant, "status": status})
+        operations = manager.whole("operations", params={"tenant_id": tenant, "status": status})
     if as_json:
-        write_json({"data": operations})
+        write_json(operations)
         return
     write_table(
         ("operation", "kind", "tenant", "status", "progress", "created", "message"),
@@ -60,7 +60,7 @@ def list_(
                 shown_time(each["created_at"]),
                 each["message"],
             )
-            for each in operations
+            for each in operations["data"]
         ),
     )
 

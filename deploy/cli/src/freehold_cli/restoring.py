@@ -8,7 +8,7 @@ from freehold_cli.errors import CliError, ExitCode
 from freehold_cli.manager import Document, managing
 from freehold_cli.operations import finish
 from freehold_cli.options import AsJson, NoWait, TenantId, parsed_time
-from freehold_cli.output import shown_size, shown_time, tell, write_json, write_table
+from freehold_cli.output import shown_time, tell, write_json, write_table
 
 former = typer.Typer(no_args_is_help=True, help="The databases that restores have left beside.")
 
@@ -46,14 +46,22 @@ def restore(
 def list_(tenant: TenantId, as_json: AsJson = False) -> None:
     """List the databases that a tenant had before their restores, and previews."""
     with managing(as_json=as_json) as manager:
-        databases = manager.pages("tenants", tenant, "former-databases")
+        databases = manager.whole("tenants", tenant, "former-databases")
     if as_json:
-        write_json({"data": databases})
+        write_json(databases)
         return
-    names = list(dict.fromkeys(name for each in databases for name in each))
     write_table(
-        names,
-        ([_shown(name, each.get(name)) for name in names] for each in databases),
+        ("database", "kind", "epoch", "restored to", "created"),
+        (
+            (
+                each["name"],
+                each["kind"],
+                each["epoch"],
+                each["restored_to"],
+                shown_time(each["created_at"]),
+            )
+            for each in databases["data"]
+        ),
     )
 
 
@@ -70,12 +78,3 @@ def drop(
         write_json({"database": database, "dropped": True})
         return
     tell(f"{database} is dropped.")
-
-
-def _shown(name: str, value: object) -> object:
-    match value:
-        case str() if name.endswith("_at"):
-            return shown_time(value)
-        case int() if name.endswith("bytes"):
-            return shown_size(value)
-    return value

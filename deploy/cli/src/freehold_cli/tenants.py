@@ -57,9 +57,9 @@ def list_(
 ) -> None:
     """List the tenants."""
     with managing(as_json=as_json) as manager:
-        tenants = manager.pages("tenants", params={"status": status})
+        tenants = manager.whole("tenants", params={"status": status})
     if as_json:
-        write_json({"data": tenants})
+        write_json(tenants)
         return
     write_table(
         ("tenant", "name", "status", "region", "schema", "epoch", "created"),
@@ -73,7 +73,7 @@ def list_(
                 each["epoch"],
                 shown_time(each["created_at"]),
             )
-            for each in tenants
+            for each in tenants["data"]
         ),
     )
 
@@ -83,6 +83,27 @@ def show(tenant: TenantId, as_json: AsJson = False) -> None:
     """Show a tenant: home, status, size, head of the ledger, lag, last backup."""
     with managing(as_json=as_json) as manager:
         found = manager.get("tenants", tenant)
+    _write(found, as_json=as_json)
+
+
+@app.command("limit")
+def limit(
+    tenant: TenantId,
+    events_per_s: Annotated[
+        int | None, typer.Option(min=1, help="Events that are taken in a second.")
+    ] = None,
+    requests_max: Annotated[
+        int | None, typer.Option(min=1, help="Requests that are worked on at once.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Set what each process of ingest takes of a tenant.
+
+    What is left out is as ingest's own settings say.
+    """
+    limits = {"events_per_s": events_per_s, "requests_max": requests_max}
+    with managing(as_json=as_json) as manager:
+        found = manager.put("tenants", tenant, "limits", body=limits)
     _write(found, as_json=as_json)
 
 
@@ -141,6 +162,7 @@ def _write(tenant: Document, *, as_json: bool) -> None:
             "name": tenant["name"],
             "status": tenant["status"],
             "created": shown_time(tenant["created_at"]),
+            "deleted": shown_time(tenant.get("deleted_at")),
             "region": f"{home['region']}, cluster {home['cluster']}",
             "database": home["database"],
             "isolation": tenant["isolation"],
