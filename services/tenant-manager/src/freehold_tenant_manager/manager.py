@@ -83,10 +83,7 @@ class Manager:
             timeout_s=settings.verify_timeout_s,
         )
         self._operations.handle("verify", Verifier(self._catalog, self._verifying, key_ring).verify)
-        self._redriver = Redriver(
-            None if settings.amqp_url is None else settings.amqp_url.get_secret_value()
-        )
-        self._operations.handle("redrive", self._redriver.redrive)
+        self._operations.handle("redrive", Redriver(settings).redrive)
         self._is_set_up = False
         self._work: asyncio.Task[None] | None = None
 
@@ -129,16 +126,6 @@ class Manager:
         """
         self._require_set_up()
         return self._operations
-
-    @property
-    def redriver(self) -> Redriver:
-        """What puts parked doorbells back.
-
-        Raises:
-            Problem: unavailable, before the catalog is set up.
-        """
-        self._require_set_up()
-        return self._redriver
 
     async def open(self) -> None:
         """Begin; setting up goes on in the background."""

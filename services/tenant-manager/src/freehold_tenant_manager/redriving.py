@@ -11,27 +11,28 @@ from freehold.contracts.problems import unavailable
 from freehold.messaging.broker import LOST
 from freehold.messaging.redriving import redrive
 from freehold_tenant_manager.operations import Running
+from freehold_tenant_manager.settings import Settings
 
 _TIMEOUT_S = 10.0
 _NOTE_EVERY_S = 1.0
 
 
+def required_broker(settings: Settings) -> str:
+    """Give the broker's URL.
+
+    Raises:
+        Problem: unavailable, where none was set.
+    """
+    if settings.amqp_url is None:
+        raise unavailable("this tenant-manager knows no broker: set its FREEHOLD_AMQP_URL")
+    return settings.amqp_url.get_secret_value()
+
+
 class Redriver:
     """Puts parked doorbells back."""
 
-    def __init__(self, amqp_url: str | None) -> None:
-        """Say where the broker is, if there is one."""
-        self._amqp_url = amqp_url
-
-    def require_broker(self) -> str:
-        """Give the broker's URL.
-
-        Raises:
-            Problem: unavailable, where none was set.
-        """
-        if self._amqp_url is None:
-            raise unavailable("this tenant-manager knows no broker: set its FREEHOLD_AMQP_URL")
-        return self._amqp_url
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
 
     async def redrive(self, running: Running) -> dict[str, Any]:
         """Put parked doorbells back, each once, and those left where it was broken off.
@@ -56,7 +57,7 @@ class Redriver:
 
         try:
             await redrive(
-                self.require_broker(),
+                required_broker(self._settings),
                 run=str(running.operation_id),
                 limit=None if limit is None else max(limit - before, 0),
                 timeout_s=_TIMEOUT_S,

@@ -5,6 +5,7 @@ from fastapi import APIRouter, Request, Response
 from freehold.contracts.operations import Operation
 from freehold.contracts.redriving import NewRedrive
 from freehold.service.bodies import json_body, parse
+from freehold_tenant_manager.redriving import required_broker
 from freehold_tenant_manager.routes.dependencies import NO_QUERY, TheManager, answer
 
 router = APIRouter()
@@ -22,6 +23,6 @@ router = APIRouter()
 async def redrive(request: Request, manager: TheManager) -> Response:
     """Have parked doorbells put back, each once."""
     wanted = parse(NewRedrive, await request.body() or b"{}")
-    manager.redriver.require_broker()
+    required_broker(manager.settings)
     operation = await manager.operations.submit("redrive", parameters=wanted.model_dump())
     return answer(operation, 202)
