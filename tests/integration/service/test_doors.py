@@ -3,7 +3,7 @@
 import asyncio
 import socket
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from fastapi.responses import StreamingResponse
 from freehold.service import protocol
 from freehold.service.application import json_response, new_application
 from freehold.service.protocol import BoundedHttpProtocol
+from integration.service.conversations import Conversation
 from support.clients import problem
 from support.waiting import eventually
 
@@ -42,13 +43,13 @@ class Service:
     parts: asyncio.Queue[bytes]
     """What is put in here is told to who asks for parts, to an empty one."""
 
-    async def connect(self) -> "Conversation":
+    async def connect(self) -> Conversation:
         """Connect, and send nothing yet."""
         conversation = Conversation(*await asyncio.open_connection("127.0.0.1", self.port))
         self.stack.push_async_callback(conversation.close)
         return conversation
 
-    async def begin(self, size: int | None, path: str = "/length") -> "Conversation":
+    async def begin(self, size: int | None, path: str = "/length") -> Conversation:
         """Send a request's head, and of its body nothing yet; without a size it has no end."""
         conversation = await self.connect()
         framing = "transfer-encoding: chunked" if size is None else f"content-length: {size}"
@@ -66,48 +67,6 @@ class Service:
             return answer if answer.status_code != 200 else None
 
         return await eventually(refused, "a request is refused", within_s=10)
-
-
-@dataclass
-class Conversation:
-    reader: asyncio.StreamReader
-    writer: asyncio.StreamWriter
-
-    def send(self, data: bytes) -> None:
-        self.writer.write(data)
-
-    def send_piece(self, data: bytes) -> None:
-        """Send a piece of a body without a size."""
-        self.writer.write(b"%x\r\n%b\r\n" % (len(data), data))
-
-    async def status(self) -> int:
-        async with asyncio.timeout(10):
-            return int((await self.reader.readuntil(b"\r\n"))[9:12])
-
-    async def hear(self, data: bytes) -> None:
-        """Wait until this comes, which may be the end of what comes."""
-        heard = b""
-        async with asyncio.timeout(10):
-            while not heard.endswith(data):
-                heard += await self.reader.read(65_536)
-
-    async def go_on(self, data: bytes, *, times: int) -> None:
-        """Send the same again and again, as fast as it is read."""
-        for _ in range(times):
-            self.writer.write(data)
-            await self.writer.drain()
-
-    async def is_closed(self) -> bool:
-        async with asyncio.timeout(10):
-            try:
-                return await self.reader.read() == b""
-            except ConnectionError:
-                return True
-
-    async def close(self) -> None:
-        self.writer.close()
-        with suppress(ConnectionError):
-            await self.writer.wait_closed()
 
 
 @asynccontextmanager

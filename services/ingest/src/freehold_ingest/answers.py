@@ -20,7 +20,7 @@ from freehold.contracts.problems import (
     ProblemType,
 )
 from freehold.ledger.appending import Answer, AppendRequest, Outcome
-from freehold.ledger.rendering import event_document, event_json
+from freehold.ledger.rendering import event_document, event_json, new_event_json
 
 Render = Callable[[Answer], bytes]
 
@@ -114,6 +114,9 @@ def reply(answer: Answer, render: Render, request: AppendRequest, at: str | None
 
 def one_event(answer: Answer) -> bytes:
     """Write the single event of a request."""
+    new = answer.sole_new_event
+    if new is not None:
+        return new_event_json(new)
     return event_json(answer.events[0])
 
 

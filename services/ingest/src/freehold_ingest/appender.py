@@ -5,6 +5,7 @@ on is found by asking again one by one: its neighbours never fail with it.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from itertools import islice
 
@@ -16,7 +17,7 @@ from freehold.service.metrics import LEDGER_CALL_SECONDS
 from freehold.tenancy.connections import TenantConnections
 from freehold.tenancy.failures import database_failures
 from freehold.tenancy.homes import Home
-from freehold.tenancy.lanes import Lanes, Take
+from freehold.tenancy.lanes import Lanes, Take, Waiter
 from freehold_ingest.announcer import Announcer, Growth
 from freehold_ingest.marks import Marks
 from freehold_ingest.metrics import APPEND_REQUESTS, EVENTS_APPENDED, REQUEST_OUTCOMES
@@ -69,6 +70,17 @@ class Appender:
         weight = sum(len(request.additions) for request in requests)
         return await self._lanes.submit(home, requests, weight)
 
+    def submit(self, home: Home, request: AppendRequest, waiter: Waiter[Sequence[Answer]]) -> bool:
+        """Have one request's events appended and a waiter told; or say that it takes `append`.
+
+        Raises:
+            Problem: overloaded.
+        """
+        if not self._marks.keep(home.tenant_id):
+            return False
+        self._lanes.enter(home, [request], len(request.additions), waiter)
+        return True
+
     async def drain(self) -> None:
         """Finish everything accepted."""
         await self._lanes.drain()
@@ -103,8 +115,8 @@ class Appender:
         return [list(islice(remaining, len(group))) for group in groups]
 
     def _tell(self, home: Home, appended: Appended) -> None:
-        for answer in appended.answers:
-            _OUTCOMES[answer.outcome].inc()
+        for outcome, requests in Counter(answer.outcome for answer in appended.answers).items():
+            _OUTCOMES[outcome].inc(requests)
         EVENTS_APPENDED.inc(appended.created)
         if appended.news_from is None:
             return

@@ -17,6 +17,7 @@ from freehold_ingest.admission import Admission
 from freehold_ingest.announcer import Announcer
 from freehold_ingest.appender import Appender
 from freehold_ingest.calls import Calls
+from freehold_ingest.express import ExpressEvents
 from freehold_ingest.holds import HOLD_MODELS, Holds, hold_routes
 from freehold_ingest.import_routes import IMPORT_MODELS, IMPORT_PATH, import_routes
 from freehold_ingest.inbound import Inbound
@@ -113,6 +114,7 @@ def make_application(settings: Settings) -> FastAPI:
         streaming_paths=frozenset({IMPORT_PATH}),
     )
     app.include_direct_routes(direct_routes(admission, intake))
+    app.include_express_lane("POST", "/v1/events", ExpressEvents(directory, limits, appender).serve)
     app.include_router(routes(admission, intake))
     app.include_router(transaction_routes(admission, Transactions(appender, calls, limits)))
     app.include_router(hold_routes(admission, Holds(appender, calls)))

@@ -81,6 +81,11 @@ class Share:
         """Let a request go."""
         self._requests -= 1
 
+    def undo(self) -> None:
+        """Take back that a request was let in."""
+        self._requests -= 1
+        self._left += 1
+
     def pause_s(self) -> float:
         """Say how long it takes until a request is let in."""
         self._fill()

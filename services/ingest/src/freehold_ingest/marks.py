@@ -42,9 +42,9 @@ class Marks:
         With the catalog down the append goes on all the same, for known tenants must work; the mark
         follows as soon as it can, and until then only a crash could delay the announcement.
         """
-        self._used_at[tenant_id], marked = time.monotonic(), tenant_id in self._used_at
-        if marked and tenant_id not in self._unwritten:
+        if self.keep(tenant_id):
             return
+        self._used_at[tenant_id] = time.monotonic()
         self._unwritten.add(tenant_id)
         if not self._catalog.reachable:
             return
@@ -53,6 +53,13 @@ class Marks:
                 await self.write()
         except (Problem, TimeoutError, asyncpg.PostgresError) as error:
             _log.warning("appending without a mark", tenant_id=tenant_id, fault=repr(error))
+
+    def keep(self, tenant_id: str) -> bool:
+        """See that a tenant's mark stays; say whether it is there."""
+        if tenant_id not in self._used_at or tenant_id in self._unwritten:
+            return False
+        self._used_at[tenant_id] = time.monotonic()
+        return True
 
     async def write(self) -> None:
         """Write the marks that are due, of all tenants waiting, in one statement."""

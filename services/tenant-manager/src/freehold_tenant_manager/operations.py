@@ -16,7 +16,6 @@ import structlog
 
 from freehold.contracts.operations import Operation
 from freehold.contracts.problems import OVERLOADED, UNAVAILABLE, Problem
-from freehold.service.logs import leave_request
 from freehold.tenancy.catalog import Catalog
 from freehold_tenant_manager.catalog.operations import (
     OperationRow,
@@ -147,7 +146,6 @@ class Operations:
                 await give_operations_back(held, self._worker)
 
     async def _look_again_and_again(self) -> None:
-        leave_request()
         looks = 0
         while True:
             self._asked.clear()

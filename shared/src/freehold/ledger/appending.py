@@ -1,10 +1,11 @@
 """The typed call of append: what may be asked for, and what became of it.
 
-Parameters are text arrays with casts on the server, which asyncpg sends without asking the server
-for types first. The answer brings only what the caller cannot know: ids, hashes and the time.
+Parameters are text arrays with casts on the server, each sent as one text that the server splits:
+the driver takes longer over an array's entries than all else here together. What separates them is
+a control character, which no field of a request may hold. The answer brings only what the caller
+cannot know: ids, hashes and the time.
 """
 
-import json
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from hashlib import sha256
+from json.encoder import encode_basestring
 from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
@@ -80,8 +82,7 @@ Addition = NewEvent | Reversal | NewHold | Capture | Release
 _SETTLING = Capture | Release
 
 
-@dataclass(frozen=True, slots=True)
-class AppendRequest:
+class AppendRequest(NamedTuple):
     """What one idempotency key asks for. All or none.
 
     Without a key nothing is remembered of the request; its external ids alone tell it again. Its
@@ -95,14 +96,23 @@ class AppendRequest:
     transaction: bool = False
 
 
-class _Written(NamedTuple):
-    """What append says of a request's new events; all else of them is in the request."""
+class Written(NamedTuple):
+    """What append says of all new events of a call; all else of them is in the requests."""
 
-    request: AppendRequest
     first_seq: int
     recorded_at: datetime
     ids: bytes
     hashes: bytes
+
+
+class NewlyWritten(NamedTuple):
+    """A new event, in the parts that are known of it."""
+
+    event: NewEvent
+    seq: int
+    event_id: bytes
+    recorded_at: datetime
+    hash: bytes
 
 
 class Answer:
@@ -112,26 +122,43 @@ class Answer:
     `place` is the one of its additions that is at fault, from 0.
     """
 
-    __slots__ = ("_events", "_written", "conflicting_id", "outcome", "place")
+    __slots__ = (
+        "_events",
+        "_first",
+        "_request",
+        "_written",
+        "conflicting_id",
+        "outcome",
+        "place",
+    )
 
     def __init__(
         self,
         outcome: Outcome,
+        request: AppendRequest,
         conflicting_id: UUID | None = None,
         place: int | None = None,
-        written: _Written | None = None,
+        written: Written | None = None,
+        first: int = 0,
     ) -> None:
         self.outcome = outcome
         self.conflicting_id = conflicting_id
         self.place = place
+        self._request = request
+        # Of the call's new events the request's are those from `first` on.
         self._written = written
+        self._first = first
         self._events: Sequence[Row] | None = None
 
     @property
     def events(self) -> Sequence[Row]:
         """The request's events in the order of seq; told when someone first looks."""
         if self._events is None:
-            self._events = () if self._written is None else _told(self._written)
+            news = list(self._new_events())
+            # A transaction is named after its first leg.
+            named = self._request.transaction and news
+            transaction_id = UUID(bytes=news[0].event_id) if named else None
+            self._events = [_told(new, transaction_id) for new in news]
         return self._events
 
     @events.setter
@@ -139,12 +166,40 @@ class Answer:
         self._events = rows
 
     @property
+    def sole_new_event(self) -> NewlyWritten | None:
+        """The new event of a request for a single one; None where it was not told in full."""
+        if self._written is None or self._events is not None:
+            return None
+        (addition,) = self._request.additions
+        return self._new_event(0, addition) if isinstance(addition, NewEvent) else None
+
+    @property
     def seqs(self) -> tuple[int, int]:
         """The seq of the first and of the last event."""
         if self._written is not None:
-            first = self._written.first_seq
-            return first, first + len(self._written.request.additions) - 1
+            first = self._written.first_seq + self._first
+            return first, first + len(self._request.additions) - 1
         return self.events[0]["seq"], self.events[-1]["seq"]
+
+    def _new_events(self) -> Iterable[NewlyWritten]:
+        if self._written is None:
+            return
+        for place, addition in enumerate(self._request.additions):
+            if isinstance(addition, NewEvent):
+                yield self._new_event(place, addition)
+
+    def _new_event(self, place: int, event: NewEvent) -> NewlyWritten:
+        if self._written is None:
+            raise RuntimeError("nothing was written for this request")
+        first_seq, recorded_at, ids, hashes = self._written
+        number = self._first + place
+        return NewlyWritten(
+            event,
+            first_seq + number,
+            ids[number * _ID : (number + 1) * _ID],
+            recorded_at,
+            hashes[number * _HASH : (number + 1) * _HASH],
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,8 +256,14 @@ def _facts(addition: Addition) -> tuple[object, ...]:
             return (str(addition.hold_id),)
 
 
-_APPEND = "SELECT * FROM append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)"
-_WRITE_JSON = json.JSONEncoder(ensure_ascii=False).encode
+_PARAMETERS = 15
+_SEPARATOR = "\x1f"
+_NOTHING = "\x1e"
+_APPEND = "SELECT * FROM append({})".format(  # noqa: S608 (numbers alone)
+    ", ".join(
+        f"string_to_array(${number}, E'\\x1f', E'\\x1e')" for number in range(1, _PARAMETERS + 1)
+    )
+)
 _ID = 16
 _HASH = 32
 
@@ -222,18 +283,33 @@ async def append(connection: Connection, requests: Sequence[AppendRequest]) -> A
             raise ValueError("an append request must add at least one event")
         additions += request.additions
         owners += [str(number)] * len(request.additions)
-    rows = await connection.fetch(
-        _APPEND,
+    columns = (
         [request.key for request in requests],
-        [request.fingerprint for request in requests],
+        # Without a key there is none.
+        [request.fingerprint or None for request in requests],
         _transactions(requests),
         owners,
         *_columns(additions),
     )
+    rows = await connection.fetch(_APPEND, *map(_sent, columns))
     appended, unread = _appended(requests, rows)
     if unread:
         await _read(connection, unread)
     return appended
+
+
+def _sent(column: Sequence[str | None] | None) -> str | None:
+    """Write an array as the text that the server makes it of.
+
+    Raises:
+        ValueError: An entry holds what separates them.
+    """
+    if column is None:
+        return None
+    text = _SEPARATOR.join([_NOTHING if entry is None else entry for entry in column])
+    if text.count(_SEPARATOR) >= max(1, len(column)):
+        raise ValueError("what is appended must not hold control characters")
+    return text
 
 
 def _transactions(requests: Sequence[AppendRequest]) -> list[str] | None:
@@ -322,44 +398,40 @@ def _metadata_text(metadata: Mapping[str, str] | None) -> str:
     return orjson.dumps(metadata).decode() if metadata else "{}"
 
 
-def _told(written: _Written) -> list[Row]:
-    request, seq, recorded_at, ids, hashes = written
-    transaction_id = UUID(bytes=ids[:_ID]) if request.transaction else None
-    return [
-        {
-            "event_id": UUID(bytes=ids[place * _ID : (place + 1) * _ID]),
-            "seq": seq + place,
-            "account_id": event.account_id,
-            "transaction_time": event.transaction_time or recorded_at,
-            "recorded_at": recorded_at,
-            "event_type": event.event_type,
-            "amount_minor": event.amount_minor,
-            "currency": event.currency,
-            "transaction_id": transaction_id,
-            "reverses_event_id": None,
-            "external_id": event.external_id,
-            "metadata_json": _as_stored(event.metadata),
-            "hash": hashes[place * _HASH : (place + 1) * _HASH],
-            "hold_id": None,
-            "held_minor": None,
-            "hold_expires_at": None,
-        }
-        for place, event in enumerate(request.additions)
-        if isinstance(event, NewEvent)
-    ]
+def _told(new: NewlyWritten, transaction_id: UUID | None) -> Row:
+    event, seq, event_id, recorded_at, digest = new
+    return {
+        "event_id": UUID(bytes=event_id),
+        "seq": seq,
+        "account_id": event.account_id,
+        "transaction_time": event.transaction_time or recorded_at,
+        "recorded_at": recorded_at,
+        "event_type": event.event_type,
+        "amount_minor": event.amount_minor,
+        "currency": event.currency,
+        "transaction_id": transaction_id,
+        "reverses_event_id": None,
+        "external_id": event.external_id,
+        "metadata_json": metadata_as_stored(event.metadata),
+        "hash": digest,
+        "hold_id": None,
+        "held_minor": None,
+        "hold_expires_at": None,
+    }
 
 
-def _as_stored(metadata: Mapping[str, str] | None) -> str:
+def metadata_as_stored(metadata: Mapping[str, str] | None) -> str:
     """Write metadata as Postgres writes its jsonb: shorter keys first, then in order of bytes.
 
     A replay reads it from the ledger, and must answer with the same bytes.
     """
     if not metadata:
         return "{}"
+    keys: Iterable[str] = metadata
     if len(metadata) > 1:
         keys = sorted(metadata, key=lambda key: (len(encoded := key.encode()), encoded))
-        metadata = {key: metadata[key] for key in keys}
-    return _WRITE_JSON(metadata)
+    members = [f"{encode_basestring(key)}: {encode_basestring(metadata[key])}" for key in keys]
+    return f"{{{', '.join(members)}}}"
 
 
 class _Unread(NamedTuple):
@@ -379,7 +451,7 @@ def _appended(
     summary = by_request[0]
     ids, hashes = summary["event_ids"] or b"", summary["event_hashes"] or b""
     created = len(ids) // _ID
-    first_created = summary["last_seq"] - created + 1
+    written = Written(summary["last_seq"] - created + 1, summary["recorded_at"], ids, hashes)
     answers: list[Answer] = []
     unread: list[_Unread] = []
     asked = done = 0
@@ -388,23 +460,18 @@ def _appended(
         count = len(request.additions)
         row = by_request.get(number)
         if row is None:
-            end = done + count
-            of_request = ids[done * _ID : end * _ID]
-            written = _Written(
-                request,
-                first_created + done,
-                summary["recorded_at"],
-                of_request,
-                hashes[done * _HASH : end * _HASH],
-            )
-            answer = Answer(Outcome.CREATED, written=written)
+            answer = Answer(Outcome.CREATED, request, written=written, first=done)
             if not isinstance(request.additions[0], NewEvent):
+                of_request = ids[done * _ID : (done + count) * _ID]
                 unread.append(_unread(answer, request, of_request))
-            done = end
+            done += count
         else:
             place = row["place"]
             answer = Answer(
-                Outcome(row["outcome"]), row["conflicting_id"], place and place - asked - 1
+                Outcome(row["outcome"]),
+                request,
+                row["conflicting_id"],
+                place and place - asked - 1,
             )
             if answer.outcome is Outcome.REPLAYED:
                 replays = True

@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from freehold.ledger.appending import Row
+from freehold.ledger.appending import NewlyWritten, Row, metadata_as_stored
 from freehold.ledger.client import Record
 
 _SETTLED_BY = {"HOLD_CAPTURE": "captured", "HOLD_RELEASE": "released", "HOLD_EXPIRY": "expired"}
@@ -52,6 +52,24 @@ def event_document(row: Row) -> dict[str, Any]:
 def event_json(row: Row) -> bytes:
     """One event as JSON."""
     return orjson.dumps(event_document(row))
+
+
+def new_event_json(new: NewlyWritten) -> bytes:
+    """One event as JSON that was just written by itself: at once, and in the same bytes."""
+    event, seq, event_id, recorded_at, digest = new
+    id_ = event_id.hex()
+    recorded = rfc_3339(recorded_at)
+    at = recorded if event.transaction_time is None else rfc_3339(event.transaction_time)
+    external_id = "null" if event.external_id is None else orjson.dumps(event.external_id).decode()
+    # Nothing that the other fields may hold is written otherwise in JSON.
+    return (
+        f'{{"event_id":"{id_[:8]}-{id_[8:12]}-{id_[12:16]}-{id_[16:20]}-{id_[20:]}","seq":{seq},'
+        f'"account_id":"{event.account_id}","event_type":"{event.event_type}",'
+        f'"amount_minor":{event.amount_minor},"currency":"{event.currency}",'
+        f'"transaction_time":"{at}","recorded_at":"{recorded}","external_id":{external_id},'
+        f'"metadata":{metadata_as_stored(event.metadata)},"transaction_id":null,'
+        f'"reverses_event_id":null,"hash":"{digest.hex()}"}}'
+    ).encode()
 
 
 def transaction_document(legs: Sequence[Row]) -> dict[str, Any]:

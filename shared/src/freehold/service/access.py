@@ -9,7 +9,8 @@ import secrets
 import time
 from collections.abc import Mapping
 from itertools import count
-from typing import Any, cast
+from types import MappingProxyType
+from typing import Any, Protocol, cast
 
 import structlog
 from prometheus_client import Histogram
@@ -32,6 +33,14 @@ _ID_HEADER = b"x-request-id"
 _WATCHERS = frozenset({"/healthz", "/readyz", "/metrics"})
 """Answered however much there is to do: who watches over a service must not lose sight of it."""
 _TELL_EVERY_S = 1.0
+
+
+class Work(Protocol):
+    """A request being worked on: the task that serves it, or one that has none."""
+
+    def cancel(self) -> object:
+        """Have it end, for it is late."""
+        ...
 
 
 class _Exchange:
@@ -101,8 +110,8 @@ class Access:
         self._streaming_paths = streaming_paths
         # By when each request must have ended. All are given the same time, so the first to come
         # is the first to be late, and one timer does for all of them.
-        self._deadlines: dict[asyncio.Task[Any], float] = {}
-        self._late: set[asyncio.Task[Any]] = set()
+        self._deadlines: dict[Work, float] = {}
+        self._late: set[Work] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._streams = 0
         self._held_bytes = 0
@@ -121,9 +130,7 @@ class Access:
             return
         started = time.perf_counter()
         headers: dict[bytes, bytes] = dict(scope["headers"])
-        request_id = headers.get(_ID_HEADER)
-        if request_id is None or not _REQUEST_ID.fullmatch(request_id):
-            request_id = f"{self._id_prefix}{next(self._numbers):08x}".encode()
+        request_id = self.request_id(headers)
         begin_request(request_id.decode())
         exchange = _Exchange(self, receive, send, request_id)
         try:
@@ -134,14 +141,43 @@ class Access:
         except Problem as problem:
             await exchange.answer(problem)
         except TimeoutError:
-            late = overloaded(f"no answer within {self._timeout_s:g} s; try again")
-            await exchange.answer(late)
+            await exchange.answer(self.late())
         except Exception:  # noqa: BLE001 (the last resort: every failure gets an answer)
             self._log.exception("request failed", path=scope["path"])
             await exchange.answer(internal())
         finally:
             self._held_bytes -= exchange.held_bytes
-            self._measure(scope, exchange.status, time.perf_counter() - started)
+            route = getattr(scope.get("route"), "path", "unknown")
+            series = (scope["method"], route, exchange.status)
+            self.measure(series, scope["path"], time.perf_counter() - started)
+
+    def request_id(self, headers: Mapping[bytes, bytes]) -> bytes:
+        """Give the id that a client sent with a request, or a new one."""
+        request_id = headers.get(_ID_HEADER)
+        if request_id is None or not _REQUEST_ID.fullmatch(request_id):
+            return f"{self._id_prefix}{next(self._numbers):08x}".encode()
+        return request_id
+
+    def late(self) -> Problem:
+        """Make the problem of a request that took too long."""
+        return overloaded(f"no answer within {self._timeout_s:g} s; try again")
+
+    def enter(self, work: Work, body_bytes: int, loop: asyncio.AbstractEventLoop) -> bool:
+        """Let a request in that has no task, until `leave`; False where it goes over a limit."""
+        if (
+            self._in_flight >= self._requests_in_flight_max
+            or body_bytes > self._body_bytes_max
+            or self._held_bytes + body_bytes > self._all_bodies_bytes_max
+        ):
+            return False
+        self._held_bytes += body_bytes
+        self._begin(work, loop)
+        return True
+
+    def leave(self, work: Work, body_bytes: int) -> None:
+        """Let such a request go."""
+        self._held_bytes -= body_bytes
+        self._end(work)
 
     def hold(self, exchange: _Exchange, bytes_more: int) -> None:
         """Count bytes of a body, held until its request ends.
@@ -171,10 +207,7 @@ class Access:
             TimeoutError: It took too long.
         """
         path = scope["path"]
-        if (
-            len(self._deadlines) + self._streams >= self._requests_in_flight_max
-            and path not in _WATCHERS
-        ):
+        if self._in_flight >= self._requests_in_flight_max and path not in _WATCHERS:
             REQUESTS_REFUSED.labels("requests_in_flight_max").inc()
             raise overloaded("too many requests are being worked on")
         if path in self._streaming_paths:
@@ -194,10 +227,7 @@ class Access:
 
     async def _serve_in_time(self, scope: Scope, receive: Receive, exchange: _Exchange) -> None:
         task = cast("asyncio.Task[Any]", asyncio.current_task())
-        loop = task.get_loop()
-        deadline = self._deadlines[task] = loop.time() + self._timeout_s
-        if self._timer is None:
-            self._timer = loop.call_at(deadline, self._cancel_late, loop)
+        self._begin(task, task.get_loop())
         try:
             await self._app(scope, receive, exchange.send)
         except asyncio.CancelledError:
@@ -206,38 +236,66 @@ class Access:
                 raise
             raise TimeoutError from None
         finally:
-            del self._deadlines[task]
-            self._late.discard(task)
+            self._end(task)
+
+    @property
+    def _in_flight(self) -> int:
+        return len(self._deadlines) + self._streams
+
+    def _begin(self, work: Work, loop: asyncio.AbstractEventLoop) -> None:
+        deadline = self._deadlines[work] = loop.time() + self._timeout_s
+        if self._timer is None:
+            self._timer = loop.call_at(deadline, self._cancel_late, loop)
+
+    def _end(self, work: Work) -> None:
+        del self._deadlines[work]
+        self._late.discard(work)
 
     def _cancel_late(self, loop: asyncio.AbstractEventLoop) -> None:
         """Cancel what is late, and come again when the next request would be."""
         self._timer = None
         now = loop.time()
-        for task, deadline in self._deadlines.items():
+        # One that has no task ends as it is cancelled.
+        for work, deadline in list(self._deadlines.items()):
             if deadline > now:
                 self._timer = loop.call_at(deadline, self._cancel_late, loop)
                 return
-            if task not in self._late:
-                self._late.add(task)
-                task.cancel()
+            if work not in self._late:
+                self._late.add(work)
+                work.cancel()
 
-    def _measure(self, scope: Scope, status: int, seconds: float) -> None:
-        route = getattr(scope.get("route"), "path", "unknown")
-        key = (scope["method"], route, status)
-        observer = self._observers.get(key)
+    def measure(
+        self,
+        series: tuple[str, str, int],
+        path: str,
+        seconds: float,
+        whose: Mapping[str, str | None] = MappingProxyType({}),
+    ) -> None:
+        """Measure a request that has ended.
+
+        Args:
+            series: Its method, its route or "unknown", and the status of its answer.
+            path: Its path.
+            seconds: How long it took.
+            whose: What the log is to say of it that the context does not.
+        """
+        method, route, status = series
+        observer = self._observers.get(series)
         if observer is None:
             # Methods are the client's to choose; unknown ones must not make endless series.
-            method = scope["method"] if route != "unknown" else "any"
-            observer = REQUEST_SECONDS.labels(method, route, str(status))
+            named = method if route != "unknown" else "any"
+            observer = REQUEST_SECONDS.labels(named, route, str(status))
             if route != "unknown":
-                self._observers[key] = observer
+                self._observers[series] = observer
         observer.observe(seconds)
         if status >= 500:
-            self._tell(scope, status, seconds)
+            self._tell(path, status, seconds, whose)
         else:
-            self._log.debug("request", path=scope["path"], status=status, seconds=seconds)
+            self._log.debug("request", path=path, status=status, seconds=seconds, **whose)
 
-    def _tell(self, scope: Scope, status: int, seconds: float) -> None:
+    def _tell(
+        self, path: str, status: int, seconds: float, whose: Mapping[str, str | None]
+    ) -> None:
         """Log a failed request, of many in a second the first: a log must not become the load."""
         self._failures += 1
         now = time.monotonic()
@@ -245,10 +303,11 @@ class Access:
             return
         self._log.warning(
             "request",
-            path=scope["path"],
+            path=path,
             status=status,
             seconds=round(seconds, 4),
             failures=self._failures,
+            **whose,
         )
         self._failures = 0
         self._tell_at = now + _TELL_EVERY_S

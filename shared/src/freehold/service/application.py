@@ -29,6 +29,7 @@ from freehold.contracts.problems import (
 from freehold.service.access import Access
 from freehold.service.bodies import field_errors, pointer
 from freehold.service.direct import Direct, DirectRoutes
+from freehold.service.express import ExpressLane, Serve
 
 JSON = "application/json"
 _HTTP_PROBLEMS = {
@@ -58,7 +59,10 @@ class Application(FastAPI):
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         self.front: ASGIApp = self.behind
+        self.access: Access
         self.direct_routes: DirectRoutes = {}
+        self.express_lanes: dict[bytes, ExpressLane] = {}
+        """By path."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -75,6 +79,11 @@ class Application(FastAPI):
             if isinstance(route, APIRoute):
                 for method in route.methods or ():
                     self.direct_routes[method, route.path] = route
+
+    def include_express_lane(self, method: str, path: str, serve: Serve) -> None:
+        """Have the ordinary requests of a route served without ASGI (see express.py)."""
+        lane = ExpressLane(self.access, method, path, serve)
+        self.express_lanes[path.encode()] = lane
 
 
 def new_application(
@@ -116,7 +125,7 @@ def new_application(
         lifespan=lifespan,
         responses={"4XX": _PROBLEM_RESPONSE, "5XX": _PROBLEM_RESPONSE},
     )
-    app.front = Access(
+    app.front = app.access = Access(
         Direct(app.behind, routes=app.direct_routes),
         body_bytes_max=body_bytes_max,
         timeout_s=timeout_s,

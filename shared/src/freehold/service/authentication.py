@@ -30,6 +30,17 @@ async def authenticate(directory: Directory, authorization: str | None, *scopes:
     return caller
 
 
+def known_caller(directory: Directory, authorization: bytes, scope: Scope) -> Caller | None:
+    """Say who asks if that is at hand, and they may; all else is for `authenticate` to say."""
+    digest = sha256(authorization).digest()
+    caller = directory.recall(digest)
+    if caller is None:
+        scheme, _, token = authorization.decode("latin-1").partition(" ")
+        key = parse_api_key(token) if scheme.lower() == "bearer" else None
+        caller = directory.remember(digest, key) if key else None
+    return caller if caller is not None and scope in caller.scopes else None
+
+
 def sole_authorization(request: Request) -> str | None:
     """Take a request's Authorization header; several of them are as good as none."""
     values = header_values(request, b"authorization")

@@ -32,9 +32,9 @@ def name_tenant(tenant_id: str) -> None:
     _request.set({**_request.get({}), "tenant_id": tenant_id})
 
 
-def leave_request() -> None:
-    """Say no more of a request, only whose it was, in a task that outlives it."""
-    _request.set({"tenant_id": _request.get({}).get("tenant_id")})
+def serve_tenant(tenant_id: str) -> None:
+    """Have them carry the tenant's id alone, in a task that outlives the request it began with."""
+    _request.set({"tenant_id": tenant_id})
 
 
 def _merge_request(_: WrappedLogger, __: str, event: EventDict) -> EventDict:

@@ -1,4 +1,7 @@
-"""HTTP connections as uvicorn has them, bounded where it is not, and with half as many writes.
+"""HTTP connections as uvicorn has them, bounded where it is not, with half as many writes.
+
+Ordinary requests of a few routes take an express lane (see express.py): held back where uvicorn
+would begin to serve them, they are handed on when they are whole.
 
 Bounded are how long a request's head may be, and how long it may take. What comes after it is
 bounded elsewhere: a body by `Access`, the number of connections by the files that the process may
@@ -6,9 +9,12 @@ open.
 """
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from freehold.service.express import ExpressLane, ExpressRequest
 
 HEAD_BYTES_MAX = 65_536
 HEAD_TIMEOUT_S = 10.0
@@ -47,6 +53,11 @@ class _JoiningTransport:
             return
         self._transport.write(data)
 
+    def write_whole(self, data: bytes) -> None:
+        """Write an answer from its beginning to its end."""
+        self._flush()
+        self._transport.write(data)
+
     def is_closing(self) -> bool:
         """Say whether the connection is being closed."""
         return self._transport.is_closing()
@@ -70,6 +81,10 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._in_head = False
         self._head_bytes = 0
         self._head_timer: asyncio.TimerHandle | None = None
+        self._lanes: Mapping[bytes, ExpressLane] = getattr(self.config.app, "express_lanes", {})
+        # The request that is held back, and what has come of its body.
+        self._held: ExpressRequest | None = None
+        self._held_body = b""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for the first request."""
@@ -95,9 +110,65 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         elif self._head_timer is not None:
             self._stop_timer()
 
+    def on_headers_complete(self) -> None:
+        """Hold an ordinary request back where there is a lane for it; begin to serve any other."""
+        lane = self._lanes.get(self.url)
+        if lane is not None and self._idle() and not self.flow.write_paused:
+            headers = lane.ordinary(self.parser.get_method(), self.headers)
+            if headers is not None:
+                self._held = lane.begin(self, headers, keep_alive=self._keeps_alive())
+                if self._held is not None:
+                    # The server waits for it as for any other; its head has come to its end.
+                    self.cycle = cast("Any", self._held)
+                    self.scope["method"] = lane.method
+                    return
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Take a part of a body."""
+        if self._held is None:
+            super().on_body(body)
+        else:
+            self._held_body = self._held_body + body if self._held_body else body
+
+    def on_message_complete(self) -> None:
+        """Hand a request on that is whole and was held back."""
+        held = self._held
+        if held is None:
+            super().on_message_complete()
+            return
+        body, self._held, self._held_body = self._held_body, None, b""
+        # It may have come too late.
+        if held.response_complete or held.hand_on(body):
+            return
+        self.cycle = cast("Any", None)
+        super().on_headers_complete()
+        # The server may have begun to end meanwhile.
+        self.cycle.keep_alive = held.keep_alive
+        super().on_body(body)
+        super().on_message_complete()
+
+    def _keeps_alive(self) -> bool:
+        keeps: bool = self.parser.should_keep_alive()
+        return keeps and self.parser.get_http_version() != "1.0"
+
+    def default_headers(self) -> list[tuple[bytes, bytes]]:
+        """Give the headers that stand in every answer; another list when they change."""
+        return self.server_state.default_headers
+
+    def send_whole(self, answer: bytes, *, keep_alive: bool) -> None:
+        """Send an answer from its status line to its end, and go on to the next request."""
+        if not self.transport.is_closing():
+            cast("_JoiningTransport", self.transport).write_whole(answer)
+            if not keep_alive:
+                self.transport.close()
+        self.on_response_complete()
+
     def connection_lost(self, exc: Exception | None) -> None:
         """End."""
         self._stop_timer()
+        if self._held is not None:
+            self._held.abandon()
         super().connection_lost(exc)
 
     def _idle(self) -> bool:

@@ -91,6 +91,8 @@ class Directory:
         # Until when a key is taken for unknown without another look.
         self._unknown: _Cache[float] = _Cache(_UNKNOWN_MAX)
         self._homes: _Cache[Home] = _Cache(_CACHED_MAX)
+        # Callers by the digest of what they sent, and until when they may; of what changes, all.
+        self._remembered: dict[bytes, tuple[Caller, datetime | None]] = {}
         self._home_reads: dict[str, asyncio.Task[Home | None]] = {}
         self._wanted: set[str] = set()
         self._next_look: asyncio.Task[dict[str, Grant]] | None = None
@@ -98,6 +100,7 @@ class Directory:
 
     def changed(self, notice: str | None) -> None:
         """Drop what a change notice speaks of; everything where notices were missed."""
+        self._remembered.clear()
         kind, _, name = (notice or "").partition(":")
         if kind != "key":
             self._homes.drop(name or None)
@@ -115,12 +118,31 @@ class Directory:
             Problem: unavailable, where the key is not known yet and the catalog does not answer.
         """
         grant = self._grants.get(key.key_id) or await self._read_grant(key.key_id)
-        if grant is None or not same_secret(key, grant.secret_hash):
-            return None
-        if grant.expires_at is not None and grant.expires_at <= datetime.now(UTC):
+        if grant is None or not _holds(grant, key):
             return None
         home = await self.home(grant.tenant_id)
         return None if home is None else Caller(home, key.key_id, grant.scopes)
+
+    def recall(self, digest: bytes) -> Caller | None:
+        """Say who was remembered by this digest, if nothing was changed since."""
+        caller, expires_at = self._remembered.get(digest, (None, None))
+        if expires_at is not None and expires_at <= datetime.now(UTC):
+            return None
+        return caller
+
+    def remember(self, digest: bytes, key: ApiKey) -> Caller | None:
+        """Say who bears this key, and remember it; None where that is not at hand, or nobody."""
+        grant = self._grants.get(key.key_id)
+        if grant is None or not _holds(grant, key):
+            return None
+        home = self._homes.get(grant.tenant_id)
+        if home is None:
+            return None
+        if len(self._remembered) >= _CACHED_MAX:
+            self._remembered.clear()
+        caller = Caller(home, key.key_id, grant.scopes)
+        self._remembered[digest] = caller, grant.expires_at
+        return caller
 
     async def home(self, tenant_id: str) -> Home | None:
         """Say where a tenant lives; None where there is no such active tenant.
@@ -182,6 +204,13 @@ class Directory:
         for key_id in wanted - found.keys():
             self._unknown.keep(key_id, time.monotonic() + _UNKNOWN_S, unknown_begun)
         return found
+
+
+def _holds(grant: Grant, key: ApiKey) -> bool:
+    """Whether a key is its grant's own, and has not expired."""
+    if not same_secret(key, grant.secret_hash):
+        return False
+    return grant.expires_at is None or grant.expires_at > datetime.now(UTC)
 
 
 def _grant(row: Record) -> Grant:

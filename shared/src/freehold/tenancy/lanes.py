@@ -8,10 +8,10 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from freehold.contracts.problems import overloaded, unavailable
-from freehold.service.logs import leave_request
+from freehold.service.logs import serve_tenant
 from freehold.tenancy.homes import Home
 
 Item = TypeVar("Item")
@@ -21,11 +21,30 @@ Take = Callable[[], Sequence[Item]]
 Work = Callable[[Home, Take[Item]], Awaitable[Sequence[Result | BaseException]]]
 
 
+Told_contra = TypeVar("Told_contra", contravariant=True)
+
+
+class Waiter(Protocol[Told_contra]):
+    """Who waits for an item's result: a future, or one that has less to do."""
+
+    def done(self) -> bool:
+        """Say whether they wait no more."""
+        ...
+
+    def set_result(self, result: Told_contra, /) -> None:
+        """Hear of the result, and raise nothing; the next call waits for this to return."""
+        ...
+
+    def set_exception(self, error: BaseException, /) -> None:
+        """Hear of the failure, likewise."""
+        ...
+
+
 @dataclass(slots=True)
 class _Entry(Generic[Item, Result]):
     item: Item
     weight: int
-    done: asyncio.Future[Result]
+    waiter: Waiter[Result]
 
 
 @dataclass(slots=True)
@@ -70,6 +89,16 @@ class Lanes(Generic[Item, Result]):
             Problem: overloaded, where too much waits already.
             Exception: What the work answered for this item.
         """
+        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        self.enter(home, item, weight, future)
+        return await future
+
+    def enter(self, home: Home, item: Item, weight: int, waiter: Waiter[Result]) -> None:
+        """Put an item into the tenant's lane, for a waiter who will be told.
+
+        Raises:
+            Problem: overloaded, where too much waits already.
+        """
         lane = self._lanes.get(home.tenant_id)
         if lane is not None and lane.weight + weight > self._waiting_weight_max:
             raise overloaded("too much is waiting for this tenant already")
@@ -80,14 +109,10 @@ class Lanes(Generic[Item, Result]):
             task = asyncio.create_task(self._run(lane))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
-        entry: _Entry[Item, Result] = _Entry(
-            item, weight, asyncio.get_running_loop().create_future()
-        )
         lane.home = home
-        lane.waiting.append(entry)
+        lane.waiting.append(_Entry(item, weight, waiter))
         lane.weight += weight
         self._weight += weight
-        return await entry.done
 
     async def drain(self) -> None:
         """Wait until everything submitted has its result."""
@@ -95,8 +120,7 @@ class Lanes(Generic[Item, Result]):
             await asyncio.wait(set(self._tasks))
 
     async def _run(self, lane: _Lane[Item, Result]) -> None:
-        # The task outlives the request that began it: what it logs is not that request's.
-        leave_request()
+        serve_tenant(lane.home.tenant_id)
         try:
             while lane.waiting:
                 await self._serve(lane)
@@ -134,7 +158,7 @@ class Lanes(Generic[Item, Result]):
             lane.weight -= entry.weight
             self._weight -= entry.weight
             # Whoever gave up waiting has been told so: their item is not begun any more.
-            if not entry.done.done():
+            if not entry.waiter.done():
                 batch.append(entry)
                 weight += entry.weight
         return batch
@@ -142,9 +166,9 @@ class Lanes(Generic[Item, Result]):
 
 def _settle(entries: Sequence[_Entry[Item, Result]], result: Result | BaseException) -> None:
     for entry in entries:
-        if entry.done.done():
+        if entry.waiter.done():
             continue
         if isinstance(result, BaseException):
-            entry.done.set_exception(result)
+            entry.waiter.set_exception(result)
         else:
-            entry.done.set_result(result)
+            entry.waiter.set_result(result)

@@ -1,0 +1,225 @@
+"""Express lanes: requests of one method and path, served without all that ASGI makes for each.
+
+Whether a request is ordinary is seen as it is read. Such a one is handed on when it is whole, and
+answered by whoever has its answer: no task, scope or future is made for it. Anything else goes the
+way of all other requests, so every refusal comes from one place whichever way was tried first.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+import structlog
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
+
+from freehold.contracts.problems import PROBLEM_MEDIA_TYPE, Problem, internal
+from freehold.service.access import Access
+
+_log = structlog.get_logger(__name__)
+_JSON_HEADERS = b"content-type: application/json\r\n"
+_UNUSUAL = frozenset({b"transfer-encoding", b"upgrade", b"expect"})
+_BODY_BYTES_MAX = 65_536
+_Headers = Mapping[bytes, bytes]
+
+
+class Connection(Protocol):
+    """What a request needs of the connection that it came by."""
+
+    loop: asyncio.AbstractEventLoop
+
+    def default_headers(self) -> list[tuple[bytes, bytes]]:
+        """Give the headers that stand in every answer; another list when they change."""
+        ...
+
+    def send_whole(self, answer: bytes, *, keep_alive: bool) -> None:
+        """Send an answer from its status line to its end, and go on to the next request."""
+        ...
+
+
+class ExpressRequest:
+    """A request from when the lane has it until it is answered.
+
+    To uvicorn's protocol it is the connection's cycle: what comes after it waits in the pipeline, a
+    server that ends waits for its answer, and a connection that is lost tells it so.
+    """
+
+    __slots__ = (
+        "_body_bytes",
+        "_connection",
+        "_lane",
+        "_leave",
+        "_started",
+        "body",
+        "disconnected",
+        "headers",
+        "keep_alive",
+        "request_id",
+        "response_complete",
+        "tenant_id",
+    )
+
+    # Set by uvicorn for the task that waits for a body, which is here already.
+    message_event = asyncio.Event()
+
+    def __init__(
+        self,
+        lane: "ExpressLane",
+        connection: Connection,
+        headers: _Headers,
+        body_bytes: int,
+        *,
+        keep_alive: bool,
+    ) -> None:
+        self._body_bytes = body_bytes
+        self._lane = lane
+        self._connection = connection
+        self._leave: Callable[[], None] | None = None
+        self._started = time.perf_counter()
+        self.headers = headers
+        self.body = b""
+        self.request_id = lane.access.request_id(headers).decode()
+        self.tenant_id: str | None = None
+        self.keep_alive = keep_alive
+        self.disconnected = False
+        self.response_complete = False
+
+    def answer(self, status: int, body: bytes, headers: bytes = b"") -> None:
+        """Answer with JSON, unless there was an answer before.
+
+        Args:
+            status: The status code.
+            body: The JSON text.
+            headers: More header lines, each with its end.
+        """
+        self._answer(status, body, _JSON_HEADERS + headers)
+
+    def refuse(self, problem: Problem) -> None:
+        """Answer with a problem, unless there was an answer before."""
+        lines = [f"content-type: {PROBLEM_MEDIA_TYPE}\r\n"]
+        lines += [f"{name.lower()}: {value}\r\n" for name, value in problem.headers.items()]
+        self._answer(problem.kind.status, problem.body(), "".join(lines).encode())
+
+    def fail(self, error: BaseException) -> None:
+        """Answer with what went wrong, unless there was an answer before."""
+        if isinstance(error, Problem):
+            self.refuse(error)
+        elif not self.response_complete:
+            _log.error(
+                "request failed",
+                path=self._lane.path,
+                request_id=self.request_id,
+                tenant_id=self.tenant_id,
+                exc_info=error,
+            )
+            self.refuse(internal())
+
+    def cancel(self) -> None:
+        """Answer that it is too late; what was begun goes on, and nobody hears of its end."""
+        self.refuse(self._lane.access.late())
+
+    def hand_on(self, body: bytes) -> bool:
+        """Have it served now that it is whole; or let go of it, and say that nobody took it."""
+        self.body = body
+        self._leave = self._lane.served(self)
+        if self._leave is None:
+            self._let_go()
+            return False
+        return True
+
+    def abandon(self) -> None:
+        """Let go of it, for nobody is left to send its body or to answer."""
+        if not self.response_complete:
+            self._let_go()
+            # As for all others whose client went away before the end.
+            self._lane.measure(self, 499, time.perf_counter() - self._started)
+
+    def _let_go(self) -> None:
+        self.response_complete = True
+        self._lane.access.leave(self, self._body_bytes)
+
+    def _answer(self, status: int, body: bytes, headers: bytes) -> None:
+        if self.response_complete:
+            return
+        self.response_complete = True
+        answer = b"%b%bcontent-length: %d\r\n%bx-request-id: %b\r\n%b\r\n%b" % (
+            STATUS_LINE[status],
+            self._lane.default_head(self._connection.default_headers()),
+            len(body),
+            headers,
+            self.request_id.encode(),
+            b"" if self.keep_alive else b"connection: close\r\n",
+            body,
+        )
+        self._lane.access.leave(self, self._body_bytes)
+        self._lane.measure(self, status, time.perf_counter() - self._started)
+        if self._leave is not None:
+            self._leave()
+        self._connection.send_whole(answer, keep_alive=self.keep_alive)
+
+
+Serve = Callable[[ExpressRequest], Callable[[], None] | None]
+"""Takes a request, to answer it later, and gives what is to be called when it has been answered;
+or leaves it, all as it was before, and gives None."""
+
+
+class ExpressLane:
+    """The requests of one method and path, within the limits that hold for all."""
+
+    def __init__(self, access: Access, method: str, path: str, serve: Serve) -> None:
+        """Set up the lane.
+
+        Args:
+            access: Counts and measures the requests, among all others.
+            method: The method.
+            path: The path, as it stands in a request: one without parameters.
+            serve: Takes requests.
+        """
+        self.access = access
+        self.path = path
+        self.method = method
+        self._method_sent = method.encode()
+        self._serve = serve
+        self._default_headers: list[tuple[bytes, bytes]] = []
+        self._default_head = b""
+
+    def ordinary(self, method: bytes, headers: list[tuple[bytes, bytes]]) -> _Headers | None:
+        """Give a request's headers by name, if there is nothing unusual about its head."""
+        if method != self._method_sent:
+            return None
+        by_name = dict(headers)
+        if len(by_name) < len(headers) or not _UNUSUAL.isdisjoint(by_name):
+            return None
+        return by_name
+
+    def begin(
+        self, connection: Connection, headers: _Headers, *, keep_alive: bool
+    ) -> ExpressRequest | None:
+        """Begin with a request, if that is within the limits and its body is not a large one."""
+        length = headers.get(b"content-length", b"0")
+        body_bytes = int(length) if length.isdigit() else _BODY_BYTES_MAX + 1
+        if body_bytes > _BODY_BYTES_MAX:
+            return None
+        request = ExpressRequest(self, connection, headers, body_bytes, keep_alive=keep_alive)
+        return request if self.access.enter(request, body_bytes, connection.loop) else None
+
+    def served(self, request: ExpressRequest) -> Callable[[], None] | None:
+        """Have a request served; None where it is left."""
+        try:
+            return self._serve(request)
+        except Exception:  # noqa: BLE001 (its route may know what to do, and will say so if not)
+            _log.exception("express lane failed", path=self.path)
+            return None
+
+    def default_head(self, headers: list[tuple[bytes, bytes]]) -> bytes:
+        """Write the headers that stand in every answer, when they have changed."""
+        if headers is not self._default_headers:
+            self._default_headers = headers
+            self._default_head = b"".join(b"%b: %b\r\n" % header for header in headers)
+        return self._default_head
+
+    def measure(self, request: ExpressRequest, status: int, seconds: float) -> None:
+        """Measure a request that was answered."""
+        series = (self.method, self.path, status)
+        whose = {"request_id": request.request_id, "tenant_id": request.tenant_id}
+        self.access.measure(series, self.path, seconds, whose)
