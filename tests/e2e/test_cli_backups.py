@@ -55,7 +55,7 @@ async def test_a_backup_is_made_listed_verified_and_restored(
     assert verified.code == 0, verified.err
     table = await run("backup", "list", tenant.tenant_id, environment=operator)
     (row,) = [row for row in table.out.splitlines() if row.startswith(backup["backup_id"])]
-    assert "-" not in row.split()[-1].removesuffix("Z").replace("-", "", 2)
+    assert row.split()[-1].endswith("Z")
     await tenant.append(amount_minor=50)
     await tenant.caught_up()
     words = ("restore", tenant.tenant_id, "--backup", backup["backup_id"])
