@@ -41,3 +41,13 @@ async def other_tenant(freehold: Freehold) -> Tenant:
 async def refused_tenant(freehold: Freehold) -> Tenant:
     """A tenant whom nothing is ever accepted from: their ledger must stay empty."""
     return await freehold.new_tenant()
+
+
+@pytest.fixture
+def operator(addresses: Addresses) -> dict[str, str]:
+    """The environment of an operator at a terminal."""
+    return {
+        "FREEHOLD_INGEST_URL": addresses.ingest,
+        "FREEHOLD_TENANT_MANAGER_URL": addresses.tenant_manager,
+        "FREEHOLD_OPERATOR_TOKEN": addresses.operator_token,
+    }

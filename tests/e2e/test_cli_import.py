@@ -1,41 +1,18 @@
 """``freehold import``, as a process: what it sends, what it says, and how it ends."""
 
-import asyncio
 import json
 import signal
-import sys
-from asyncio.subprocess import PIPE, Process
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
 from support.clients import Document, Tenant, found
+from support.commands import ending, freehold, started
 from support.uploads import line, lines
 from support.waiting import eventually
 
 BATCH_LINES = 20_000
-TIMEOUT_S = 120
-
-
-class Ended(NamedTuple):
-    """How the command ended."""
-
-    code: int
-    out: str
-    err: str
-
-
-@pytest.fixture
-def operator(tenant: Tenant) -> dict[str, str]:
-    """The environment of an operator."""
-    at = tenant.freehold.addresses
-    return {
-        "FREEHOLD_INGEST_URL": at.ingest,
-        "FREEHOLD_TENANT_MANAGER_URL": at.tenant_manager,
-        "FREEHOLD_OPERATOR_TOKEN": at.operator_token,
-    }
 
 
 @pytest.fixture
@@ -333,37 +310,3 @@ async def test_a_lent_key_is_given_back_where_the_command_is_ended(
         if process.returncode is None:
             process.kill()
     assert [key["revoked_at"] is not None for key in await lent()] == [True]
-
-
-async def freehold(
-    *words: str | Path,
-    environment: Mapping[str, str],
-    folder: Path | None = None,
-    given: bytes | None = None,
-) -> Ended:
-    """Run the command to its end."""
-    process = await started(*words, environment=environment, folder=folder)
-    return await ending(process, given)
-
-
-async def started(
-    *words: str | Path, environment: Mapping[str, str], folder: Path | None = None
-) -> Process:
-    """Start the command, in an environment that has nothing of ours in it but what is given."""
-    return await asyncio.create_subprocess_exec(
-        Path(sys.executable).with_name("freehold"),
-        *words,
-        stdin=PIPE,
-        stdout=PIPE,
-        stderr=PIPE,
-        cwd=folder or "/",
-        env={"PATH": "/usr/bin:/bin", **environment},
-    )
-
-
-async def ending(process: Process, given: bytes | None = None) -> Ended:
-    """Wait for the command's end."""
-    async with asyncio.timeout(TIMEOUT_S):
-        out, err = await process.communicate(given)
-    assert process.returncode is not None
-    return Ended(process.returncode, out.decode(), err.decode())

@@ -36,6 +36,8 @@ ROUTES = {
         ("get", "/v1/tenants/{tenant_id}/backups/{backup_id}"),
         ("post", "/v1/tenants/{tenant_id}/backups/{backup_id}/verify"),
         ("get", "/v1/tenants/{tenant_id}/export"),
+        ("post", "/v1/tenants/{tenant_id}/verify"),
+        ("post", "/v1/doorbells/redrive"),
         ("get", "/v1/operations"),
         ("get", "/v1/operations/{operation_id}"),
         ("post", "/v1/tenants/{tenant_id}/restores"),

@@ -20,6 +20,7 @@ from freehold.messaging.topology import (
     appended_key,
 )
 from support.clients import Document, Tenant, event_body
+from support.commands import freehold
 from support.machine import Machine
 from support.waiting import eventually
 
@@ -149,6 +150,49 @@ async def test_a_tenant_in_trouble_is_parked_and_redriven_and_nobody_else_waits(
     assert await redrive(machine, "--limit", "1") == "1 doorbells put back"
 
 
+async def test_an_operator_redrives_over_http(
+    machine: Machine, broker: AbstractChannel, tenant: Tenant
+) -> None:
+    at = machine.freehold.addresses
+    operator = {
+        "FREEHOLD_TENANT_MANAGER_URL": at.tenant_manager,
+        "FREEHOLD_OPERATOR_TOKEN": at.operator_token,
+    }
+    # Nothing of what other tests have left there is in the way.
+    while await freehold_redriven(operator):
+        await asyncio.sleep(0.5)
+        async with channel_of(machine) as channel:
+            await (await channel.get_queue(PARKED_QUEUE, ensure=False)).purge()
+    hopeless = [uuid4().hex for _ in range(3)]
+    for message_id in hopeless:
+        await ring(broker, tenant, b"{", message_id=message_id)
+
+    async def all_parked() -> bool:
+        return set(hopeless) <= set(await parked(broker))
+
+    await eventually(all_parked, "they are parked")
+    assert await freehold_redriven(operator, "--limit", "2") == 2
+    await eventually(all_parked, "they are parked again")
+    # It ends although each comes back at once.
+    assert await freehold_redriven(operator) == 3
+
+
+async def test_redriving_over_http_waits_for_the_broker(machine: Machine) -> None:
+    at = machine.freehold.addresses
+    async with machine.without("rabbitmq"):
+        asked = await machine.freehold.manage("POST", "/doorbells/redrive", {})
+        assert asked.status_code == 202, asked.text
+        await asyncio.sleep(1)
+    operator = {
+        "FREEHOLD_TENANT_MANAGER_URL": at.tenant_manager,
+        "FREEHOLD_OPERATOR_TOKEN": at.operator_token,
+    }
+    words = ("operations", "wait", asked.json()["operation_id"], "--json")
+    ended = await freehold(*words, environment=operator)
+    assert ended.code == 0, ended.err
+    assert json.loads(ended.out)["status"] == "succeeded"
+
+
 async def test_redriving_without_a_broker_says_so(machine: Machine) -> None:
     nowhere = "amqp://nobody:nothing@127.0.0.1:1/"
     status, said, complained = await run_redrive(machine, nowhere)
@@ -245,6 +289,14 @@ async def redrive(machine: Machine, *arguments: str) -> str:
     status, said, complained = await run_redrive(machine, machine.amqp_url, *arguments)
     assert status == 0, complained
     return said.strip()
+
+
+async def freehold_redriven(operator: dict[str, str], *options: str) -> int:
+    """Run the operator's command over HTTP, and give how many doorbells were put back."""
+    ended = await freehold("redrive", *options, "--json", environment=operator)
+    assert ended.code == 0, ended.err
+    redriven: int = json.loads(ended.out)["result"]["redriven"]
+    return redriven
 
 
 async def run_redrive(machine: Machine, amqp_url: str, *arguments: str) -> tuple[int, str, str]:

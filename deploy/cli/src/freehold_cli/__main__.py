@@ -2,27 +2,67 @@
 
 import signal
 import sys
+from importlib.metadata import version
 from types import FrameType
+from typing import Annotated
 
 import typer
 
+from freehold_cli import backups, credentials, keys, migrations, operations, restoring, tenants
 from freehold_cli.errors import CliError
+from freehold_cli.exporting.command import export
 from freehold_cli.importing.command import import_events
-from freehold_cli.output import tell_error
+from freehold_cli.output import tell_error, write_line
+from freehold_cli.redriving import redrive
+from freehold_cli.verifying import verify
+
+_EXIT_CODES = (
+    "Exits with 0 when all went well; 1 when it was carried out and came to no good end (lines"
+    " rejected, faults found, an operation failed); 2 when called wrongly; 3 when a server refused"
+    " or did not answer; 130 when interrupted."
+)
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     # Help texts are docstrings, whose lines end where the source's do.
     rich_markup_mode="markdown",
+    epilog=_EXIT_CODES,
 )
+app.add_typer(tenants.app, name="tenants")
+app.add_typer(keys.app, name="keys")
+app.add_typer(credentials.app, name="credentials")
 app.command("import")(import_events)
+app.command("export")(export)
+app.add_typer(backups.app, name="backup")
+app.command("restore")(restoring.restore)
+app.add_typer(restoring.former, name="former")
+app.add_typer(migrations.app, name="migrate")
+app.command("verify")(verify)
+app.command("redrive")(redrive)
+app.add_typer(operations.app, name="operations")
+
+
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        write_line(version("freehold-cli"))
+        raise typer.Exit
 
 
 @app.callback()
-def freehold() -> None:
-    """What operators and tenants of Freehold do at a terminal."""
+def freehold(
+    _: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_tell_version, is_eager=True, help="Print the version and end."
+        ),
+    ] = False,
+) -> None:
+    """What operators and tenants of Freehold do at a terminal.
+
+    The operator's token is in FREEHOLD_OPERATOR_TOKEN or in the file that
+    FREEHOLD_OPERATOR_TOKEN_FILE names; where neither is set, a person is asked for it.
+    """
 
 
 def main() -> None:

@@ -2,27 +2,37 @@
 
 import ipaddress
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Self
 
 import httpx
+import typer
 from pydantic import AfterValidator, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from freehold.contracts.problems import ProblemDocument
 from freehold.security.api_keys import Scope
-from freehold_cli.errors import CliError, ExitCode
+from freehold_cli.errors import CliError, ExitCode, UnansweredError
 from freehold_cli.output import tell_error
 
 LOCAL_STACK = Path(".local/freehold.env")
+
+COME_AGAIN = frozenset({408, 429, 502, 503, 504})
+"""Answered by who has too much to do now, or by whatever stands before one who is away."""
 
 _PREFIX = "FREEHOLD_"
 _LENT_FOR = timedelta(hours=12)
 # Longer than a service takes to give up on what it waits for itself.
 _TIMEOUT = httpx.Timeout(60, connect=10)
+_HINTS = {
+    401: f"\nIs the right token in {_PREFIX}OPERATOR_TOKEN, for the Freehold at this address?",
+    429: "\nTry again in a moment.",
+    503: "\nTry again in a moment.",
+}
 
 
 def _base_url(text: str) -> str:
@@ -46,6 +56,7 @@ class Connection(BaseSettings):
     ingest_url: _Url = "http://127.0.0.1:8081"
     api_key: SecretStr | None = None
     operator_token: SecretStr | None = None
+    operator_token_file: Path | None = None
 
     @classmethod
     def from_environment(cls) -> Self:
@@ -82,12 +93,12 @@ class Connection(BaseSettings):
         Raises:
             CliError: There is nothing to show to ingest, or tenant-manager lends no key.
         """
-        key = _read_key(key_file) if key_file is not None else _secret(self.api_key)
+        key = _read_secret(key_file) if key_file is not None else _secret(self.api_key)
         if key is not None:
             with _client(self.ingest_url, key) as client:
                 yield client
             return
-        token = _secret(self.operator_token)
+        token = self._operator_token()
         if token is None or tenant_id is None:
             raise CliError(
                 f"Set {_PREFIX}API_KEY (or --api-key-file) to a key with the scope ingest, or set "
@@ -101,14 +112,77 @@ class Connection(BaseSettings):
         ):
             yield client
 
+    @contextmanager
+    def tenant_manager(self, *, asking: bool = True) -> Iterator[httpx.Client]:
+        """Have a client of tenant-manager, as the operator.
+
+        Args:
+            asking: Whether a person at the terminal may be asked for a token that is missing.
+
+        Raises:
+            CliError: There is no token.
+        """
+        token = self._operator_token()
+        if token is None and asking and sys.stdin.isatty():
+            token = typer.prompt("Operator token", hide_input=True, err=True).strip()
+        if not token:
+            raise CliError(
+                f"Set {_PREFIX}OPERATOR_TOKEN to the operator's token, or "
+                f"{_PREFIX}OPERATOR_TOKEN_FILE to a file with it.",
+                ExitCode.USAGE,
+            )
+        with _client(self.tenant_manager_url, token) as client:
+            yield client
+
+    @contextmanager
+    def tenant_manager_as_tenant(self) -> Iterator[httpx.Client]:
+        """Have a client of tenant-manager, as the tenant whose key is in the environment.
+
+        Raises:
+            CliError: There is no key.
+        """
+        key = _secret(self.api_key)
+        if key is None:
+            raise CliError(
+                f"Name the tenant, or set {_PREFIX}API_KEY to one of their keys.", ExitCode.USAGE
+            )
+        with _client(self.tenant_manager_url, key) as client:
+            yield client
+
+    def _operator_token(self) -> str | None:
+        token = _secret(self.operator_token)
+        if token is None and self.operator_token_file is not None:
+            return _read_secret(self.operator_token_file)
+        return token
+
 
 def refused(answer: httpx.Response) -> str:
     """Say why a service refused a request, in its own words where it is one of ours."""
-    try:
-        problem = ProblemDocument.model_validate_json(answer.content)
-    except ValidationError:
+    problem = _problem(answer)
+    if problem is None:
         return f"{answer.url} answered {answer.status_code}, and not as a Freehold does."
-    return f"{answer.url} answered {problem.status}: {problem.detail}"
+    # The detail names the first broken rule; where there are more, each is named.
+    rules = (problem.errors or [])[1:]
+    more = "".join(f"\n{rule.pointer.removeprefix('/')}: {rule.detail}" for rule in rules)
+    return f"{answer.url} answered {problem.status}: {problem.detail}{more}"
+
+
+def refusal(answer: httpx.Response) -> CliError:
+    """Make the error that ends a command where a service refused a request."""
+    problem = _problem(answer)
+    kind = UnansweredError if answer.status_code in COME_AGAIN else CliError
+    hint = "" if problem is None else _HINTS.get(answer.status_code, "")
+    return kind(
+        refused(answer) + hint,
+        problem=None if problem is None else problem.model_dump(mode="json", exclude_unset=True),
+    )
+
+
+def _problem(answer: httpx.Response) -> ProblemDocument | None:
+    try:
+        return ProblemDocument.model_validate_json(answer.content)
+    except ValidationError:
+        return None
 
 
 def unreached(url: httpx.URL | str, error: httpx.TransportError) -> str:
@@ -123,12 +197,12 @@ def _lent_key(manager: httpx.Client, tenant_id: str) -> Iterator[str]:
         "scopes": [Scope.INGEST],
         "expires_at": (datetime.now(UTC) + _LENT_FOR).isoformat(),
     }
-    made = _ask(manager, "POST", keys, wanted).json()
+    made = ask(manager, "POST", keys, wanted).json()
     try:
         yield made["api_key"]
     finally:
         try:
-            _ask(manager, "DELETE", f"{keys}/{made['key_id']}")
+            ask(manager, "DELETE", f"{keys}/{made['key_id']}")
         except CliError as error:
             tell_error(
                 f"The lent key {made['key_id']} could not be revoked. It ends by itself at "
@@ -136,17 +210,34 @@ def _lent_key(manager: httpx.Client, tenant_id: str) -> Iterator[str]:
             )
 
 
-def _ask(client: httpx.Client, method: str, path: str, body: object = None) -> httpx.Response:
+def ask(
+    client: httpx.Client,
+    method: str,
+    path: str,
+    body: object = None,
+    params: Mapping[str, str | int] | None = None,
+) -> httpx.Response:
+    """Send a request to tenant-manager, once.
+
+    Raises:
+        UnansweredError: There was no answer, or it was that there is too much to do.
+        CliError: The request was refused.
+    """
     try:
-        answer = client.request(method, path, json=body)
+        answer = client.request(method, path, json=body, params=params)
     except httpx.TransportError as error:
-        raise CliError(unreached(client.base_url, error)) from error
+        raise UnansweredError(
+            f"{unreached(client.base_url, error)}\nIs it there? {_PREFIX}TENANT_MANAGER_URL says"
+            " where it is looked for."
+        ) from error
     if answer.is_error:
-        raise CliError(refused(answer))
+        raise refusal(answer)
     return answer
 
 
 def _client(url: str, bearer: str) -> httpx.Client:
+    if not (bearer.isascii() and bearer.isprintable()):
+        raise CliError("A key or token is made of printable ASCII characters.", ExitCode.USAGE)
     return httpx.Client(
         base_url=url,
         headers={"Authorization": f"Bearer {bearer}"},
@@ -163,7 +254,7 @@ def _is_this_machine(host: str) -> bool:
         return host == "localhost"
 
 
-def _read_key(file: Path) -> str:
+def _read_secret(file: Path) -> str:
     try:
         return file.read_text(encoding="ascii").strip()
     except (OSError, ValueError) as error:

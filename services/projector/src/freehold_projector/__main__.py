@@ -3,14 +3,15 @@
 import argparse
 import asyncio
 import sys
+from uuid import uuid4
 
 from freehold.contracts.problems import Problem
 from freehold.messaging.broker import LOST
+from freehold.messaging.redriving import redrive
 from freehold.service.logs import configure_logs
 from freehold.service.server import serve
 from freehold_projector.application import make_application
 from freehold_projector.catching_up import UnknownTenantError
-from freehold_projector.parking import redrive
 from freehold_projector.rebuilding import rebuild
 from freehold_projector.settings import Settings
 
@@ -43,7 +44,7 @@ def _arguments() -> argparse.Namespace:
 def _redrive(settings: Settings, limit: int | None) -> int:
     url = settings.amqp_url.get_secret_value()
     try:
-        moved = asyncio.run(redrive(url, limit=limit, timeout_s=10.0))
+        moved = asyncio.run(redrive(url, run=uuid4().hex, limit=limit, timeout_s=10.0))
     except LOST as error:
         return _tell(f"the broker does not answer: {error!r}; try again")
     print(f"{moved} doorbells put back")  # noqa: T201

@@ -29,6 +29,7 @@ from freehold_tenant_manager.catalog.tenants import TenantRow, find_tenant, no_t
 from freehold_tenant_manager.final_exports import FinalExports
 from freehold_tenant_manager.locks import Lock, locked
 from freehold_tenant_manager.operations import Running
+from freehold_tenant_manager.restoring import Restorer
 from freehold_tenant_manager.scratch import new_scratch_name
 from freehold_tenant_manager.server import Server
 from freehold_tenant_manager.statements import (
@@ -58,13 +59,19 @@ class Deletion:
     """Deletes tenants, as an operation."""
 
     def __init__(
-        self, catalog: Catalog, server: Server, exports: FinalExports, backups: Backups
+        self,
+        catalog: Catalog,
+        server: Server,
+        exports: FinalExports,
+        backups: Backups,
+        restorer: Restorer,
     ) -> None:
         """Say where they are, and who keeps what is left of them."""
         self._catalog = catalog
         self._server = server
         self._exports = exports
         self._backups = backups
+        self._restorer = restorer
 
     async def delete(self, running: Running) -> dict[str, Any]:
         """Delete a tenant, from wherever the deletion has come to.
@@ -126,6 +133,7 @@ class Deletion:
 
     async def _remove(self, tenant: TenantRow, final: FinalExport) -> None:
         """Take everything away. The catalog's row is the last to say so."""
+        await self._restorer.drop_all(tenant.tenant_id)
         async with (
             self._catalog.connection() as connection,
             # Whoever makes the roles again must not do so in between.

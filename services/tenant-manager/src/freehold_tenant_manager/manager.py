@@ -31,6 +31,7 @@ from freehold_tenant_manager.operations import Operations
 from freehold_tenant_manager.overview import Overview
 from freehold_tenant_manager.pool import Pool
 from freehold_tenant_manager.provisioning import Provisioner
+from freehold_tenant_manager.redriving import Redriver
 from freehold_tenant_manager.restoration import Restoration
 from freehold_tenant_manager.rotation import Credentials
 from freehold_tenant_manager.server import Server
@@ -38,6 +39,7 @@ from freehold_tenant_manager.settings import Settings
 from freehold_tenant_manager.storage import Storage
 from freehold_tenant_manager.tenant_databases import TenantDatabases
 from freehold_tenant_manager.vault import Vault
+from freehold_tenant_manager.verifying import Verifier
 
 _log = structlog.get_logger(__name__)
 
@@ -135,8 +137,6 @@ class Manager:
         )
         self._operations.handle("backup", self._backups.make_asked)
         self._operations.handle("backup-verification", self._backups.verify_asked)
-        self._deletion = Deletion(self._catalog, self._server, final_exports, self._backups)
-        self._operations.handle(DELETE, self._deletion.delete)
         schedule = BackupSchedule(
             self._catalog,
             self._operations,
@@ -161,7 +161,20 @@ class Manager:
             vault=self._vault,
             dumping=self._dumping,
         )
+        self._deletion = Deletion(
+            self._catalog, self._server, final_exports, self._backups, self._restoration.restorer
+        )
+        self._operations.handle(DELETE, self._deletion.delete)
         self._operations.handle(MIGRATION, self._new_migrations(key_ring).run)
+        self._verifying = TenantConnections(
+            application=f"{APPLICATION}-verify",
+            connections_max=settings.operations_in_flight_max,
+            per_tenant_max=1,
+            idle_s=_IDLE_S,
+            timeout_s=settings.verify_timeout_s,
+        )
+        self._operations.handle("verify", Verifier(self._catalog, self._verifying, key_ring).verify)
+        self._operations.handle("redrive", Redriver(settings).redrive)
         self._is_set_up = False
         self._work: asyncio.Task[None] | None = None
 
@@ -290,6 +303,7 @@ class Manager:
         await self._operations.close()
         await self._restoration.close()
         await self._pool.close()
+        await self._verifying.close()
         await self._undoing.close()
         await self._resealing.close()
         await self._connections.close()

@@ -81,6 +81,9 @@ class Settings(ServiceSettings):
     migration_timeout_s: float = Field(
         default=600.0, gt=0, description="Bounds a single migration of a ledger."
     )
+    verify_timeout_s: float = Field(
+        default=600.0, gt=0, description="Bounds one call of a verification in a tenant's database."
+    )
     tenant_connections_max: int = Field(
         default=8, ge=1, description="Open connections to tenants' databases, to show their state."
     )
@@ -141,8 +144,8 @@ class Settings(ServiceSettings):
 
     amqp_url: SecretStr | None = Field(
         default=None,
-        description="The broker that doorbells for the archive come from; without it, each tenant"
-        " is archived every archive_sweep_s only.",
+        description="The broker: its doorbells say whose ledger is to be archived, and parked ones"
+        " are put back there. Without it, each tenant is archived every archive_sweep_s only.",
     )
     archive_pause_s: float = Field(
         default=1.0, ge=0, description="A tenant's segments are at least this far apart."

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from freehold.contracts.imports import NDJSON, ImportResult, RejectedLine
 from freehold.service.lines import Line
-from freehold_cli.connection import refused, unreached
+from freehold_cli.connection import COME_AGAIN, refused, unreached
 from freehold_cli.errors import CliError, ExitCode
 from freehold_cli.importing.tally import Tally
 
@@ -24,7 +24,6 @@ _BYTES_MAX = 4 * 2**20
 _TRIES_MAX = 8
 _PAUSE_FIRST_S = 0.5
 _PAUSE_MOST_S = 15.0
-_COME_AGAIN = frozenset({408, 429, 502, 503, 504})
 
 
 @dataclass(slots=True)
@@ -131,7 +130,7 @@ class Sender:
                 if result.error is None:
                     return result
                 reason = result.error.detail
-                if result.error.status not in _COME_AGAIN:
+                if result.error.status not in COME_AGAIN:
                     raise CliError(f"{self._client.base_url} ended the import: {reason}")
                 # Where it did come further, it is as if it had only now been asked.
                 tries = 0 if result.lines else tries
@@ -157,7 +156,7 @@ class Sender:
             )
         except httpx.TransportError as error:
             raise _ComeAgainError(unreached(self._client.base_url, error)) from error
-        if answer.status_code in _COME_AGAIN:
+        if answer.status_code in COME_AGAIN:
             pause = answer.headers.get("retry-after", "")
             raise _ComeAgainError(
                 refused(answer), min(float(pause), _PAUSE_MOST_S) if pause.isdecimal() else 0.0

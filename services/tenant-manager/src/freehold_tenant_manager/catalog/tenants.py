@@ -238,6 +238,14 @@ async def find_reconciliation(connection: Connection, tenant_id: str) -> Record 
     )
 
 
+async def find_anchor(connection: Connection, tenant_id: str) -> tuple[int, bytes | None]:
+    """Give the head that a ledger was last seen to have, which is kept outside it: seq and hash."""
+    row = await connection.fetchrow(
+        "SELECT anchor_seq, anchor_hash FROM reconciliations WHERE tenant_id = $1", tenant_id
+    )
+    return (0, None) if row is None else (row["anchor_seq"], row["anchor_hash"])
+
+
 async def list_regions(
     connection: Connection, *, after: str | None, rows_max: int
 ) -> Sequence[Record]:

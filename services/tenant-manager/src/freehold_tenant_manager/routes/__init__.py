@@ -4,11 +4,13 @@ from fastapi import APIRouter, Depends
 
 from freehold.contracts.credentials import NewPasswords
 from freehold.contracts.migrations import NewMigration
+from freehold.contracts.redriving import NewRedrive
 from freehold.contracts.restores import NewRestore
 from freehold.contracts.tenants import NewApiKey, NewApiKeyInPlace, NewTenant, TenantLimits
 from freehold_tenant_manager.routes import (
     backups,
     credentials,
+    doorbells,
     exports,
     keys,
     lives,
@@ -17,6 +19,7 @@ from freehold_tenant_manager.routes import (
     regions,
     restores,
     tenants,
+    verifications,
 )
 from freehold_tenant_manager.routes.dependencies import operator
 
@@ -28,6 +31,7 @@ REQUEST_MODELS = (
     NewPasswords,
     NewRestore,
     NewMigration,
+    NewRedrive,
 )
 _PARTS = (
     tenants,
@@ -39,7 +43,9 @@ _PARTS = (
     exports,
     backups,
     restores,
+    verifications,
     migrations,
+    doorbells,
 )
 
 # The token is asked for before anything else of the request is looked at.

@@ -1,0 +1,58 @@
+"""``freehold backup``: a tenant's backups."""
+
+from typing import Annotated
+
+import typer
+
+from freehold_cli.manager import managing
+from freehold_cli.operations import finish
+from freehold_cli.options import AsJson, NoWait, TenantId
+from freehold_cli.output import shown_size, shown_time, write_json, write_table
+
+app = typer.Typer(no_args_is_help=True, help="Make, list and verify a tenant's backups.")
+
+
+@app.command("create")
+def create(tenant: TenantId, no_wait: NoWait = False, as_json: AsJson = False) -> None:
+    """Make a backup now, beside those that are made on a schedule."""
+    with managing(as_json=as_json) as manager:
+        operation = manager.post("tenants", tenant, "backups")
+        finish(manager, operation, no_wait=no_wait, as_json=as_json)
+
+
+@app.command("list")
+def list_(tenant: TenantId, as_json: AsJson = False) -> None:
+    """List a tenant's backups."""
+    with managing(as_json=as_json) as manager:
+        backups = manager.whole("tenants", tenant, "backups")
+    if as_json:
+        write_json(backups)
+        return
+    write_table(
+        ("backup", "status", "created", "events", "epoch", "size", "verified"),
+        (
+            (
+                each["backup_id"],
+                each["status"],
+                shown_time(each["created_at"]),
+                each["events"],
+                each["epoch"],
+                shown_size(each["bytes"]),
+                shown_time(each["verified_at"]),
+            )
+            for each in backups["data"]
+        ),
+    )
+
+
+@app.command("verify")
+def verify(
+    tenant: TenantId,
+    backup: Annotated[str, typer.Argument(help="The backup's id.")],
+    no_wait: NoWait = False,
+    as_json: AsJson = False,
+) -> None:
+    """Restore a backup into a database of its own, prove its ledger there, and drop it again."""
+    with managing(as_json=as_json) as manager:
+        operation = manager.post("tenants", tenant, "backups", backup, "verify")
+        finish(manager, operation, no_wait=no_wait, as_json=as_json)

@@ -1,0 +1,46 @@
+"""``freehold credentials``: how a customer reaches their own database, and new passwords for it."""
+
+from typing import Annotated
+
+import typer
+
+from freehold_cli.manager import managing
+from freehold_cli.options import AsJson, TenantId
+from freehold_cli.output import tell, write_json, write_line
+
+app = typer.Typer(
+    no_args_is_help=True, help="Show a tenant's own connection string; rotate passwords."
+)
+
+
+@app.command("show")
+def show(tenant: TenantId, as_json: AsJson = False) -> None:
+    """Print the customer's own read-only connection string, with its password."""
+    with managing(as_json=as_json) as manager:
+        found = manager.get("tenants", tenant, "credentials")
+    if as_json:
+        write_json(found)
+        return
+    write_line(found["dsn"])
+
+
+@app.command("rotate")
+def rotate(
+    tenant: TenantId,
+    service: Annotated[
+        str | None,
+        typer.Option(help="Only this one's: ingest, projector, query, auditor or backup."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Give the roles of a tenant's database new passwords. No request fails meanwhile."""
+    with managing(as_json=as_json) as manager:
+        rotated = manager.post(
+            "tenants", tenant, "credentials", "rotate", body={"service": service}
+        )
+    if as_json:
+        write_json(rotated)
+        return
+    tell(f"Rotated: {service or 'every role'} of {tenant}.")
+    if service in {None, "auditor"}:
+        tell(f"The customer's own connection string is new: freehold credentials show {tenant}")

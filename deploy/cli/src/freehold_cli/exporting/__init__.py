@@ -1,0 +1,1 @@
+"""``freehold export``: a tenant's whole database as one file."""

@@ -1,0 +1,220 @@
+"""``freehold operations``: what takes long and how far it has come; whatever waits, waits here."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+from freehold_cli.errors import CliError, ExitCode, UnansweredError
+from freehold_cli.manager import Document, Manager, managing
+from freehold_cli.options import AsJson
+from freehold_cli.output import (
+    errors,
+    shown_time,
+    tell,
+    tell_error,
+    write_facts,
+    write_json,
+    write_table,
+)
+
+app = typer.Typer(no_args_is_help=True, help="List, show and wait for what takes long.")
+
+_POLL_FIRST_S = 0.1
+_POLL_MOST_S = 2.0
+# Longer than a service needs to be started anew; the operation goes on meanwhile, or afterwards.
+_SILENCE_MOST_S = 120.0
+_LINE_EVERY_S = 5.0
+_ENDED = frozenset({"succeeded", "failed"})
+
+OperationId = Annotated[str, typer.Argument(help="The operation's id.")]
+
+
+@app.command("list")
+def list_(
+    tenant: Annotated[str | None, typer.Option(help="Only this tenant's.")] = None,
+    status: Annotated[
+        str | None, typer.Option(help="Only those queued, running, succeeded or failed.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List operations, the newest first."""
+    with managing(as_json=as_json) as manager:
+        operations = manager.whole("operations", params={"tenant_id": tenant, "status": status})
+    if as_json:
+        write_json(operations)
+        return
+    write_table(
+        ("operation", "kind", "tenant", "status", "progress", "created", "message"),
+        (
+            (
+                each["operation_id"],
+                each["kind"],
+                each["tenant_id"],
+                each["status"],
+                f"{each['progress']:.0%}",
+                shown_time(each["created_at"]),
+                each["message"],
+            )
+            for each in operations["data"]
+        ),
+    )
+
+
+@app.command("show")
+def show(operation: OperationId, as_json: AsJson = False) -> None:
+    """Show an operation as it stands now."""
+    with managing(as_json=as_json) as manager:
+        _write(manager.get("operations", operation), as_json=as_json)
+
+
+@app.command("wait")
+def wait(operation: OperationId, as_json: AsJson = False) -> None:
+    """Wait for an operation's end; exits with 1 where it failed."""
+    with managing(as_json=as_json) as manager:
+        finish(manager, manager.get("operations", operation), as_json=as_json)
+
+
+def finish(
+    manager: Manager,
+    operation: Document,
+    *,
+    no_wait: bool = False,
+    as_json: bool,
+    show: Callable[[Document], None] | None = None,
+) -> Document:
+    """Wait for an operation's end and write what came of it.
+
+    Args:
+        manager: Tenant-manager.
+        operation: The operation, as it was answered last.
+        no_wait: Write it as it is, and wait for nothing.
+        as_json: Whether it is written for another program.
+        show: Writes the result of one that succeeded for a person, in place of all its facts.
+
+    Raises:
+        CliError: Tenant-manager was away for too long, or somebody does not want to wait.
+        typer.Exit: It failed.
+    """
+    if no_wait:
+        if not as_json:
+            tell(f"It goes on. To wait for its end: {_waiting(operation)}")
+        _write(operation, as_json=as_json)
+        return operation
+    operation = _follow(manager, operation)
+    if operation["status"] == "failed":
+        if as_json:
+            write_json(operation)
+        tell_error(f"{_name(operation)} failed: {operation['message']}")
+        raise typer.Exit(ExitCode.REJECTED)
+    if as_json or show is None:
+        _write(operation, as_json=as_json)
+    else:
+        show(operation["result"] or {})
+    return operation
+
+
+def _follow(manager: Manager, operation: Document) -> Document:
+    """Ask again and again how far it has come, and show it, until its end."""
+    pause_s = _POLL_FIRST_S
+    answered_at = time.monotonic()
+    complained = False
+    try:
+        with _showing() as shown:
+            while operation["status"] not in _ENDED:
+                shown(operation)
+                time.sleep(pause_s)
+                pause_s = min(pause_s * 1.5, _POLL_MOST_S)
+                try:
+                    operation = manager.get("operations", operation["operation_id"])
+                except UnansweredError as error:
+                    if time.monotonic() - answered_at > _SILENCE_MOST_S:
+                        raise CliError(f"{error}\n{_goes_on(operation)}") from error
+                    if not complained:
+                        tell(f"{error} Asking on.")
+                    complained = True
+                else:
+                    answered_at = time.monotonic()
+                    complained = False
+    except KeyboardInterrupt:
+        raise CliError(_goes_on(operation), ExitCode.INTERRUPTED) from None
+    return operation
+
+
+@contextmanager
+def _showing() -> Iterator[Callable[[Document], None]]:
+    """Show how far an operation has come: a bar at a terminal, now and then a line elsewhere."""
+    if not errors.is_terminal:
+        yield _Lines().show
+        return
+    columns = (
+        TextColumn("{task.fields[kind]}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.description}"),
+    )
+    with Progress(*columns, console=errors, transient=True) as bar:
+        task = bar.add_task("", total=1.0, kind="")
+
+        def show_bar(operation: Document) -> None:
+            bar.update(
+                task,
+                completed=operation["progress"],
+                kind=operation["kind"],
+                description=escape(operation["message"] or operation["status"]),
+            )
+
+        yield show_bar
+
+
+class _Lines:
+    """Says how far it has come, where that has changed and a while has passed."""
+
+    def __init__(self) -> None:
+        self._told_at = time.monotonic()
+        self._told = ""
+
+    def show(self, operation: Document) -> None:
+        """Show an operation."""
+        line = f"{operation['progress']:.0%} {operation['message'] or operation['status']}"
+        now = time.monotonic()
+        if line != self._told and now - self._told_at >= _LINE_EVERY_S:
+            tell(line)
+            self._told, self._told_at = line, now
+
+
+def _write(operation: Document, *, as_json: bool) -> None:
+    if as_json:
+        write_json(operation)
+        return
+    write_facts(
+        {
+            "operation": operation["operation_id"],
+            "kind": operation["kind"],
+            "tenant": operation["tenant_id"],
+            "status": operation["status"],
+            "progress": f"{operation['progress']:.0%}",
+            "message": operation["message"] or None,
+            "created": shown_time(operation["created_at"]),
+            "finished": shown_time(operation["finished_at"]),
+            **(operation["result"] or {}),
+        }
+    )
+
+
+def _name(operation: Document) -> str:
+    tenant = f" of {operation['tenant_id']}" if operation["tenant_id"] else ""
+    return f"The {operation['kind']}{tenant}"
+
+
+def _waiting(operation: Document) -> str:
+    return f"freehold operations wait {operation['operation_id']}"
+
+
+def _goes_on(operation: Document) -> str:
+    return f"{_name(operation)} goes on by itself. To wait for its end: {_waiting(operation)}"

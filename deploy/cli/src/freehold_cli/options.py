@@ -1,0 +1,60 @@
+"""Arguments and options that many commands have, each described once."""
+
+import re
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+
+from freehold.contracts.tenants import TENANT_ID_PATTERN
+from freehold_cli.connection import Connection, ask
+from freehold_cli.errors import CliError
+
+_TENANT_ID = re.compile(TENANT_ID_PATTERN)
+_COMPLETION_TIMEOUT_S = 2.0
+
+
+def _tenant_id(text: str | None) -> str | None:
+    if text is not None and not _TENANT_ID.fullmatch(text):
+        raise typer.BadParameter(
+            "a tenant's id has 2 to 63 of the characters a-z, 0-9 and -, the first a letter"
+        )
+    return text
+
+
+def _known_tenants(incomplete: str) -> list[str]:
+    """List the tenants whose ids begin so; at a shell's prompt, no fault is worth a word."""
+    try:
+        with Connection.from_environment().tenant_manager(asking=False) as client:
+            client.timeout = _COMPLETION_TIMEOUT_S
+            page = ask(client, "GET", "/v1/tenants", params={"limit": 1000}).json()
+            names = [tenant["tenant_id"] for tenant in page["data"]]
+    except (CliError, ValueError, LookupError):
+        return []
+    return [name for name in names if name.startswith(incomplete)]
+
+
+def parsed_time(text: str) -> str:
+    """Read a time that a person gives, and write it as the services do.
+
+    Raises:
+        typer.BadParameter: It is none, or does not say in which zone.
+    """
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise typer.BadParameter(f"{text!r} is no time with its zone, such as 2026-03-01T12:00:00Z")
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+_TENANT = typer.Argument(
+    help="The tenant's id.", callback=_tenant_id, autocompletion=_known_tenants
+)
+TenantId = Annotated[str, _TENANT]
+MaybeTenantId = Annotated[str | None, _TENANT]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+NoWait = Annotated[
+    bool, typer.Option("--no-wait", help="Print the operation and do not wait for its end.")
+]

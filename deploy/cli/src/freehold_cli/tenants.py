@@ -1,0 +1,182 @@
+"""``freehold tenants``: who the tenants are, and their lives from creation to deletion."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from freehold_cli.errors import CliError, ExitCode
+from freehold_cli.manager import Document, managing
+from freehold_cli.operations import finish
+from freehold_cli.options import AsJson, NoWait, TenantId
+from freehold_cli.output import (
+    shown_size,
+    shown_time,
+    tell,
+    write_facts,
+    write_json,
+    write_line,
+    write_table,
+)
+
+app = typer.Typer(no_args_is_help=True, help="Make, list, show, suspend and delete tenants.")
+
+
+@app.command("create")
+def create(
+    tenant: TenantId,
+    name: Annotated[
+        str | None, typer.Option(help="What people call them; the id, where left out.")
+    ] = None,
+    region: Annotated[str, typer.Option(help="Where they live.")] = "local",
+    as_json: AsJson = False,
+) -> None:
+    """Make a tenant, and print their first API key. It is shown this once.
+
+    Again, with the same name and region, nothing changes and no key is shown: make another with
+    `freehold keys create`.
+    """
+    wanted = {"tenant_id": tenant, "name": name or tenant, "region": region}
+    with managing(as_json=as_json) as manager:
+        made = manager.post("tenants", body=wanted)
+    if as_json:
+        write_json(made)
+        return
+    key = made.get("api_key")
+    if key is None:
+        tell(f"{tenant} existed already. For another key: freehold keys create {tenant}")
+        return
+    tell(f"{tenant} is made. This is their API key, with all scopes; it is not shown again:")
+    write_line(key)
+
+
+@app.command("list")
+def list_(
+    status: Annotated[str | None, typer.Option(help="Only those with this status.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the tenants."""
+    with managing(as_json=as_json) as manager:
+        tenants = manager.whole("tenants", params={"status": status})
+    if as_json:
+        write_json(tenants)
+        return
+    write_table(
+        ("tenant", "name", "status", "region", "schema", "epoch", "created"),
+        (
+            (
+                each["tenant_id"],
+                each["name"],
+                each["status"],
+                each["region"],
+                each["schema_version"],
+                each["epoch"],
+                shown_time(each["created_at"]),
+            )
+            for each in tenants["data"]
+        ),
+    )
+
+
+@app.command("show")
+def show(tenant: TenantId, as_json: AsJson = False) -> None:
+    """Show a tenant: home, status, size, head of the ledger, lag, last backup."""
+    with managing(as_json=as_json) as manager:
+        found = manager.get("tenants", tenant)
+    _write(found, as_json=as_json)
+
+
+@app.command("limit")
+def limit(
+    tenant: TenantId,
+    events_per_s: Annotated[
+        int | None, typer.Option(min=1, help="Events that are taken in a second.")
+    ] = None,
+    requests_max: Annotated[
+        int | None, typer.Option(min=1, help="Requests that are worked on at once.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Set what each process of ingest takes of a tenant.
+
+    What is left out is as ingest's own settings say.
+    """
+    limits = {"events_per_s": events_per_s, "requests_max": requests_max}
+    with managing(as_json=as_json) as manager:
+        found = manager.put("tenants", tenant, "limits", body=limits)
+    _write(found, as_json=as_json)
+
+
+@app.command("suspend")
+def suspend(tenant: TenantId, as_json: AsJson = False) -> None:
+    """Suspend a tenant: nothing is taken in or answered for them until they are resumed."""
+    with managing(as_json=as_json) as manager:
+        found = manager.post("tenants", tenant, "suspend")
+    _write(found, as_json=as_json)
+
+
+@app.command("resume")
+def resume(tenant: TenantId, as_json: AsJson = False) -> None:
+    """Resume a suspended tenant."""
+    with managing(as_json=as_json) as manager:
+        found = manager.post("tenants", tenant, "resume")
+    _write(found, as_json=as_json)
+
+
+@app.command("delete")
+def delete(
+    tenant: TenantId,
+    confirm: Annotated[
+        str | None,
+        typer.Option(metavar="TENANT", help="The tenant's id again, in place of the question."),
+    ] = None,
+    no_wait: NoWait = False,
+    as_json: AsJson = False,
+) -> None:
+    """Delete a tenant: a final export and backup first, then their keys, roles and database.
+
+    Their id must be typed again.
+    """
+    if confirm is None and sys.stdin.isatty():
+        confirm = typer.prompt(f"To delete {tenant} for good, type their id", err=True)
+    if confirm != tenant:
+        raise CliError(f"Nothing was deleted: confirm it with --confirm {tenant}", ExitCode.USAGE)
+    with managing(as_json=as_json) as manager:
+        operation = manager.delete("tenants", tenant, params={"confirm": confirm})
+        finish(manager, operation, no_wait=no_wait, as_json=as_json)
+
+
+def _write(tenant: Document, *, as_json: bool) -> None:
+    if as_json:
+        write_json(tenant)
+        return
+    home = tenant["home"]
+    head = tenant.get("head") or {}
+    lag = tenant.get("lag") or {}
+    reconciliation = tenant.get("reconciliation") or {}
+    limits = tenant["limits"]
+    backup = tenant.get("last_backup") or {}
+    write_facts(
+        {
+            "tenant": tenant["tenant_id"],
+            "name": tenant["name"],
+            "status": tenant["status"],
+            "created": shown_time(tenant["created_at"]),
+            "deleted": shown_time(tenant.get("deleted_at")),
+            "region": f"{home['region']}, cluster {home['cluster']}",
+            "database": home["database"],
+            "isolation": tenant["isolation"],
+            "schema_version": tenant["schema_version"],
+            "epoch": tenant["epoch"],
+            "size": shown_size(tenant.get("size_bytes")),
+            "events": head.get("seq"),
+            "last_event": shown_time(head.get("recorded_at")),
+            "head_hash": head.get("hash"),
+            "events_behind": lag.get("events_behind"),
+            "reconciled": shown_time(reconciliation.get("reconciled_at")),
+            "findings": reconciliation.get("findings") or None,
+            "last_backup": shown_time(backup.get("created_at")),
+            "events_per_s_max": limits["events_per_s"],
+            "requests_max": limits["requests_max"],
+        }
+    )

@@ -1,0 +1,101 @@
+"""What only a person at a terminal meets: questions, and bars."""
+
+import asyncio
+import os
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from support.commands import Ended
+from support.scripted import chunks, document, scripted
+
+TENANT = {"type": "/problems/not-found", "title": "-", "status": 404, "detail": "no such tenant"}
+
+
+async def test_a_token_that_is_missing_is_asked_for_and_not_shown() -> None:
+    async with scripted(document(200, {"data": [], "next_cursor": None})) as server:
+        environment = {"FREEHOLD_TENANT_MANAGER_URL": server.url}
+        ended = await at_a_terminal(
+            "tenants", "list", asked="token:", typed="a secret\n", environment=environment
+        )
+        assert server.asked == ["GET /v1/tenants?limit=1000"]
+    assert ended.code == 0, ended.err
+    assert "Operator token" in ended.err
+    assert "a secret" not in ended.err
+
+
+async def test_a_tenant_is_deleted_only_where_their_id_is_typed() -> None:
+    async with scripted(document(404, TENANT)) as server:
+        environment = {
+            "FREEHOLD_TENANT_MANAGER_URL": server.url,
+            "FREEHOLD_OPERATOR_TOKEN": "a token",
+        }
+        words = ("tenants", "delete", "acme")
+        ended = await at_a_terminal(
+            *words, asked="type their id:", typed="acne\n", environment=environment
+        )
+        assert ended.code == 2
+        assert server.asked == []
+        ended = await at_a_terminal(
+            *words, asked="type their id:", typed="acme\n", environment=environment
+        )
+        assert ended.code == 3
+        assert server.asked == ["DELETE /v1/tenants/acme?confirm=acme"]
+
+
+async def test_an_export_shows_a_bar_and_leaves_none(tmp_path: Path) -> None:
+    async with scripted(chunks(b"x" * 3_000_000, ended=True)) as server:
+        environment = {
+            "FREEHOLD_TENANT_MANAGER_URL": server.url,
+            "FREEHOLD_OPERATOR_TOKEN": "a token",
+        }
+        file = tmp_path / "acme.sql"
+        ended = await at_a_terminal("export", "acme", "-o", str(file), environment=environment)
+    assert ended.code == 0, ended.err
+    assert "3.0 MB" in ended.err
+
+
+async def at_a_terminal(
+    *words: str, asked: str = "", typed: str = "", environment: Mapping[str, str]
+) -> Ended:
+    """Run the command with a terminal for what is typed, once asked for, and for what it says."""
+    terminal, its_own = os.openpty()
+    os.set_blocking(terminal, False)
+    shown = bytearray()
+    answers = [typed.encode()] if typed else []
+
+    def read() -> None:
+        # Nothing to read, or the terminal's other end is closed: both are errors to Linux.
+        with suppress(OSError):
+            while piece := os.read(terminal, 65_536):
+                shown.extend(piece)
+        # What is typed before the question is thrown away by it.
+        if answers and asked.encode() in shown:
+            os.write(terminal, answers.pop())
+
+    process = await asyncio.create_subprocess_exec(
+        Path(sys.executable).with_name("freehold"),
+        *words,
+        stdin=its_own,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=its_own,
+        cwd="/",
+        env={"PATH": "/usr/bin:/bin", "TERM": "xterm", **environment},
+        start_new_session=True,
+    )
+    os.close(its_own)
+    loop = asyncio.get_running_loop()
+    loop.add_reader(terminal, read)
+    try:
+        async with asyncio.timeout(30):
+            out, _ = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+        loop.remove_reader(terminal)
+        read()
+        os.close(terminal)
+    assert process.returncode is not None
+    return Ended(process.returncode, out.decode(), shown.decode())
