@@ -114,9 +114,10 @@ async def test_a_connection_whose_user_gave_up_while_it_opened_serves_another(
     impatient.cancel()
     await asyncio.gather(impatient, return_exceptions=True)
     async with asyncio.timeout(10):
-        while await count_sessions(superuser) == 0:  # noqa: ASYNC110 (as others do)
+        while not connections._idle:  # noqa: ASYNC110 (as others do)
             await asyncio.sleep(LOOK_EVERY_S)
-    await use()
+    ((_, kept),) = next(iter(connections._idle.values()))
+    assert await use() == kept.get_server_pid()
     assert await count_sessions(superuser) == 1
 
 
