@@ -22,6 +22,7 @@ from integration.tenant_manager.installation import (
     running,
 )
 from support.streams import collect, stream
+from support.waiting import eventually
 
 PLAIN = b"2026-03-01,cus_42,CHARGE,2000\n" * 10_000
 
@@ -108,8 +109,13 @@ async def test_a_new_wrapping_key_is_taken_up_and_the_old_one_can_go(
         path = await _put(manager_of(app).vault, tenant_id)
     file = settings.kms_key_file
     file.write_text(f"new:{'B' * 43}=\n{file.read_text()}")
-    async with running(settings):
-        pass
+    async with running(settings) as app:
+
+        async def wrapped_anew() -> bool:
+            rows = await manager_of(app).catalog.fetch("SELECT wrapping_key_id FROM data_keys")
+            return [row["wrapping_key_id"] for row in rows] == ["new"]
+
+        await eventually(wrapped_anew, "the data key is wrapped anew")
     file.write_text(f"new:{'B' * 43}=\n")
     async with running(settings) as app:
         assert await collect(manager_of(app).vault.get(tenant_id, path)) == PLAIN
