@@ -11,10 +11,11 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any, TypeVar
 
 import asyncpg
 
@@ -24,12 +25,14 @@ POSTGRES_URL = os.environ.pop("FREEHOLD_TEST_POSTGRES_URL", "")
 AMQP_URL = os.environ.pop("FREEHOLD_TEST_AMQP_URL", "")
 KIND = os.environ.pop("FREEHOLD_TEST_SERVERS", "")
 
-POSTGRES_IMAGE = "postgres:17"
+POSTGRES_VERSION = 17
+POSTGRES_IMAGE = f"postgres:{POSTGRES_VERSION}"
 RABBITMQ_IMAGE = "rabbitmq:4-management"
 START_TIMEOUT_S = 120
 POLL_S = 0.1
 
 Start = Callable[[ExitStack], str]
+Result = TypeVar("Result")
 
 logger = logging.getLogger(__name__)
 
@@ -102,6 +105,7 @@ def _container_or_none(stack: ExitStack, container: Start) -> str | None:
 
 
 def _postgres_container(stack: ExitStack) -> str:
+    _require_client_programs()
     password = secrets.token_urlsafe(12)
     host, port = _run_container(
         stack,
@@ -113,6 +117,21 @@ def _postgres_container(stack: ExitStack) -> str:
     url = f"postgresql://postgres:{password}@{host}:{port}/postgres"
     _wait(lambda: _answers_queries(url), POSTGRES_IMAGE)
     return url
+
+
+def _require_client_programs() -> None:
+    """See that databases on such a server can be dumped from here.
+
+    Raises:
+        RuntimeError: They cannot: pg_dump is older than the server, or missing.
+    """
+    from freehold.contracts.problems import Problem
+    from freehold_tenant_manager.client_programs import ClientPrograms
+
+    try:
+        _run(ClientPrograms().find("pg_dump", POSTGRES_VERSION))
+    except Problem as problem:
+        raise RuntimeError(problem.detail) from None
 
 
 def _own_postgres(stack: ExitStack, folder: Path) -> str:
@@ -191,6 +210,10 @@ def _execute(url: str, statement: str) -> None:
         finally:
             await connection.close(timeout=5)
 
-    # In a thread of its own, away from the event loop of the tests.
+    _run(connect_and_execute())
+
+
+def _run(work: Coroutine[Any, Any, Result]) -> Result:
+    """Run something in a thread of its own, away from the event loop of the tests."""
     with ThreadPoolExecutor(1) as executor:
-        executor.submit(asyncio.run, connect_and_execute()).result()
+        return executor.submit(asyncio.run, work).result()
