@@ -7,34 +7,23 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-import asyncpg
 import structlog
 
-from freehold.contracts.problems import unavailable
 from freehold.ledger.client import Connection
 from freehold.ledger.schema import LEDGER_GRANTS, LEDGER_SCHEMA
 from freehold.tenancy.catalog import Catalog
 from freehold_tenant_manager.dumping import Login
-from freehold_tenant_manager.scram import scram_verifier
 from freehold_tenant_manager.segments import COPY_SETTINGS
 from freehold_tenant_manager.server import Server
 from freehold_tenant_manager.statements import (
-    NEW_EMPTY_DATABASE,
-    NEW_TENANT_DATABASE,
     TENANT_FENCE,
-    TENANT_HANDOVER,
-    TENANT_LOGIN_MEMBERSHIP,
     TENANT_MEMBERSHIP,
     TENANT_MEMBERSHIP_ENDED,
-    TENANT_OPENING,
-    TENANT_ROLES,
-    TENANT_ROLES_DROPPED,
     TENANT_UNFENCE,
-    drop_database,
     execute_formatted,
     execute_with,
 )
-from freehold_tenant_manager.templates import TEMPLATE, TEMPLATE_OWNER_ROLE, ensure_template
+from freehold_tenant_manager.tenant_databases import TenantDatabases
 
 _log = structlog.get_logger(__name__)
 
@@ -51,6 +40,7 @@ class Beside:
         """Say where roles and databases are made."""
         self._catalog = catalog
         self._server = server
+        self._databases = TenantDatabases(server)
 
     async def make(self, name: str, passwords: dict[str, str], *, empty: bool) -> None:
         """Make a database and its roles afresh; what there is of an earlier try is dropped.
@@ -61,29 +51,14 @@ class Beside:
             empty: Whether it is for a dump; otherwise it has an empty ledger already.
         """
         await self.drop(name)
-        settings = _settings(name) | {
-            f"freehold.verifier_{service}": scram_verifier(password)
-            for service, password in passwords.items()
-        }
-        owner = f"{name}_owner"
         async with self._catalog.connection() as connection:
-            await execute_with(
-                connection, TENANT_ROLES + TENANT_MEMBERSHIP, settings, timeout_s=_TIMEOUT_S
-            )
-            if empty:
-                await _run(connection, NEW_EMPTY_DATABASE, name, owner)
-            else:
-                await self._clone(connection, name, owner)
-            await execute_with(connection, TENANT_OPENING, _settings(name), timeout_s=_TIMEOUT_S)
-        async with self._server.connection(name, search_path=f"{LEDGER_SCHEMA}, pg_temp") as inside:
-            if empty:
-                await _run(inside, "SET ROLE %I", owner)
-                await inside.execute("DROP SCHEMA IF EXISTS public")
-            else:
-                handover = {"freehold.template_owner": TEMPLATE_OWNER_ROLE}
-                await execute_with(
-                    inside, TENANT_HANDOVER, _settings(name) | handover, timeout_s=_TIMEOUT_S
-                )
+            if not empty:
+                await self._databases.make(connection, name, LEDGER_SCHEMA, passwords)
+                return
+            await self._databases.make_empty(connection, name, passwords)
+        async with self._server.connection(name) as inside:
+            await execute_formatted(inside, "SET ROLE %I", f"{name}_owner", timeout_s=_TIMEOUT_S)
+            await inside.execute("DROP SCHEMA IF EXISTS public")
 
     async def drop(self, name: str) -> None:
         """Drop a database and its roles, as far as there are any, whoever of those is in it.
@@ -92,15 +67,7 @@ class Beside:
             Problem: unavailable, where somebody else is in it and does not leave.
         """
         async with self._catalog.connection() as connection:
-            script = TENANT_MEMBERSHIP + TENANT_LOGIN_MEMBERSHIP
-            await execute_with(connection, script, _settings(name), timeout_s=_TIMEOUT_S)
-            try:
-                await drop_database(connection, name, timeout_s=_TIMEOUT_S)
-            except asyncpg.ObjectInUseError as error:
-                raise unavailable("somebody is still connected to this database") from error
-            await execute_with(
-                connection, TENANT_ROLES_DROPPED, _settings(name), timeout_s=_TIMEOUT_S
-            )
+            await self._databases.remove(connection, name)
 
     async def exists(self, name: str) -> bool:
         """Say whether there is such a database."""
@@ -181,17 +148,6 @@ class Beside:
                 [f"{name}_{service}" for service in ("ingest", "projector", "query")],
             )
         )
-
-    async def _clone(self, connection: Connection, name: str, owner: str) -> None:
-        try:
-            await _run(connection, NEW_TENANT_DATABASE, name, owner, TEMPLATE)
-        except (asyncpg.ObjectInUseError, asyncpg.InvalidCatalogNameError):
-            await ensure_template(connection, self._server)
-            await _run(connection, NEW_TENANT_DATABASE, name, owner, TEMPLATE)
-
-
-async def _run(connection: Connection, template: str, *names: str) -> None:
-    await execute_formatted(connection, template, *names, timeout_s=_TIMEOUT_S)
 
 
 def _settings(name: str) -> dict[str, str]:

@@ -12,14 +12,17 @@ from hashlib import sha256
 import asyncpg
 import structlog
 
+from freehold.contracts.problems import unavailable
 from freehold.ledger.client import Connection
 from freehold.ledger.schema import LEDGER_DIGEST, LEDGER_GRANTS
 from freehold.tenancy.failures import database_failures
 from freehold_tenant_manager.scram import scram_verifier
 from freehold_tenant_manager.server import Server
 from freehold_tenant_manager.statements import (
+    NEW_EMPTY_DATABASE,
     NEW_TENANT_DATABASE,
     TENANT_HANDOVER,
+    TENANT_LOGIN_MEMBERSHIP,
     TENANT_MEMBERSHIP,
     TENANT_OPENING,
     TENANT_ROLES,
@@ -83,11 +86,29 @@ class TenantDatabases:
         with database_failures():
             await self._hand_over(name, schema)
 
+    async def make_empty(
+        self, connection: Connection, name: str, passwords: Mapping[str, str]
+    ) -> None:
+        """Make a database for a dump to be restored into. We stay a member of its owner's role."""
+        await self._make_roles(connection, name, passwords)
+        await execute_formatted(
+            connection, NEW_EMPTY_DATABASE, name, f"{name}_owner", timeout_s=_TIMEOUT_S
+        )
+        await execute_with(connection, TENANT_OPENING, _settings(name), timeout_s=_TIMEOUT_S)
+
     async def remove(self, connection: Connection, name: str) -> None:
-        """Remove a database and its roles, or whatever there is of them."""
+        """Remove a database and its roles, or whatever there is of them, whoever is in it.
+
+        Raises:
+            Problem: unavailable, where somebody else than its roles is in it and does not leave.
+        """
         settings = _settings(name)
-        await execute_with(connection, TENANT_MEMBERSHIP, settings, timeout_s=_TIMEOUT_S)
-        await drop_database(connection, name, timeout_s=_TIMEOUT_S)
+        script = TENANT_MEMBERSHIP + TENANT_LOGIN_MEMBERSHIP
+        await execute_with(connection, script, settings, timeout_s=_TIMEOUT_S)
+        try:
+            await drop_database(connection, name, timeout_s=_TIMEOUT_S)
+        except asyncpg.ObjectInUseError as error:
+            raise unavailable("somebody is still connected to this database") from error
         await execute_with(connection, TENANT_ROLES_DROPPED, settings, timeout_s=_TIMEOUT_S)
 
     async def _make_roles(
