@@ -19,8 +19,8 @@ TENANTS = 300
 ROUNDS = 2
 MADE_AT_ONCE = 4
 LOOK_EVERY_S = 0.005
-# Together the budget of 20.
-BUDGETS = {"ingest": 8, "projector": 6, "query": 6}
+# Together the budget of 20; tenant-manager archives as the role for backups.
+BUDGETS = {"ingest": 7, "projector": 5, "query": 6, "backup": 2}
 # All requests of a round come at once, and each needs a new connection. That this takes its time on
 # a busy machine is no reason to refuse one; and nobody comes by with work of his own meanwhile.
 MORE_SETTINGS = {
@@ -29,8 +29,14 @@ MORE_SETTINGS = {
     "query": {"FREEHOLD_REQUEST_TIMEOUT_S": "50", "FREEHOLD_DATABASE_TIMEOUT_S": "45"},
 }
 SETTINGS = {
-    service: {"FREEHOLD_CONNECTIONS_MAX": str(budget), **MORE_SETTINGS[service]}
-    for service, budget in BUDGETS.items()
+    "tenant-manager": {
+        "FREEHOLD_ARCHIVE_IN_FLIGHT_MAX": str(BUDGETS["backup"]),
+        "FREEHOLD_BACKUP_EVERY_S": "0",
+    },
+    **{
+        service: {"FREEHOLD_CONNECTIONS_MAX": str(BUDGETS[service]), **more}
+        for service, more in MORE_SETTINGS.items()
+    },
 }
 
 pytestmark = [pytest.mark.local, pytest.mark.timeout(300)]

@@ -27,6 +27,7 @@ TENANT_MEMBERS = {
     "home",
     "schema_version",
     "limits",
+    "deleted_at",
 }
 
 
@@ -117,6 +118,7 @@ async def test_a_tenant_is_shown_with_home_size_head_and_lag(
         "lag",
         "reconciliation",
         "last_backup",
+        "archive",
     }
     assert set(shown["home"]) == {"region", "cluster", "database", "schema"}
     # Names of databases can be seen by every role on the server.
