@@ -43,7 +43,7 @@ down: $(VENV_READY)  ## Stop them; the data stays
 # Tests take Docker's servers where an engine answers, and programs of this machine where not.
 test: $(VENV_READY)  ## Run all tests (up to 10 minutes)
 	@$(BIN)/freehold-local install || docker info >/dev/null 2>&1
-	$(BIN)/python -m pytest tests --ignore=tests/bench
+	$(BIN)/python -m pytest tests --ignore=tests/bench --numprocesses=2 --dist=loadfile
 
 check: $(VENV_READY)  ## Check lock file, format, lint, types, SQL and imports
 	$(UV) lock --check

@@ -29,6 +29,7 @@ SETTINGS = {
     "tenant-manager": {
         # Of tenants who are made together, one is given a database and the others are not.
         "FREEHOLD_POOL_SIZE": "1",
+        "FREEHOLD_OPERATION_SILENT_S": "3",
         "FREEHOLD_DUMP_BYTES_PER_S": "2000000",
         "FREEHOLD_BACKUP_EVERY_S": "0",
         "FREEHOLD_BACKUP_VERIFY_EVERY_S": "0",

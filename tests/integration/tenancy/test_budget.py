@@ -11,6 +11,7 @@ import asyncpg
 import pytest
 
 from freehold.ledger.client import Connection
+from freehold.ledger.schema import LEDGER_VERSION
 from freehold.tenancy.connections import TenantConnections
 from freehold.tenancy.homes import Home
 
@@ -46,7 +47,7 @@ async def homes(postgres_url: str, superuser: Connection) -> AsyncIterator[list[
             parts.port or 5432,
             "postgres",
             "public",
-            1,
+            LEDGER_VERSION,
             role,
             "of-a-test",
         )

@@ -11,6 +11,7 @@ import pytest
 
 from freehold.contracts.problems import UNAVAILABLE, Problem
 from freehold.ledger.client import Connection
+from freehold.ledger.schema import LEDGER_VERSION
 from freehold.tenancy.connections import TenantConnections
 from freehold.tenancy.homes import Home
 
@@ -45,7 +46,7 @@ async def home(postgres_url: str, superuser: Connection) -> AsyncIterator[Home]:
     role, password = f"renewed_{secrets.token_hex(4)}", secrets.token_hex(8)
     await superuser.execute(f"CREATE ROLE {role} LOGIN PASSWORD '{password}'")
     host, port = parts.hostname or "localhost", parts.port or 5432
-    yield Home("acme", 1, host, port, "postgres", "public", 1, role, password)
+    yield Home("acme", 1, host, port, "postgres", "public", LEDGER_VERSION, role, password)
     await superuser.execute(f"DROP ROLE {role}")
 
 

@@ -112,7 +112,7 @@ class NextRelease:
         """Have tenants migrated meanwhile; yield the operation."""
         # Of a kind of its own, which no other process takes up.
         kind = f"migration-{uuid.uuid4().hex[:8]}"
-        operations = Operations(self._manager.catalog, in_flight_max=1)
+        operations = Operations(self._manager.catalog, in_flight_max=1, silent_s=15)
         operations.handle(kind, self.migrations.run)
         await operations.open()
         try:
@@ -424,7 +424,7 @@ async def test_whoever_goes_on_does_what_is_left(
         return sum(one["schema_version"] == LEDGER_VERSION + 1 for one in shown)
 
     for at_least in (1, 5, 12):
-        operations = Operations(manager_of(app).catalog, in_flight_max=1)
+        operations = Operations(manager_of(app).catalog, in_flight_max=1, silent_s=15)
         operations.handle(kind, next_release.migrations.run)
         await operations.open()
         asked = await operations.submit(kind, None, parameters)

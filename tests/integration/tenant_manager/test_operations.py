@@ -44,8 +44,10 @@ async def tenant_id(manager: httpx.AsyncClient) -> str:
 
 
 @asynccontextmanager
-async def working(catalog: Catalog, handlers: dict[str, Handler]) -> AsyncIterator[Operations]:
-    operations = Operations(catalog, in_flight_max=4)
+async def working(
+    catalog: Catalog, handlers: dict[str, Handler], *, silent_s: float = 15
+) -> AsyncIterator[Operations]:
+    operations = Operations(catalog, in_flight_max=4, silent_s=silent_s)
     for kind, handler in handlers.items():
         operations.handle(kind, handler)
     await operations.open()
@@ -102,7 +104,7 @@ async def test_the_same_is_asked_for_once_at_a_time(
         return {}
 
     # Nobody works yet.
-    idle = Operations(catalog, in_flight_max=1)
+    idle = Operations(catalog, in_flight_max=1, silent_s=15)
     asked = await asyncio.gather(*(idle.submit(kind, tenant_id, {"a": 1}) for _ in range(5)))
     assert len({operation.operation_id for operation in asked}) == 1
     other = await idle.submit(kind, tenant_id, {"a": 2})
@@ -153,8 +155,6 @@ async def test_what_is_away_for_a_while_is_waited_for(
 async def test_another_process_goes_on_where_one_died(
     catalog: Catalog, manager: httpx.AsyncClient, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_HEARTBEAT_S", 0.2)
-    monkeypatch.setattr(module, "_SILENT_S", 1.0)
     stuck = asyncio.Event()
     of_others = asyncio.all_tasks()
 
@@ -167,7 +167,7 @@ async def test_another_process_goes_on_where_one_died(
     async def go_on(running: Running) -> dict[str, Any]:
         return {"done": [*running.state["done"], "b"]}
 
-    async with working(catalog, {kind: die}) as operations:
+    async with working(catalog, {kind: die}, silent_s=1) as operations:
         asked = await operations.submit(kind)
         await stuck.wait()
         # As dead as can be: no heartbeat any more, and nothing given back.
@@ -175,7 +175,7 @@ async def test_another_process_goes_on_where_one_died(
             if getattr(task.get_coro(), "__name__", "") in ("_beat", "_look_again_and_again"):
                 task.cancel()
         monkeypatch.setattr(module, "give_operations_back", lambda *_: asyncio.sleep(0))
-        async with working(catalog, {kind: go_on}):
+        async with working(catalog, {kind: go_on}, silent_s=1):
             end = await ended(manager, asked)
     assert end.result == {"done": ["a", "b"]}
 
@@ -266,7 +266,7 @@ async def test_of_a_tenant_one_runs_at_a_time_and_others_do_not_wait(
 async def test_operations_are_listed_the_newest_first(
     catalog: Catalog, manager: httpx.AsyncClient, kind: str, tenant_id: str
 ) -> None:
-    idle = Operations(catalog, in_flight_max=1)
+    idle = Operations(catalog, in_flight_max=1, silent_s=15)
     asked = [str((await idle.submit(kind, tenant_id, {"n": n})).operation_id) for n in range(5)]
     found: list[str] = []
     cursor = None
@@ -304,7 +304,7 @@ async def test_bad_filters_are_refused(
 async def test_a_cursor_is_good_for_the_same_filters_only(
     catalog: Catalog, manager: httpx.AsyncClient, kind: str, tenant_id: str
 ) -> None:
-    idle = Operations(catalog, in_flight_max=1)
+    idle = Operations(catalog, in_flight_max=1, silent_s=15)
     for n in range(2):
         await idle.submit(kind, tenant_id, {"n": n})
     first = await manager.get(f"/v1/operations?tenant_id={tenant_id}&limit=1")

@@ -110,7 +110,9 @@ class Manager:
             pause_s=settings.provisioning_abandoned_s / 2,
         )
         self._operations = Operations(
-            self._catalog, in_flight_max=settings.operations_in_flight_max
+            self._catalog,
+            in_flight_max=settings.operations_in_flight_max,
+            silent_s=settings.operation_silent_s,
         )
         self._storage = _storage(settings)
         self._data_keys = DataKeys(self._catalog, _key_management(settings))

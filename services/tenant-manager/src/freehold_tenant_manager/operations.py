@@ -32,9 +32,8 @@ from freehold_tenant_manager.metrics import OPERATION_SECONDS, OPERATIONS_RUNNIN
 _log = structlog.get_logger(__name__)
 
 _LOOK_S = 1.0
-_HEARTBEAT_S = 3.0
-_SILENT_S = 15.0
-"""Several heartbeats: a worker that stalls for a moment is not taken for dead."""
+_HEARTBEATS = 5
+"""So many fit into the time after which a worker is taken for dead: one may well be missed."""
 _GIVE_BACK_TIMEOUT_S = 3.0
 _RETRIES_MAX = 10
 _RETRY_FIRST_S = 0.5
@@ -102,10 +101,18 @@ A Problem that it raises is told by its detail; anything else by the log alone.
 class Operations:
     """Takes operations in, and works on those that it knows how to do."""
 
-    def __init__(self, catalog: Catalog, *, in_flight_max: int) -> None:
-        """Say where they are kept, and how many this process works on at once."""
+    def __init__(self, catalog: Catalog, *, in_flight_max: int, silent_s: float) -> None:
+        """Say where they are kept.
+
+        Args:
+            catalog: Keeps them.
+            in_flight_max: How many this process works on at once.
+            silent_s: A process unheard of for so long is taken for dead; the same in all of them.
+        """
         self._catalog = catalog
         self._in_flight_max = in_flight_max
+        self._silent_s = silent_s
+        self._heartbeat_s = silent_s / _HEARTBEATS
         self._worker = uuid.uuid4()
         self._handlers: dict[str, Handler] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -166,7 +173,9 @@ class Operations:
 
     async def _begin_one(self) -> bool:
         async with self._catalog.connection() as connection:
-            row = await claim_operation(connection, self._worker, list(self._handlers), _SILENT_S)
+            row = await claim_operation(
+                connection, self._worker, list(self._handlers), self._silent_s
+            )
         if row is None:
             return False
         task = asyncio.create_task(self._run(row))
@@ -254,8 +263,8 @@ class Operations:
         """Say that we are at work, until we have been silent for too long or were replaced."""
         loop = asyncio.get_running_loop()
         heard_at = loop.time()
-        while loop.time() - heard_at < _SILENT_S - _HEARTBEAT_S:
-            await asyncio.sleep(_HEARTBEAT_S)
+        while loop.time() - heard_at < self._silent_s - self._heartbeat_s:
+            await asyncio.sleep(self._heartbeat_s)
             with suppress(Problem):
                 async with self._catalog.connection() as connection:
                     if not await note_seen(connection, self._worker, operation_id):

@@ -67,6 +67,11 @@ class Settings(ServiceSettings):
     operations_in_flight_max: int = Field(
         default=4, ge=1, description="Operations worked on at once; others wait their turn."
     )
+    operation_silent_s: float = Field(
+        default=15.0,
+        gt=0,
+        description="An operation whose process has said nothing for so long is taken over.",
+    )
     migrations_in_flight_max: int = Field(
         default=4, ge=1, description="Ledgers migrated at once, each with two connections."
     )
