@@ -79,7 +79,15 @@ async def drop_database(connection: Connection, name: str, *, timeout_s: float) 
             connection, "DROP DATABASE IF EXISTS %I WITH (FORCE)", name, timeout_s=timeout_s
         )
     except asyncpg.InsufficientPrivilegeError:
-        # Autovacuum is at work there: only a superuser may end it, but it makes way for this.
+        # Autovacuum is at work there: only a superuser may end it, but it makes way for a plain
+        # drop, which in turn ends nobody else.
+        await connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = $1 AND backend_type = 'client backend'"
+            " AND pg_has_role(usename, 'USAGE')",
+            name,
+            timeout=timeout_s,
+        )
         await execute_formatted(connection, "DROP DATABASE IF EXISTS %I", name, timeout_s=timeout_s)
 
 

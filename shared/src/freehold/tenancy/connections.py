@@ -94,6 +94,7 @@ class TenantConnections:
         self._under_way: set[asyncio.Task[Any]] = set()
         self._sweeper: asyncio.Task[None] | None = None
         self._silent_until: dict[tuple[str, int], float] = {}
+        self._answered_at: dict[tuple[str, int], float] = {}
         self._closed = False
 
     @asynccontextmanager
@@ -199,6 +200,8 @@ class TenantConnections:
             raise
 
     async def _open_one(self, place: Place, home: Home, displaced: Connection | None) -> Connection:
+        server = (home.host, home.port)
+        begun = time.monotonic()
         try:
             if displaced is not None:
                 # Closed first, so that the server never sees more than the budget.
@@ -207,14 +210,16 @@ class TenantConnections:
             connection = await self._enter(home)
         except BaseException as error:
             self._forget(place)
-            if isinstance(error, OSError):
-                self._silent_until[home.host, home.port] = time.monotonic() + _SILENT_S
+            # Others may have been let in since this one began to wait.
+            if isinstance(error, OSError) and self._answered_at.get(server, 0) < begun:
+                self._silent_until[server] = time.monotonic() + _SILENT_S
             if isinstance(error, OSError | asyncpg.PostgresError):
                 _log.warning(
                     "tenant database unreachable", database=home.database, fault=repr(error)
                 )
                 raise unavailable("the tenant's database does not answer") from error
             raise
+        self._answered_at[server] = time.monotonic()
         TENANT_CONNECTIONS_OPENED.inc()
         return connection
 
