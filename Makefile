@@ -2,6 +2,8 @@
 # python3-venv. What it installs goes to .venv and .local in this folder.
 
 PYTHON ?= python3
+# Files of tests that are run at once; 0 for one after the other.
+TEST_WORKERS ?= 2
 UV_VERSION := 0.13.8
 
 BIN := .venv/bin
@@ -43,7 +45,7 @@ down: $(VENV_READY)  ## Stop them; the data stays
 # Tests take Docker's servers where an engine answers, and programs of this machine where not.
 test: $(VENV_READY)  ## Run all tests (up to 10 minutes)
 	@$(BIN)/freehold-local install || docker info >/dev/null 2>&1
-	$(BIN)/python -m pytest tests --ignore=tests/bench --numprocesses=2 --dist=loadfile
+	$(BIN)/python -m pytest tests --ignore=tests/bench --numprocesses=$(TEST_WORKERS) --dist=loadfile
 
 check: $(VENV_READY)  ## Check lock file, format, lint, types, SQL and imports
 	$(UV) lock --check

@@ -3,12 +3,14 @@
 import asyncio
 import os
 import sys
+import termios
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
 from support.commands import Ended
 from support.scripted import chunks, document, scripted
+from support.waiting import POLL_S
 
 TENANT = {"type": "/problems/not-found", "title": "-", "status": 404, "detail": "no such tenant"}
 
@@ -17,7 +19,12 @@ async def test_a_token_that_is_missing_is_asked_for_and_not_shown() -> None:
     async with scripted(document(200, {"data": [], "next_cursor": None})) as server:
         environment = {"FREEHOLD_TENANT_MANAGER_URL": server.url}
         ended = await at_a_terminal(
-            "tenants", "list", asked="token:", typed="a secret\n", environment=environment
+            "tenants",
+            "list",
+            asked="token:",
+            typed="a secret\n",
+            is_hidden=True,
+            environment=environment,
         )
         assert server.asked == ["GET /v1/tenants?limit=1000"]
     assert ended.code == 0, ended.err
@@ -57,22 +64,30 @@ async def test_an_export_shows_a_bar_and_leaves_none(tmp_path: Path) -> None:
 
 
 async def at_a_terminal(
-    *words: str, asked: str = "", typed: str = "", environment: Mapping[str, str]
+    *words: str,
+    asked: str = "",
+    typed: str = "",
+    is_hidden: bool = False,
+    environment: Mapping[str, str],
 ) -> Ended:
     """Run the command with a terminal for what is typed, once asked for, and for what it says."""
     terminal, its_own = os.openpty()
     os.set_blocking(terminal, False)
     shown = bytearray()
-    answers = [typed.encode()] if typed else []
 
     def read() -> None:
         # Nothing to read, or the terminal's other end is closed: both are errors to Linux.
         with suppress(OSError):
             while piece := os.read(terminal, 65_536):
                 shown.extend(piece)
-        # What is typed before the question is thrown away by it.
-        if answers and asked.encode() in shown:
-            os.write(terminal, answers.pop())
+
+    async def type_in() -> None:
+        # What is typed before the question, or before what is typed is hidden, is thrown away.
+        while asked.encode() not in shown or (  # noqa: ASYNC110 (as others do)
+            is_hidden and _echoes(terminal)
+        ):
+            await asyncio.sleep(POLL_S)
+        os.write(terminal, typed.encode())
 
     process = await asyncio.create_subprocess_exec(
         Path(sys.executable).with_name("freehold"),
@@ -87,6 +102,7 @@ async def at_a_terminal(
     os.close(its_own)
     loop = asyncio.get_running_loop()
     loop.add_reader(terminal, read)
+    typing = asyncio.create_task(type_in()) if typed else None
     try:
         async with asyncio.timeout(30):
             out, _ = await process.communicate()
@@ -94,8 +110,17 @@ async def at_a_terminal(
         if process.returncode is None:
             process.kill()
             await process.wait()
+        if typing is not None:
+            typing.cancel()
+            await asyncio.gather(typing, return_exceptions=True)
         loop.remove_reader(terminal)
         read()
         os.close(terminal)
     assert process.returncode is not None
     return Ended(process.returncode, out.decode(), shown.decode())
+
+
+def _echoes(terminal: int) -> bool:
+    """Whether what is typed at a terminal is shown (termios(3))."""
+    local_modes: int = termios.tcgetattr(terminal)[3]
+    return bool(local_modes & termios.ECHO)
