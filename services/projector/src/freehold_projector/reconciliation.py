@@ -6,7 +6,7 @@ silence. It also heals what a lost doorbell left behind, makes next year's parti
 tenant's expired idempotency keys removed.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
 import asyncpg
 import orjson
@@ -15,6 +15,7 @@ import structlog
 from freehold.contracts.problems import Problem
 from freehold.ledger import client as ledger
 from freehold.ledger.client import Connection, Head, Record
+from freehold.ledger.findings import Finding, compare
 from freehold.tenancy.catalog import Catalog
 from freehold.tenancy.connections import TenantConnections
 from freehold.tenancy.directory import Directory
@@ -31,16 +32,6 @@ _QUERIES = load_queries("freehold_projector", "reconciliation.sql")
 _CLAIMED_MAX = 5
 _CLAIM_S = 600.0
 _FINDINGS_MAX = 100
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """Something that does not fit. Names accounts and numbers of events, never amounts."""
-
-    kind: str
-    account_id: str | None = None
-    currency: str | None = None
-    seq: int | None = None
 
 
 class Reconciliation:
@@ -139,14 +130,9 @@ async def examine(
 ) -> tuple[list[Finding], Head]:
     """Compare a tenant's state and ledger with each other and with an anchor kept outside."""
     await ledger.make_partitions(connection)
-    findings = [
-        Finding("balance-differs", row["account_id"], row["currency"])
-        for row in await ledger.reconcile(connection)
-    ]
+    findings = await compare(connection, anchor_seq, anchor_hash)
     head = await ledger.head(connection)
     proof = await ledger.verify(connection, max(anchor_seq, 1))
     if not proof.ok:
         findings.insert(0, Finding("chain-broken", seq=proof.first_bad_seq))
-    if anchor_hash is not None and await ledger.hash_at(connection, anchor_seq) != anchor_hash:
-        findings.insert(0, Finding("ledger-rewritten", seq=anchor_seq))
     return findings, head

@@ -13,6 +13,7 @@ from freehold.ledger.client import Connection
 from freehold.ledger.schema import LEDGER_GRANTS, LEDGER_SCHEMA
 from freehold.tenancy.catalog import Catalog
 from freehold_tenant_manager.dumping import Login
+from freehold_tenant_manager.roles import role_settings
 from freehold_tenant_manager.segments import COPY_SETTINGS
 from freehold_tenant_manager.server import Server
 from freehold_tenant_manager.statements import (
@@ -82,7 +83,9 @@ class Beside:
     async def as_owner(self, name: str, *, timeout_s: float) -> AsyncIterator[Connection]:
         """Have a connection to a database as its owner, whose member we are from now on."""
         async with self._catalog.connection() as catalog:
-            await execute_with(catalog, TENANT_MEMBERSHIP, _settings(name), timeout_s=_TIMEOUT_S)
+            await execute_with(
+                catalog, TENANT_MEMBERSHIP, role_settings(name), timeout_s=_TIMEOUT_S
+            )
         async with self._server.connection(
             name,
             search_path=f"{LEDGER_SCHEMA}, pg_temp",
@@ -105,9 +108,11 @@ class Beside:
                 await execute_formatted(
                     connection, "SET LOCAL ROLE %I", f"{name}_owner", timeout_s=_TIMEOUT_S
                 )
-                await execute_with(connection, LEDGER_GRANTS, _settings(name), timeout_s=_TIMEOUT_S)
+                await execute_with(
+                    connection, LEDGER_GRANTS, role_settings(name), timeout_s=_TIMEOUT_S
+                )
             await execute_with(
-                connection, TENANT_MEMBERSHIP_ENDED, _settings(name), timeout_s=_TIMEOUT_S
+                connection, TENANT_MEMBERSHIP_ENDED, role_settings(name), timeout_s=_TIMEOUT_S
             )
 
     async def fence(self, name: str) -> None:
@@ -117,19 +122,21 @@ class Beside:
             TimeoutError: Some of them do not leave.
         """
         async with self._catalog.connection() as connection:
-            await execute_with(connection, TENANT_MEMBERSHIP, _settings(name), timeout_s=_TIMEOUT_S)
+            await execute_with(
+                connection, TENANT_MEMBERSHIP, role_settings(name), timeout_s=_TIMEOUT_S
+            )
             async with asyncio.timeout(_FENCE_S):
                 # Whoever was just coming in is seen the next time.
                 empty_looks = 0
                 while empty_looks < _EMPTY_LOOKS:
                     await execute_with(
-                        connection, TENANT_FENCE, _settings(name), timeout_s=_TIMEOUT_S
+                        connection, TENANT_FENCE, role_settings(name), timeout_s=_TIMEOUT_S
                     )
                     await asyncio.sleep(_FENCE_PAUSE_S)
                     is_empty = not await self._services_in(connection, name)
                     empty_looks = empty_looks + 1 if is_empty else 0
             await execute_with(
-                connection, TENANT_MEMBERSHIP_ENDED, _settings(name), timeout_s=_TIMEOUT_S
+                connection, TENANT_MEMBERSHIP_ENDED, role_settings(name), timeout_s=_TIMEOUT_S
             )
         _log.info("database fenced", database=name)
 
@@ -137,7 +144,7 @@ class Beside:
         """Let the services in again."""
         async with self._catalog.connection() as connection:
             script = TENANT_MEMBERSHIP + TENANT_UNFENCE + TENANT_MEMBERSHIP_ENDED
-            await execute_with(connection, script, _settings(name), timeout_s=_TIMEOUT_S)
+            await execute_with(connection, script, role_settings(name), timeout_s=_TIMEOUT_S)
 
     async def _services_in(self, connection: Connection, name: str) -> bool:
         return bool(
@@ -148,7 +155,3 @@ class Beside:
                 [f"{name}_{service}" for service in ("ingest", "projector", "query")],
             )
         )
-
-
-def _settings(name: str) -> dict[str, str]:
-    return {"freehold.role_prefix": name}

@@ -30,16 +30,16 @@ from freehold_tenant_manager.final_exports import FinalExports
 from freehold_tenant_manager.locks import Lock, locked
 from freehold_tenant_manager.operations import Running
 from freehold_tenant_manager.restoring import Restorer
+from freehold_tenant_manager.roles import role_settings
 from freehold_tenant_manager.scratch import new_scratch_name
 from freehold_tenant_manager.server import Server
 from freehold_tenant_manager.statements import (
     TENANT_LOCKOUT,
     TENANT_MEMBERSHIP,
-    TENANT_ROLES_DROPPED,
-    drop_database,
     execute_formatted,
     execute_with,
 )
+from freehold_tenant_manager.tenant_databases import TenantDatabases
 
 DELETE = "delete"
 """The kind of the operation."""
@@ -48,8 +48,6 @@ _log = structlog.get_logger(__name__)
 
 _STATEMENT_TIMEOUT_S = 30.0
 _PROJECT_EVENTS_MAX = 10_000
-# It waits for a checkpoint of the whole server.
-_DROP_TIMEOUT_S = 300.0
 _END_SESSION_TIMEOUT_S = 5.0
 _WRITERS = ("ingest", "projector", "query")
 _READERS = ("auditor", "backup")
@@ -69,6 +67,7 @@ class Deletion:
         """Say where they are, and who keeps what is left of them."""
         self._catalog = catalog
         self._server = server
+        self._databases = TenantDatabases(server)
         self._exports = exports
         self._backups = backups
         self._restorer = restorer
@@ -143,14 +142,7 @@ class Deletion:
                 await keep_final_export(connection, tenant.tenant_id, final)
                 await withdraw(connection, tenant.tenant_id)
             await _lock_out(connection, tenant, (*_WRITERS, *_READERS))
-            await _join_owner(connection, tenant)
-            await drop_database(connection, tenant.database_name, timeout_s=_DROP_TIMEOUT_S)
-            await execute_with(
-                connection,
-                TENANT_ROLES_DROPPED,
-                _settings(tenant),
-                timeout_s=_STATEMENT_TIMEOUT_S,
-            )
+            await self._databases.remove(connection, tenant.database_name)
             await end_deletion(connection, tenant.tenant_id)
 
 
@@ -178,7 +170,7 @@ async def _lock_out(connection: Connection, tenant: TenantRow, services: Sequenc
     Raises:
         Problem: unavailable, where a session does not end.
     """
-    settings = _settings(tenant) | {"freehold.locked_out": ",".join(services)}
+    settings = role_settings(tenant.database_name) | {"freehold.locked_out": ",".join(services)}
     await execute_with(connection, TENANT_LOCKOUT, settings, timeout_s=_STATEMENT_TIMEOUT_S)
     ended = await connection.fetch(
         "SELECT pg_terminate_backend(pid, $2) FROM pg_stat_activity WHERE usename = ANY ($1)",
@@ -192,9 +184,8 @@ async def _lock_out(connection: Connection, tenant: TenantRow, services: Sequenc
 
 async def _join_owner(connection: Connection, tenant: TenantRow) -> None:
     """Become a member of the owner's role: only so may we enter the database, and drop it."""
-    await execute_with(
-        connection, TENANT_MEMBERSHIP, _settings(tenant), timeout_s=_STATEMENT_TIMEOUT_S
-    )
+    settings = role_settings(tenant.database_name)
+    await execute_with(connection, TENANT_MEMBERSHIP, settings, timeout_s=_STATEMENT_TIMEOUT_S)
 
 
 def _telling(running: Running, begin: float, end: float, what: str) -> Tell:
@@ -208,7 +199,3 @@ def _telling(running: Running, begin: float, end: float, what: str) -> Tell:
 
 def _owner(tenant: TenantRow) -> str:
     return f"{tenant.database_name}_owner"
-
-
-def _settings(tenant: TenantRow) -> dict[str, str]:
-    return {"freehold.role_prefix": tenant.database_name}

@@ -20,6 +20,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from freehold_tenant_manager.pieces import pieces_of
+
 KEY_BYTES = 32
 _MAGIC = b"FHE"
 _VERSION = 1
@@ -71,7 +73,7 @@ async def decrypt(key: bytes, context: bytes, pieces: AsyncIterable[bytes]) -> A
         raise DecryptionError(f"the encrypted stream has version {header[len(_MAGIC)]}")
     cipher = _cipher(key, header, context)
     number = 0
-    async for chunk, is_last in _chunks(_after(rest, pieces), _CHUNK_BYTES + _TAG_BYTES):
+    async for chunk, is_last in _chunks(pieces_of(rest, pieces), _CHUNK_BYTES + _TAG_BYTES):
         try:
             yield cipher.decrypt(_nonce(number, is_last), chunk, header)
         except (InvalidTag, ValueError):
@@ -110,9 +112,3 @@ async def _chunks(
             begin += chunk_bytes
         del waiting[:begin]
     yield bytes(waiting), True
-
-
-async def _after(beginning: bytes, pieces: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
-    yield beginning
-    async for piece in pieces:
-        yield piece

@@ -20,6 +20,7 @@ from freehold.tenancy.catalog import Catalog
 from freehold_tenant_manager.catalog.sources import find_source
 from freehold_tenant_manager.dumping import DumpError, Dumping, Form
 from freehold_tenant_manager.final_exports import FinalExports
+from freehold_tenant_manager.pieces import pieces_of
 
 _log = structlog.get_logger(__name__)
 
@@ -132,11 +133,5 @@ class Download(StreamingResponse):
             except DumpError as error:
                 _log.warning("nothing to export", fault=str(error))
                 raise unavailable("the tenant's database cannot be dumped now") from error
-            self.body_iterator = _joined(first, pieces)
+            self.body_iterator = pieces_of(first, pieces)
             await super().__call__(scope, receive, send_in_time)
-
-
-async def _joined(first: bytes, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    yield first
-    async for piece in pieces:
-        yield piece

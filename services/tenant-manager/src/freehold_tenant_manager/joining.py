@@ -4,7 +4,7 @@ The large one is stored before the small ones go. Until then, and for a restore 
 old listing, both are there, and a segment that was replayed already does no harm.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import structlog
@@ -13,6 +13,7 @@ from freehold.contracts.problems import Problem
 from freehold.tenancy.catalog import Catalog
 from freehold_tenant_manager.archive import Archive, Archived
 from freehold_tenant_manager.metrics import ARCHIVE_JOINED
+from freehold_tenant_manager.pieces import pieces_of
 from freehold_tenant_manager.segments import SegmentError, joined
 from freehold_tenant_manager.storage import StorageError
 from freehold_tenant_manager.vault import DamagedError
@@ -63,7 +64,7 @@ class Joining:
             if whole is None:
                 continue
             segment, content = whole
-            await self._archive.put(tenant_id, epoch, segment.name, _single(content))
+            await self._archive.put(tenant_id, epoch, segment.name, pieces_of(content))
             for one in run:
                 # Changes of rules alone may be joined under the last one's name.
                 if not one.path.endswith(f"/{segment.name}"):
@@ -95,7 +96,3 @@ def _fits(run: Sequence[Archived], segment: Archived, events_max: int) -> bool:
         and segment.last_seq - run[0].first_seq < events_max
         and segment.bytes + sum(one.bytes for one in run) <= _JOINED_BYTES_MAX
     )
-
-
-async def _single(content: bytes) -> AsyncIterator[bytes]:
-    yield content

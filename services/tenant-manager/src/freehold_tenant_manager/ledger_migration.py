@@ -34,7 +34,7 @@ from freehold_tenant_manager.catalog.ledger_migrations import (
 from freehold_tenant_manager.catalog.tenants import TenantRow, find_tenant
 from freehold_tenant_manager.locks import Lock, locked_if_free
 from freehold_tenant_manager.migrating import migrate
-from freehold_tenant_manager.scram import scram_verifier
+from freehold_tenant_manager.roles import role_settings, verifier_settings
 from freehold_tenant_manager.server import Server
 from freehold_tenant_manager.statements import (
     TENANT_MEMBERSHIP,
@@ -140,14 +140,10 @@ class LedgerMigration:
                 connection, self._key_ring, tenant.tenant_id, tenant.database_name
             )
             passwords = await find_passwords(connection, self._key_ring, tenant.tenant_id)
-            verifiers = {
-                f"freehold.verifier_{service}": scram_verifier(password)
-                for service, password in passwords.items()
-            }
             await execute_with(
                 connection,
                 TENANT_ROLES + TENANT_MEMBERSHIP + TENANT_OPENING,
-                _settings(tenant) | verifiers,
+                role_settings(tenant.database_name) | verifier_settings(passwords),
                 timeout_s=_TIMEOUT_S,
             )
 
@@ -155,7 +151,8 @@ class LedgerMigration:
         self, connection: Connection, tenant: TenantRow, chosen: Sequence[Migration]
     ) -> int:
         owner = f"{tenant.database_name}_owner"
-        await execute_with(connection, TENANT_MEMBERSHIP, _settings(tenant), timeout_s=_TIMEOUT_S)
+        settings = role_settings(tenant.database_name)
+        await execute_with(connection, TENANT_MEMBERSHIP, settings, timeout_s=_TIMEOUT_S)
         async with self._server.connection(
             tenant.database_name,
             search_path=f"{tenant.schema_name}, pg_temp",
@@ -166,7 +163,7 @@ class LedgerMigration:
             await execute_formatted(ledger, "SET ROLE %I", owner, timeout_s=_TIMEOUT_S)
 
             async def give_rights(script: str = LEDGER_GRANTS) -> None:
-                await execute_with(ledger, script, _settings(tenant), timeout_s=_TIMEOUT_S)
+                await execute_with(ledger, script, settings, timeout_s=_TIMEOUT_S)
 
             version = await migrate(
                 ledger,
@@ -184,7 +181,3 @@ class LedgerMigration:
                 ledger, "REVOKE %I FROM CURRENT_USER", owner, timeout_s=_TIMEOUT_S
             )
         return version
-
-
-def _settings(tenant: TenantRow) -> dict[str, str]:
-    return {"freehold.role_prefix": tenant.database_name}

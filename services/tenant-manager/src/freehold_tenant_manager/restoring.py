@@ -7,7 +7,7 @@ until it is dropped. The live database is needed for none of this.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -27,6 +27,7 @@ from freehold.tenancy.failures import database_failures
 from freehold_tenant_manager.archive import Archive, Archived
 from freehold_tenant_manager.archiving import Archiver
 from freehold_tenant_manager.beside import Beside
+from freehold_tenant_manager.catalog.credentials import new_passwords, seal_passwords
 from freehold_tenant_manager.catalog.epochs import list_bases, list_epochs
 from freehold_tenant_manager.catalog.former_databases import (
     add_making,
@@ -45,6 +46,7 @@ from freehold_tenant_manager.locks import Lock, locked
 from freehold_tenant_manager.metrics import RESTORED_EVENTS, RESTORES
 from freehold_tenant_manager.migrating import migrate
 from freehold_tenant_manager.operations import OperationLostError, Running
+from freehold_tenant_manager.pieces import pieces_of
 from freehold_tenant_manager.segments import (
     BEGINNING,
     Position,
@@ -56,6 +58,7 @@ from freehold_tenant_manager.segments import (
     stage,
 )
 from freehold_tenant_manager.storage import NotStoredError, StorageError
+from freehold_tenant_manager.tenant_databases import new_database_name
 from freehold_tenant_manager.vault import DamagedError, Vault
 
 _log = structlog.get_logger(__name__)
@@ -284,9 +287,11 @@ class Restorer:
             return name
         async with self._catalog.connection() as connection:
             if name is None:
-                name = await add_making(
+                name = new_database_name()
+                await add_making(
                     connection,
-                    self._key_ring,
+                    name,
+                    seal_passwords(self._key_ring, name, new_passwords()),
                     tenant.tenant_id,
                     new_epoch,
                     running.operation_id,
@@ -399,7 +404,7 @@ class Restorer:
                     if ahead.bytes <= _AHEAD_BYTES_MAX and ahead.path not in fetching:
                         fetching[ahead.path] = asyncio.create_task(self._fetch(tenant_id, ahead))
                 if archived.path in fetching:
-                    reader = SegmentReader(_one(await fetching[archived.path]))
+                    reader = SegmentReader(pieces_of(await fetching[archived.path]))
                     del fetching[archived.path]
                 else:
                     reader = SegmentReader(self._archive.get(tenant_id, archived))
@@ -566,10 +571,6 @@ def _belongs(batch: Sequence[tuple[Segment, SegmentReader]], segment: Segment) -
     """Say whether a segment can be replayed together with a batch: it follows, and adds little."""
     events = sum(earlier.events for earlier, _ in batch)
     return segment.after == batch[-1][0].end and events + segment.events <= _BATCH_EVENTS
-
-
-async def _one(content: bytes) -> AsyncIterator[bytes]:
-    yield content
 
 
 async def _end_of(connection: Connection) -> _Restored:

@@ -8,23 +8,23 @@ import hmac
 import os
 from hashlib import pbkdf2_hmac, sha256
 
+# At least so many, says RFC 7677.
 _ITERATIONS = 4096
 _SALT_BYTES = 16
 
 
-def scram_verifier(password: str) -> str:
+def scram_verifier(password: str, *, iterations: int = _ITERATIONS) -> str:
     """Make a verifier with a fresh salt, as CREATE ROLE … PASSWORD takes it.
 
     Args:
         password: Printable ASCII, which needs no normalisation.
+        iterations: How often it is hashed, by whoever makes it and whoever connects with it.
     """
     salt = os.urandom(_SALT_BYTES)
-    salted = pbkdf2_hmac("sha256", password.encode("ascii"), salt, _ITERATIONS)
+    salted = pbkdf2_hmac("sha256", password.encode("ascii"), salt, iterations)
     stored_key = sha256(hmac.digest(salted, b"Client Key", "sha256")).digest()
     server_key = hmac.digest(salted, b"Server Key", "sha256")
-    return (
-        f"SCRAM-SHA-256${_ITERATIONS}:{_base64(salt)}${_base64(stored_key)}:{_base64(server_key)}"
-    )
+    return f"SCRAM-SHA-256${iterations}:{_base64(salt)}${_base64(stored_key)}:{_base64(server_key)}"
 
 
 def _base64(data: bytes) -> str:

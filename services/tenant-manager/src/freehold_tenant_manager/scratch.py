@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from freehold.ledger.client import Connection
+from freehold_tenant_manager.roles import role_settings
 from freehold_tenant_manager.server import Server
 from freehold_tenant_manager.statements import (
     NEW_OWNED_DATABASE,
@@ -41,7 +42,7 @@ async def scratch_database(server: Server, catalog_name: str, name: str) -> Asyn
     async with server.connection(catalog_name) as connection:
         await drop_scratch(connection, name)
         await execute_formatted(connection, "CREATE ROLE %I NOLOGIN", owner, timeout_s=_TIMEOUT_S)
-        settings = {"freehold.role_prefix": name}
+        settings = role_settings(name)
         await execute_with(connection, TENANT_MEMBERSHIP, settings, timeout_s=_TIMEOUT_S)
         await execute_formatted(connection, NEW_OWNED_DATABASE, name, owner, timeout_s=_TIMEOUT_S)
         await execute_formatted(
@@ -56,7 +57,7 @@ async def scratch_database(server: Server, catalog_name: str, name: str) -> Asyn
 
 async def drop_scratch(connection: Connection, name: str) -> None:
     """Drop a scratch database and its owner, as far as they exist."""
-    settings = {"freehold.role_prefix": name}
+    settings = role_settings(name)
     await execute_with(connection, TENANT_MEMBERSHIP, settings, timeout_s=_TIMEOUT_S)
     await drop_database(connection, name, timeout_s=_TIMEOUT_S)
     await execute_with(connection, TENANT_ROLES_DROPPED, settings, timeout_s=_TIMEOUT_S)

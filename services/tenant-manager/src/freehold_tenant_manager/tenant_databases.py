@@ -16,7 +16,7 @@ from freehold.contracts.problems import unavailable
 from freehold.ledger.client import Connection
 from freehold.ledger.schema import LEDGER_DIGEST, LEDGER_GRANTS
 from freehold.tenancy.failures import database_failures
-from freehold_tenant_manager.scram import scram_verifier
+from freehold_tenant_manager.roles import role_settings, verifier_settings
 from freehold_tenant_manager.server import Server
 from freehold_tenant_manager.statements import (
     NEW_EMPTY_DATABASE,
@@ -36,6 +36,8 @@ from freehold_tenant_manager.templates import TEMPLATE, TEMPLATE_OWNER_ROLE, ens
 _log = structlog.get_logger(__name__)
 
 _TIMEOUT_S = 30.0
+# It waits for a checkpoint of the whole server.
+_DROP_TIMEOUT_S = 300.0
 _CLONE_ATTEMPTS = 3
 _CLONE_PAUSE_S = 0.2
 # How the server marks a database whose dropping was interrupted.
@@ -82,7 +84,7 @@ class TenantDatabases:
         """
         await self._make_roles(connection, name, passwords)
         await self._make_database(connection, name)
-        await execute_with(connection, TENANT_OPENING, _settings(name), timeout_s=_TIMEOUT_S)
+        await execute_with(connection, TENANT_OPENING, role_settings(name), timeout_s=_TIMEOUT_S)
         with database_failures():
             await self._hand_over(name, schema)
 
@@ -94,7 +96,7 @@ class TenantDatabases:
         await execute_formatted(
             connection, NEW_EMPTY_DATABASE, name, f"{name}_owner", timeout_s=_TIMEOUT_S
         )
-        await execute_with(connection, TENANT_OPENING, _settings(name), timeout_s=_TIMEOUT_S)
+        await execute_with(connection, TENANT_OPENING, role_settings(name), timeout_s=_TIMEOUT_S)
 
     async def remove(self, connection: Connection, name: str) -> None:
         """Remove a database and its roles, or whatever there is of them, whoever is in it.
@@ -102,11 +104,11 @@ class TenantDatabases:
         Raises:
             Problem: unavailable, where somebody else than its roles is in it and does not leave.
         """
-        settings = _settings(name)
+        settings = role_settings(name)
         script = TENANT_MEMBERSHIP + TENANT_LOGIN_MEMBERSHIP
         await execute_with(connection, script, settings, timeout_s=_TIMEOUT_S)
         try:
-            await drop_database(connection, name, timeout_s=_TIMEOUT_S)
+            await drop_database(connection, name, timeout_s=_DROP_TIMEOUT_S)
         except asyncpg.ObjectInUseError as error:
             raise unavailable("somebody is still connected to this database") from error
         await execute_with(connection, TENANT_ROLES_DROPPED, settings, timeout_s=_TIMEOUT_S)
@@ -114,10 +116,7 @@ class TenantDatabases:
     async def _make_roles(
         self, connection: Connection, name: str, passwords: Mapping[str, str]
     ) -> None:
-        settings = _settings(name) | {
-            f"freehold.verifier_{service}": scram_verifier(password)
-            for service, password in passwords.items()
-        }
+        settings = role_settings(name) | verifier_settings(passwords)
         script = TENANT_ROLES + TENANT_MEMBERSHIP
         await execute_with(connection, script, settings, timeout_s=_TIMEOUT_S)
 
@@ -155,14 +154,10 @@ class TenantDatabases:
             await execute_with(
                 connection,
                 TENANT_HANDOVER + LEDGER_GRANTS,
-                _settings(name) | {"freehold.template_owner": TEMPLATE_OWNER_ROLE},
+                role_settings(name) | {"freehold.template_owner": TEMPLATE_OWNER_ROLE},
                 timeout_s=_TIMEOUT_S,
             )
             await connection.execute("RESET ROLE")
             await execute_formatted(
                 connection, "REVOKE %I FROM CURRENT_USER", f"{name}_owner", timeout_s=_TIMEOUT_S
             )
-
-
-def _settings(name: str) -> dict[str, str]:
-    return {"freehold.role_prefix": name}

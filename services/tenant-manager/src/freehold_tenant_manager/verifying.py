@@ -4,12 +4,13 @@ It is done as the auditor, who reads everything and changes nothing. What does n
 never repaired.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 from freehold.contracts.problems import NOT_FOUND, Problem
 from freehold.ledger import client as ledger
 from freehold.ledger.client import Connection
+from freehold.ledger.findings import Finding, compare
 from freehold.security.sealing import KeyRing
 from freehold.tenancy.catalog import Catalog
 from freehold.tenancy.connections import TenantConnections
@@ -21,17 +22,6 @@ from freehold_tenant_manager.operations import Running
 _STEP_EVENTS = 100_000
 _CHAIN_SHARE = 0.8
 _FINDINGS_MAX = 100
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """Something that does not fit. Names accounts and numbers of events, never amounts."""
-
-    kind: str
-    account_id: str | None = None
-    currency: str | None = None
-    seq: int | None = None
-    detail: str | None = None
 
 
 class Verifier:
@@ -59,9 +49,9 @@ class Verifier:
             async with self._connections.use(home) as connection:
                 await self._verify_chain(running, connection)
                 await running.note(_CHAIN_SHARE, "comparing balances with the ledger")
-                rest = await _compare(connection, anchor_seq, anchor_hash)
+                rest = await compare(connection, anchor_seq, anchor_hash)
                 head = await ledger.head(connection)
-        findings = running.state["findings"] + rest
+        findings = running.state["findings"] + [_shown(one) for one in rest]
         return {
             "ok": not findings,
             "head": {"seq": head.seq, "hash": head.hash.hex() if head.seq else None},
@@ -82,8 +72,8 @@ class Verifier:
             # With an open end the head itself and the holds are compared, too.
             proof = await ledger.verify(connection, first_seq, None if is_last else last_seq)
             if not proof.ok:
-                found = Finding("chain-broken", seq=proof.first_bad_seq, detail=proof.reason)
-                state["findings"] = [*state["findings"], asdict(found)]
+                found = Finding("chain-broken", seq=proof.first_bad_seq)
+                state["findings"] = [*state["findings"], _shown(found, proof.reason)]
             state["events_checked"] += proof.events_checked
             state["next_seq"] = None if is_last else last_seq + 1
             share = min(state["events_checked"] / max(head.seq, 1), 1.0)
@@ -94,14 +84,5 @@ class Verifier:
             )
 
 
-async def _compare(
-    connection: Connection, anchor_seq: int, anchor_hash: bytes | None
-) -> list[dict[str, Any]]:
-    """Hold state against ledger, and the ledger against the head that was noted outside it."""
-    findings = [
-        Finding("balance-differs", row["account_id"], row["currency"])
-        for row in await ledger.reconcile(connection)
-    ]
-    if anchor_hash is not None and await ledger.hash_at(connection, anchor_seq) != anchor_hash:
-        findings.insert(0, Finding("ledger-rewritten", seq=anchor_seq))
-    return [asdict(finding) for finding in findings]
+def _shown(finding: Finding, detail: str | None = None) -> dict[str, Any]:
+    return asdict(finding) | {"detail": detail}

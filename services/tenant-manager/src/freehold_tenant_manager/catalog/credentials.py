@@ -6,7 +6,7 @@ every database of it, and the catalog is one.
 """
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import structlog
@@ -15,7 +15,7 @@ from freehold.contracts.credentials import Service
 from freehold.ledger.client import Connection, Record
 from freehold.security.sealing import KeyRing, Sealed, SealingError
 from freehold.tenancy.homes import Home, home_of
-from freehold_tenant_manager.scram import scram_verifier
+from freehold_tenant_manager.roles import role_verifier
 from freehold_tenant_manager.statements import execute_formatted
 
 _log = structlog.get_logger(__name__)
@@ -79,6 +79,15 @@ async def find_passwords(
         " FROM tenant_credentials WHERE tenant_id = $1",
         tenant_id,
     )
+    return open_passwords(key_ring, rows)
+
+
+def open_passwords(key_ring: KeyRing, rows: Sequence[Record]) -> dict[str, str]:
+    """Open what seal_passwords sealed, by service.
+
+    Raises:
+        SealingError: One does not open.
+    """
     return {
         row["service"]: key_ring.open(
             Sealed(row["sealing_key_id"], row["sealed_password"]), row["role_name"]
@@ -132,7 +141,7 @@ async def replace_passwords(
             connection,
             "ALTER ROLE %I PASSWORD %L",
             row["role_name"],
-            scram_verifier(password),
+            role_verifier(row["service"], password),
             timeout_s=_TIMEOUT_S,
         )
         await _keep(connection, key_ring, row, password)

@@ -4,7 +4,7 @@ Each is written down before it is made and forgotten after it is dropped, so tha
 sight of.
 """
 
-import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -12,11 +12,10 @@ from uuid import UUID
 
 from freehold.contracts.restores import FormerDatabase
 from freehold.ledger.client import Connection, Record
-from freehold.security.sealing import KeyRing, Sealed
-from freehold_tenant_manager.catalog.credentials import SERVICES
+from freehold.security.sealing import KeyRing
+from freehold_tenant_manager.catalog.credentials import Credential, open_passwords
 
 _COLUMNS = "database_name, tenant_id, kind, epoch, restored_to, operation_id, created_at"
-_PASSWORD_BYTES = 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,20 +42,19 @@ class FormerRow:
 
 
 async def add_making(
-    connection: Connection, key_ring: KeyRing, tenant_id: str, epoch: int, operation_id: UUID
-) -> str:
-    """Write down a database that is to be made, and its roles' passwords; give its opaque name."""
-    name = f"fh_{secrets.token_hex(8)}"
-    rows = []
-    for service in SERVICES:
-        role_name = f"{name}_{service}"
-        sealed = key_ring.seal(secrets.token_urlsafe(_PASSWORD_BYTES), role_name)
-        rows.append((name, service, role_name, sealed.key_id, sealed.box))
+    connection: Connection,
+    database_name: str,
+    credentials: Sequence[Credential],
+    tenant_id: str,
+    epoch: int,
+    operation_id: UUID,
+) -> None:
+    """Write down a database that is to be made, and its roles' passwords."""
     async with connection.transaction():
         await connection.execute(
             "INSERT INTO former_databases (database_name, tenant_id, kind, epoch, operation_id)"
             " VALUES ($1, $2, 'making', $3, $4)",
-            name,
+            database_name,
             tenant_id,
             epoch,
             operation_id,
@@ -65,9 +63,8 @@ async def add_making(
             "INSERT INTO former_credentials"
             " (database_name, service, role_name, sealing_key_id, sealed_password)"
             " VALUES ($1, $2, $3, $4, $5)",
-            rows,
+            [(database_name, *credential) for credential in credentials],
         )
-    return name
 
 
 async def find_former(
@@ -125,12 +122,7 @@ async def find_former_passwords(
         " WHERE database_name = $1",
         database_name,
     )
-    return {
-        row["service"]: key_ring.open(
-            Sealed(row["sealing_key_id"], row["sealed_password"]), row["role_name"]
-        )
-        for row in rows
-    }
+    return open_passwords(key_ring, rows)
 
 
 async def keep_as_preview(
