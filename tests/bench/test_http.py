@@ -13,6 +13,7 @@ from rich.table import Table
 
 from bench.limits import copied_rows_per_s, plain_inserts_per_s
 from bench.load import Result, request_bytes, run
+from bench.pool import pool_is_full
 from freehold_local.stack import Stack
 from support.ledgers import Ledgers
 
@@ -101,16 +102,22 @@ def _event() -> dict[str, object]:
     }
 
 
-async def new_tenant(stack: Stack) -> Tenant:
+async def new_tenants(stack: Stack, how_many: int) -> list[Tenant]:
     environment = stack.env()
-    tenant_id = f"bench-{next(_numbers)}"
-    operator = {"Authorization": f"Bearer {environment['FREEHOLD_OPERATOR_TOKEN']}"}
-    async with httpx.AsyncClient(headers=operator, timeout=60, trust_env=False) as client:
-        answer = await client.post(
-            f"{environment['FREEHOLD_TENANT_MANAGER_URL']}/v1/tenants",
-            json={"tenant_id": tenant_id, "name": tenant_id},
-        )
-    return Tenant(stack, answer.json()["api_key"])
+    tenants = []
+    async with httpx.AsyncClient(
+        base_url=environment["FREEHOLD_TENANT_MANAGER_URL"],
+        headers={"Authorization": f"Bearer {environment['FREEHOLD_OPERATOR_TOKEN']}"},
+        timeout=60,
+        trust_env=False,
+    ) as client:
+        for _ in range(how_many):
+            tenant_id = f"bench-{next(_numbers)}"
+            body = {"tenant_id": tenant_id, "name": tenant_id}
+            answer = await client.post("/v1/tenants", json=body)
+            tenants.append(Tenant(stack, answer.json()["api_key"]))
+        await pool_is_full(client)
+    return tenants
 
 
 async def send(stack: Stack, requests: Iterable[bytes], connections: int) -> Result:
@@ -127,7 +134,7 @@ async def test_one_tenant(stack: Stack, ledgers: Ledgers, tmp_path: Path) -> Non
         lone_insert = await plain_inserts_per_s(ledger, tmp_path, clients=1)
         inserts = await plain_inserts_per_s(ledger, tmp_path, clients=64)
         copied = await copied_rows_per_s(ledger)
-    tenant = await new_tenant(stack)
+    (tenant,) = await new_tenants(stack, 1)
     report = Report("One tenant")
     await send(stack, (tenant.event() for _ in range(3_000)), 64)
 
@@ -171,11 +178,11 @@ async def test_one_tenant(stack: Stack, ledgers: Ledgers, tmp_path: Path) -> Non
 async def test_many_tenants_at_once(stack: Stack, ledgers: Ledgers, tmp_path: Path) -> None:
     async with ledgers.fresh() as ledger:
         inserts = await plain_inserts_per_s(ledger, tmp_path, clients=64)
-    tenants = [await new_tenant(stack) for _ in range(TENANTS)]
+    tenants = await new_tenants(stack, TENANTS)
     await send(stack, (tenant.event() for tenant in tenants for _ in range(2)), 8)
     lags: list[float] = []
     watching = asyncio.create_task(tenants[0].lags_s(lags))
-    events = (tenants[number % TENANTS].event() for number in range(15_000))
+    events = (tenants[number % TENANTS].event() for number in range(30_000))
     result = await send(stack, events, 200)
     watching.cancel()
     with suppress(asyncio.CancelledError):

@@ -35,6 +35,7 @@ async def test_a_sound_tenant_is_anchored_and_a_forged_ledger_is_told_beside_it(
     async with landlord.tenant() as sound, landlord.tenant() as forged:
         for tenant in (sound, forged):
             await tenant.append(new_event("cus_1"), new_event("cus_2"))
+            await due_again(installation, tenant)
         # A row beside the real one, under the same number: projecting it fails.
         await forged.connection.execute(
             "INSERT INTO ledger_events SELECT (f.row).* FROM (SELECT jsonb_populate_record("

@@ -32,7 +32,6 @@ from freehold_tenant_manager.catalog.credentials import find_home
 from freehold_tenant_manager.catalog.epochs import (
     claim_due,
     claim_epoch,
-    extend_claim,
     list_never_archived,
     note_archived,
     release_epoch,
@@ -146,8 +145,9 @@ class Archiver:
             if end is None:
                 return position
             async with self._catalog.connection() as connection:
-                await note_archived(connection, home.tenant_id, home.epoch, end)
-                await extend_claim(connection, home.tenant_id, home.epoch, self._claim, _LEASE_S)
+                await note_archived(
+                    connection, home.tenant_id, home.epoch, end, self._claim, _LEASE_S
+                )
             is_last = end.seq - position.seq < self._events_max
             position = end
             if is_last:
@@ -244,9 +244,14 @@ class Archiving:
     """Archives whoever is rung for or due, several at once, and none of them too often."""
 
     def __init__(
-        self, archiver: Archiver, catalog: Catalog, *, pause_s: float, in_flight_max: int,
+        self,
+        archiver: Archiver,
+        catalog: Catalog,
+        *,
+        pause_s: float,
+        in_flight_max: int,
         sweep_s: float,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Set up.
 
         Args:
@@ -287,7 +292,9 @@ class Archiving:
         """
         async with self._catalog.connection() as connection:
             due = await claim_due(connection, tenants_max=_DUE_MAX, again_s=self._sweep_s)
-            new = await list_never_archived(connection, _DUE_MAX)
+            new = await list_never_archived(
+                connection, tenants_max=_DUE_MAX, older_than_s=self._sweep_s
+            )
         for tenant_id in due + new:
             self._ring(tenant_id)
         return len(due) == _DUE_MAX

@@ -5,6 +5,7 @@ crash left half-made, and what an earlier release made, is dropped.
 """
 
 import asyncio
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -77,6 +78,7 @@ class Pool:
         # One whose passwords an old key has sealed would be lost with that key.
         self._made_as = f"{MADE_AS}:{key_ring.sealing_key_id}"
         self._waiting = 0
+        self._ready = 0
         self._filling = Periodic("filling the pool", self._fill, pause_s=_LOOK_EVERY_S)
 
     async def open(self) -> None:
@@ -121,7 +123,7 @@ class Pool:
         """
         async with self._catalog.connection() as connection:
             state = await read_pool(connection, self._cluster, self._made_as, stale_s=_STALE_S)
-        POOL_DATABASES.set(state.ready)
+        self._note(state.ready)
         if state.ready >= self._size and not state.to_drop:
             return False
         # A connection of its own: what this takes long for must keep none from those who ask.
@@ -136,18 +138,29 @@ class Pool:
             state = await read_pool(connection, self._cluster, self._made_as, stale_s=_STALE_S)
             if state.ready < self._size:
                 await self._make_one(connection)
-                POOL_DATABASES.set(state.ready + 1)
+                self._note(state.ready + 1)
         if faults:
             raise ExceptionGroup("databases not dropped from the pool yet", faults)
         return state.ready + 1 < self._size
 
     async def _fill(self) -> bool:
+        if self._waiting:
+            return False
+        started = time.monotonic()
         try:
-            return False if self._waiting else await self.refill()
+            more = await self.refill()
         except Exception:  # noqa: BLE001 (tenants are made without it, and it may pass)
             _log.exception("pool not filled", retry_in_s=_FAULT_PAUSE_S)
             await asyncio.sleep(_FAULT_PAUSE_S)
             return False
+        if more and self._ready * 2 >= self._size:
+            # There is no hurry: whoever else needs the server comes first.
+            await asyncio.sleep(time.monotonic() - started)
+        return more
+
+    def _note(self, ready: int) -> None:
+        self._ready = ready
+        POOL_DATABASES.set(ready)
 
     async def _drop_useless(self, connection: Connection) -> list[Exception]:
         """Drop what nobody will be given; give what kept some of it from being dropped."""

@@ -48,25 +48,14 @@ async def claim_epoch(
     return None if row is None else _read(row)
 
 
-async def extend_claim(
-    connection: Connection, tenant_id: str, epoch: int, claim: UUID, lease_s: float
+async def note_archived(
+    connection: Connection, tenant_id: str, epoch: int, end: Position, claim: UUID, lease_s: float
 ) -> None:
-    """Go on archiving an epoch."""
-    await connection.execute(
-        "UPDATE tenant_epochs SET claimed_until = now() + make_interval(secs => $4)"
-        " WHERE tenant_id = $1 AND epoch = $2 AND claim = $3",
-        tenant_id,
-        epoch,
-        claim,
-        lease_s,
-    )
-
-
-async def note_archived(connection: Connection, tenant_id: str, epoch: int, end: Position) -> None:
-    """Note how far an epoch is archived. It never goes back."""
+    """Note how far an epoch is archived, which never goes back, and go on with it."""
     await connection.execute(
         "UPDATE tenant_epochs SET archived_seq = $3, archived_event_id = $4, archived_hash = $5,"
-        " archived_change = $6, archived_at = now()"
+        " archived_change = $6, archived_at = now(), claimed_until ="
+        "  CASE claim WHEN $7 THEN now() + make_interval(secs => $8) ELSE claimed_until END"
         " WHERE tenant_id = $1 AND epoch = $2 AND archived_seq <= $3 AND archived_change <= $6",
         tenant_id,
         epoch,
@@ -74,6 +63,8 @@ async def note_archived(connection: Connection, tenant_id: str, epoch: int, end:
         end.event_id,
         end.hash,
         end.change,
+        claim,
+        lease_s,
     )
 
 
@@ -115,13 +106,17 @@ async def claim_due(connection: Connection, *, tenants_max: int, again_s: float)
     return [row["tenant_id"] for row in rows]
 
 
-async def list_never_archived(connection: Connection, tenants_max: int) -> list[str]:
-    """List tenants of whom nothing was ever archived."""
+async def list_never_archived(
+    connection: Connection, *, tenants_max: int, older_than_s: float
+) -> list[str]:
+    """List tenants of whom nothing was ever archived, but for those who are new."""
     rows = await connection.fetch(
         "SELECT t.tenant_id FROM tenants AS t WHERE t.status IN ('active', 'suspended')"
+        " AND t.created_at < now() - make_interval(secs => $2)"
         " AND NOT EXISTS (SELECT FROM tenant_epochs AS e WHERE e.tenant_id = t.tenant_id)"
         " ORDER BY t.created_at LIMIT $1",
         tenants_max,
+        older_than_s,
     )
     return [row["tenant_id"] for row in rows]
 

@@ -19,6 +19,8 @@ _COLUMNS = (
     " schema_name, schema_version, ingest_events_per_s, ingest_requests_max,"
     " deleted_at"
 )
+# An empty ledger can wait, and those made together are not to be reconciled together.
+_RECONCILED_FIRST_S = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +160,7 @@ async def add_tenant(
 
 
 async def activate_tenant(connection: Connection, tenant_id: str, schema_version: int) -> TenantRow:
-    """Show a provisioned tenant to the services, and have projector reconcile them.
+    """Show a provisioned tenant to the services, and have projector reconcile them before long.
 
     Args:
         connection: To the catalog.
@@ -175,9 +177,11 @@ async def activate_tenant(connection: Connection, tenant_id: str, schema_version
         services_version_min(applied),
     )
     await connection.execute(
-        "INSERT INTO reconciliations (tenant_id) VALUES ($1)"
+        "INSERT INTO reconciliations (tenant_id, due_at)"
+        " VALUES ($1, now() + make_interval(secs => $2 * (1 + random())))"
         " ON CONFLICT ON CONSTRAINT reconciliations_pkey DO NOTHING",
         tenant_id,
+        _RECONCILED_FIRST_S,
     )
     return TenantRow(**_required(row))
 
