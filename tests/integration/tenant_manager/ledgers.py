@@ -46,7 +46,7 @@ async def append_some(app: FastAPI, tenant_id: str, events: int, **changes: str)
 @asynccontextmanager
 async def connection_of(app: FastAPI, tenant_id: str, service: str) -> AsyncIterator[Connection]:
     """Have one of a tenant's roles' connection to their database for a while."""
-    async with manager_of(app).catalog.connection() as catalog:
+    async with manager_of(app).parts.catalog.connection() as catalog:
         home = await find_home(catalog, KeyRing(CREDENTIAL_KEYS), tenant_id, service)
     assert home is not None
     async with connected(home) as connection:

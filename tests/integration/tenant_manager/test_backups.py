@@ -220,7 +220,7 @@ async def test_what_is_not_there_is_not_backed_up_or_verified(
 async def test_one_who_was_taken_for_dead_does_not_spoil_it_for_their_successor(
     app: FastAPI, manager: httpx.AsyncClient, tenant_id: str, folder: Path
 ) -> None:
-    backups = manager_of(app).backups
+    backups = manager_of(app).parts.backups
     backup_id = uuid4()
     asleep, awake = asyncio.Event(), asyncio.Event()
 
@@ -247,7 +247,7 @@ async def test_one_who_was_taken_for_dead_does_not_spoil_it_for_their_successor(
 async def test_a_backup_made_again_after_a_crash_is_one(
     app: FastAPI, manager: httpx.AsyncClient, tenant_id: str, folder: Path
 ) -> None:
-    backups = manager_of(app).backups
+    backups = manager_of(app).parts.backups
     backup_id = uuid4()
 
     async def dies(_: float, __: str) -> None:
@@ -284,8 +284,8 @@ async def own(installation: Installation) -> AsyncIterator[tuple[Manager, httpx.
 
 def _schedule(manager: Manager, **choices: float) -> BackupSchedule:
     return BackupSchedule(
-        manager.catalog,
-        manager.operations,
+        manager.parts.catalog,
+        manager.parts.operations,
         Storage(manager.settings.storage_url),
         every_s=choices.get("every_s", DAY_S),
         verify_every_s=choices.get("verify_every_s", 0),
@@ -294,7 +294,7 @@ def _schedule(manager: Manager, **choices: float) -> BackupSchedule:
 
 
 async def _age(manager: Manager, backup_id: UUID, days: float) -> None:
-    await manager.catalog.execute(
+    await manager.parts.catalog.execute(
         "UPDATE backups SET created_at = now() - make_interval(secs => $2) WHERE backup_id = $1",
         backup_id,
         days * DAY_S,
@@ -302,7 +302,7 @@ async def _age(manager: Manager, backup_id: UUID, days: float) -> None:
 
 
 async def _asked(manager: Manager, kind: str) -> list[str]:
-    rows = await manager.catalog.fetch(
+    rows = await manager.parts.catalog.fetch(
         "SELECT tenant_id FROM operations WHERE kind = $1 ORDER BY created_at", kind
     )
     return [row["tenant_id"] for row in rows]
@@ -310,7 +310,7 @@ async def _asked(manager: Manager, kind: str) -> list[str]:
 
 async def _settled(manager: Manager) -> None:
     async def is_settled() -> bool:
-        rows = await manager.catalog.fetch(
+        rows = await manager.parts.catalog.fetch(
             "SELECT FROM operations WHERE status IN ('queued', 'running')"
         )
         return not rows
@@ -334,7 +334,7 @@ async def test_due_backups_are_asked_for_few_at_once_and_once_only(
     schedules = [_schedule(manager) for _ in range(2)]
     await schedules[0].ask_for_due()
     assert await _asked(manager, "backup") == []
-    await manager.catalog.execute("UPDATE tenants SET created_at = now() - interval '2 days'")
+    await manager.parts.catalog.execute("UPDATE tenants SET created_at = now() - interval '2 days'")
     for _ in range(4):
         await asyncio.gather(*(schedule.ask_for_due() for schedule in schedules))
         await _settled(manager)
@@ -351,15 +351,17 @@ async def test_a_backup_that_failed_is_tried_again_later(
 ) -> None:
     manager, client = own
     (tenant_id,) = await _new_tenants(client, 1)
-    await manager.catalog.execute("UPDATE tenants SET created_at = now() - interval '2 days'")
-    await manager.catalog.execute(
+    await manager.parts.catalog.execute("UPDATE tenants SET created_at = now() - interval '2 days'")
+    await manager.parts.catalog.execute(
         "INSERT INTO operations (operation_id, kind, tenant_id, parameters, status, finished_at)"
         " VALUES (gen_random_uuid(), 'backup', $1, '{}', 'failed', now())",
         tenant_id,
     )
     await _schedule(manager).ask_for_due()
     assert len(await _asked(manager, "backup")) == 1
-    await manager.catalog.execute("UPDATE operations SET finished_at = now() - interval '2 hours'")
+    await manager.parts.catalog.execute(
+        "UPDATE operations SET finished_at = now() - interval '2 hours'"
+    )
     await _schedule(manager).ask_for_due()
     assert len(await _asked(manager, "backup")) == 2
 
@@ -391,13 +393,13 @@ async def test_old_backups_go_and_those_that_are_needed_stay(
     folder = Path(manager.settings.storage_url.removeprefix("file://"))
     ages = {"oldest": 60, "verified": 50, "older": 40, "edge": 31, "young": 5}
     made = {name: await _backed_up(client, tenant_id) for name in ages}
-    await manager.catalog.execute(
+    await manager.parts.catalog.execute(
         "UPDATE backups SET verified_at = now() WHERE backup_id = ANY ($1)",
         [made["oldest"].backup_id, made["verified"].backup_id],
     )
     for name, days in ages.items():
         await _age(manager, made[name].backup_id, days)
-    await manager.catalog.execute(
+    await manager.parts.catalog.execute(
         "INSERT INTO backups (backup_id, tenant_id, object_path, epoch, schema_version, head_seq,"
         " head_hash, created_at)"
         " VALUES ($1, $2, 'x', 1, 1, 0, '', now() - interval '3 days')",
@@ -410,7 +412,7 @@ async def test_old_backups_go_and_those_that_are_needed_stay(
     assert [backup["backup_id"] for backup in left] == [str(made[n].backup_id) for n in stays]
     for name, backup in made.items():
         assert _object(folder, backup).exists() == (name in stays), name
-    rows = await manager.catalog.fetch("SELECT status FROM backups")
+    rows = await manager.parts.catalog.fetch("SELECT status FROM backups")
     assert {row["status"] for row in rows} == {"complete"}
 
 

@@ -47,7 +47,7 @@ async def test_a_creation_cut_short_anywhere_is_finished_by_the_same_request(
 ) -> None:
     for statements in count():
         wanted = new_tenant()
-        created = mortal_manager.provisioner.create(NewTenant(**wanted))
+        created = mortal_manager.parts.provisioner.create(NewTenant(**wanted))
         if not await dies(created, statements):
             break
         shown = await manager.get(f"/v1/tenants/{wanted['tenant_id']}")
@@ -67,10 +67,10 @@ async def test_a_creation_cut_short_anywhere_leaves_nothing_when_abandoned(
 ) -> None:
     for statements in count():
         wanted = new_tenant()
-        if not await dies(mortal_manager.provisioner.create(NewTenant(**wanted)), statements):
+        if not await dies(mortal_manager.parts.provisioner.create(NewTenant(**wanted)), statements):
             break
         tenant_id = wanted["tenant_id"]
-        home = await mortal_manager.catalog.fetchrow(
+        home = await mortal_manager.parts.catalog.fetchrow(
             "SELECT database_name, status FROM tenants WHERE tenant_id = $1", tenant_id
         )
         if home is None:
@@ -92,12 +92,12 @@ async def test_undoing_cut_short_anywhere_goes_on_later(
         tenant_id = wanted["tenant_id"]
         await _make_all_but_active(mortal_manager, wanted)
         home: str = (
-            await mortal_manager.catalog.fetch(
+            await mortal_manager.parts.catalog.fetch(
                 "SELECT database_name FROM tenants WHERE tenant_id = $1", tenant_id
             )
         )[0][0]
         assert await _left_of(mortal_manager, installation, tenant_id, home) >= {home}
-        died = await dies(mortal_manager.provisioner.undo_if_abandoned(tenant_id), statements)
+        died = await dies(mortal_manager.parts.provisioner.undo_if_abandoned(tenant_id), statements)
         await _undo(mortal_manager)
         assert await _left_of(mortal_manager, installation, tenant_id, home) == set()
         if not died:
@@ -126,7 +126,7 @@ async def test_a_migration_cut_short_anywhere_is_finished_by_the_next(
         left = next(lefts)
 
         async def migrate(tenant_id: str = left.tenant_id) -> Migrated:
-            async with mortal_manager.catalog.connection() as connection:
+            async with mortal_manager.parts.catalog.connection() as connection:
                 return await ledgers.migrate(connection, tenant_id, "after")
 
         died = await dies(migrate(), statements)
@@ -135,7 +135,7 @@ async def test_a_migration_cut_short_anywhere_is_finished_by_the_next(
             while await migrate() is not Migrated.DONE:
                 pass
         assert await is_complete(installation, left.database), statements
-        assert await mortal_manager.catalog.fetch(
+        assert await mortal_manager.parts.catalog.fetch(
             "SELECT FROM tenants WHERE tenant_id = $1 AND schema_version = $2",
             left.tenant_id,
             LEDGER_VERSION,
@@ -178,7 +178,7 @@ async def test_what_cannot_be_undone_keeps_nothing_else_from_it(
     first, second = new_tenant(), new_tenant()
     for wanted in (first, second):
         await _make_all_but_active(mortal_manager, wanted)
-    catalog = mortal_manager.catalog
+    catalog = mortal_manager.parts.catalog
     stuck: str = (
         await catalog.fetch(
             "SELECT database_name FROM tenants WHERE tenant_id = $1", first["tenant_id"]
@@ -194,7 +194,7 @@ async def test_what_cannot_be_undone_keeps_nothing_else_from_it(
         await superuser.execute(f"ALTER DATABASE {stuck} IS_TEMPLATE true")
         async with asyncio.timeout(DEADLINE_S):
             while second["tenant_id"] in await unfinished():
-                await undo_abandoned(catalog, mortal_manager.provisioner, 0)
+                await undo_abandoned(catalog, mortal_manager.parts.provisioner, 0)
         assert await unfinished() == {first["tenant_id"]}
         await superuser.execute(f"ALTER DATABASE {stuck} IS_TEMPLATE false")
     await _undo(mortal_manager)
@@ -223,7 +223,7 @@ async def test_what_is_being_worked_on_is_not_undone(
     wanted = [new_tenant() for _ in range(4)]
     creations = asyncio.gather(*(manager.post("/v1/tenants", json=one) for one in wanted))
     while not creations.done():
-        await undo_abandoned(manager_of(app).catalog, mortal_manager.provisioner, 0)
+        await undo_abandoned(manager_of(app).parts.catalog, mortal_manager.parts.provisioner, 0)
     assert {answer.status_code for answer in await creations} == {201}
 
 
@@ -231,7 +231,7 @@ async def _make_all_but_active(manager: Manager, wanted: dict[str, Any]) -> None
     async def die(*_: Any) -> None:
         raise Crash
 
-    provisioner = manager.provisioner
+    provisioner = manager.parts.provisioner
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(provisioner, "_activate", die)
         with pytest.raises(Crash):
@@ -245,8 +245,10 @@ async def _awaited(work: Coroutine[Any, Any, Any]) -> None:
 async def _undo(manager: Manager) -> None:
     """Undo until nothing is left to undo: the server may take a while to see that one died."""
     async with asyncio.timeout(DEADLINE_S):
-        while await manager.catalog.fetch("SELECT FROM tenants WHERE status = 'provisioning'"):
-            await undo_abandoned(manager.catalog, manager.provisioner, 0)
+        while await manager.parts.catalog.fetch(
+            "SELECT FROM tenants WHERE status = 'provisioning'"
+        ):
+            await undo_abandoned(manager.parts.catalog, manager.parts.provisioner, 0)
 
 
 async def _left_of(
@@ -257,7 +259,7 @@ async def _left_of(
     found = {
         table
         for table in tables
-        if await manager.catalog.fetch(f"SELECT FROM {table} WHERE tenant_id = $1", tenant_id)
+        if await manager.parts.catalog.fetch(f"SELECT FROM {table} WHERE tenant_id = $1", tenant_id)
     }
     async with installation.superuser() as superuser:
         rows = await superuser.fetch(

@@ -64,6 +64,30 @@ async def test_whoever_missed_the_notice_is_told_the_new_password_when_asking(
         assert await connection.fetchval("SELECT 1") == 1
 
 
+@pytest.mark.parametrize("rotated", [False, True])
+async def test_passwords_are_hashed_as_often_as_their_drivers_want(
+    manager: httpx.AsyncClient, tenant: str, installation: Installation, *, rotated: bool
+) -> None:
+    if rotated:
+        answer = await manager.post(f"/v1/tenants/{tenant}/credentials/rotate")
+        assert answer.status_code == 200
+    database = (await manager.get(f"/v1/tenants/{tenant}/credentials")).json()["database"]
+    async with installation.superuser() as superuser:
+        rows = await superuser.fetch(
+            "SELECT substr(rolname, length($1) + 2) AS service,"
+            " split_part(rolpassword, ':', 1) AS way"
+            " FROM pg_authid WHERE starts_with(rolname, $1) AND rolcanlogin",
+            database,
+        )
+    assert {row["service"]: row["way"] for row in rows} == {
+        "ingest": "SCRAM-SHA-256$64",
+        "projector": "SCRAM-SHA-256$64",
+        "query": "SCRAM-SHA-256$64",
+        "backup": "SCRAM-SHA-256$64",
+        "auditor": "SCRAM-SHA-256$4096",
+    }
+
+
 async def test_rotations_at_once_leave_one_password_that_works(
     manager: httpx.AsyncClient, other_manager: httpx.AsyncClient, tenant: str, catalog: Catalog
 ) -> None:

@@ -1,11 +1,8 @@
 """A deletion that is cut short anywhere goes on, and nothing goes before it is kept elsewhere."""
 
-import asyncio
-import os
 from itertools import count
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 from uuid import uuid4
 
 import httpx
@@ -24,6 +21,7 @@ from freehold_tenant_manager.storage import Storage, StorageError
 from integration.tenant_manager.crashing import dies, make_mortal
 from integration.tenant_manager.installation import Installation, manager_of, new_tenant
 from integration.tenant_manager.ledgers import connection_of, filled_tenant
+from support.restoration import psql
 
 EVENTS = 200
 # Each of them makes a backup, which takes a while: not before every statement, but all along.
@@ -68,8 +66,8 @@ async def test_what_is_left_is_the_whole_ledger(
     async with connection_of(app, tenant_id, "auditor") as connection:
         before = await connection.fetchrow("SELECT * FROM verify()")
         balances = await connection.fetch("SELECT * FROM balances('{cus_1,cus_2}') ORDER BY 1, 2")
-    result = await mortal_manager.deletion.delete(Noted(tenant_id))
-    async with mortal_manager.catalog.connection() as catalog:
+    result = await mortal_manager.parts.deletion.delete(Noted(tenant_id))
+    async with mortal_manager.parts.catalog.connection() as catalog:
         assert await catalog.fetchval(
             "SELECT verified_at IS NOT NULL FROM backups WHERE backup_id = $1::text::uuid",
             result["backup_id"],
@@ -81,7 +79,7 @@ async def test_what_is_left_is_the_whole_ledger(
     async with installation.superuser() as superuser:
         await superuser.execute(f"CREATE DATABASE {name}")
     try:
-        await _psql(installation.url(name), file)
+        await psql(installation.url(name), file)
         async with installation.superuser(name) as connection:
             assert await connection.fetchrow("SELECT * FROM ledger.verify()") == before
             assert balances == await connection.fetch(
@@ -99,9 +97,9 @@ async def test_a_deletion_cut_short_before_anything_went_goes_on(
     for statements in count(0, STEP):
         tenant_id, _ = await filled_tenant(app, manager, events=10)
         running = Noted(tenant_id)
-        died = await dies(mortal_manager.deletion.delete(running), statements)
+        died = await dies(mortal_manager.parts.deletion.delete(running), statements)
         running.progress = 0.0
-        await mortal_manager.deletion.delete(running)
+        await mortal_manager.parts.deletion.delete(running)
         assert await _left_of(mortal_manager, tenant_id) == {"tenant", "export", "backup"}
         if not died:
             break
@@ -115,12 +113,12 @@ async def test_a_removal_cut_short_anywhere_goes_on(
         wanted = new_tenant()
         tenant_id = wanted["tenant_id"]
         await manager.post("/v1/tenants", json=wanted)
-        async with mortal_manager.catalog.connection() as catalog:
+        async with mortal_manager.parts.catalog.connection() as catalog:
             await begin_deletion(catalog, tenant_id)
             await keep_final_export(catalog, tenant_id, FinalExport("somewhere", 1, "", uuid4()))
-        died = await dies(mortal_manager.deletion.delete(Noted(tenant_id)), statements)
+        died = await dies(mortal_manager.parts.deletion.delete(Noted(tenant_id)), statements)
         # Whoever goes on may be another operation: the first one may have given up.
-        await mortal_manager.deletion.delete(Noted(tenant_id))
+        await mortal_manager.parts.deletion.delete(Noted(tenant_id))
         assert await _left_of(mortal_manager, tenant_id) == {"tenant", "export"}
         if not died:
             break
@@ -142,13 +140,13 @@ async def test_nothing_goes_while_the_storage_takes_nothing(
     with monkeypatch.context() as patched:
         patched.setattr(Storage, "put", full)
         with pytest.raises(Problem) as refused:
-            await mortal_manager.deletion.delete(running)
+            await mortal_manager.parts.deletion.delete(running)
         assert refused.value.kind is UNAVAILABLE
         assert "the disk is full" in refused.value.detail
     shown = (await manager.get(f"/v1/tenants/{tenant_id}")).json()
     assert (shown["status"], shown["head"]["seq"]) == ("deleting", 10)
     running.progress = 0.0
-    await mortal_manager.deletion.delete(running)
+    await mortal_manager.parts.deletion.delete(running)
     assert await _left_of(mortal_manager, tenant_id) == {"tenant", "export", "backup"}
 
 
@@ -163,13 +161,13 @@ async def test_a_tenant_whose_database_is_lost_is_left_to_be_restored(
     async with installation.superuser() as superuser:
         await superuser.execute(f"DROP DATABASE {home} WITH (FORCE)")
     with pytest.raises(Problem, match="restore it"):
-        await mortal_manager.deletion.delete(Noted(tenant_id))
+        await mortal_manager.parts.deletion.delete(Noted(tenant_id))
     assert (await manager.get(f"/v1/tenants/{tenant_id}")).json()["status"] == "active"
 
 
 async def _left_of(manager: Manager, tenant_id: str) -> set[str]:
     """What there still is of a tenant."""
-    async with manager.catalog.connection() as connection:
+    async with manager.parts.catalog.connection() as connection:
         row = await connection.fetchrow(
             "SELECT database_name, status FROM tenants WHERE tenant_id = $1", tenant_id
         )
@@ -188,26 +186,3 @@ async def _left_of(manager: Manager, tenant_id: str) -> set[str]:
             row["database_name"],
         )
     return {row[0] for row in rows}
-
-
-async def _psql(url: str, file: Path) -> None:
-    parts = urlsplit(url)
-    process = await asyncio.create_subprocess_exec(
-        "psql",
-        "--no-psqlrc",
-        "--quiet",
-        "--set=ON_ERROR_STOP=1",
-        f"--file={file}",
-        env={
-            "PATH": os.environ["PATH"],
-            "PGHOST": parts.hostname or "",
-            "PGPORT": str(parts.port),
-            "PGUSER": parts.username or "",
-            "PGPASSWORD": unquote(parts.password or ""),
-            "PGDATABASE": parts.path[1:],
-        },
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    output, _ = await process.communicate()
-    assert process.returncode == 0, output.decode()

@@ -1,11 +1,10 @@
 """A tenant leaves with one file: it restores anywhere, and proves itself without Freehold."""
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 import asyncpg
 import httpx
@@ -26,6 +25,7 @@ from integration.tenant_manager.installation import (
 from integration.tenant_manager.ledgers import append_some, connection_of, filled_tenant
 from integration.tenant_manager.serving import listening
 from support.clients import problem
+from support.restoration import pg_restore, psql
 from support.servers import postgres_server
 from support.streams import collect
 from support.waiting import eventually
@@ -57,37 +57,6 @@ async def _database(elsewhere: str, name: str) -> AsyncIterator[str]:
         await server.close()
 
 
-async def _run(url: str, program: str, *arguments: str) -> None:
-    parts = urlsplit(url)
-    process = await asyncio.create_subprocess_exec(
-        program,
-        *arguments,
-        env={
-            "PATH": os.environ["PATH"],
-            "PGHOST": parts.hostname or "",
-            "PGPORT": str(parts.port),
-            "PGUSER": parts.username or "",
-            "PGPASSWORD": unquote(parts.password or ""),
-            "PGDATABASE": parts.path[1:],
-        },
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    output, _ = await process.communicate()
-    assert process.returncode == 0, output.decode()
-
-
-async def _psql(url: str, file: Path) -> None:
-    await _run(url, "psql", "--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", f"--file={file}")
-
-
-async def _pg_restore(url: str, file: Path) -> None:
-    database = urlsplit(url).path[1:]
-    await _run(
-        url, "pg_restore", "--no-owner", "--exit-on-error", f"--dbname={database}", str(file)
-    )
-
-
 async def _facts(connection: Connection) -> list[object]:
     """What a ledger says of itself: its proof, its end, its balances, its events."""
     verification = await connection.fetchrow("SELECT * FROM ledger.verify()")
@@ -102,7 +71,7 @@ async def _facts(connection: Connection) -> list[object]:
     ]
 
 
-@pytest.mark.parametrize(("form", "restore"), [("sql", _psql), ("custom", _pg_restore)])
+@pytest.mark.parametrize(("form", "restore"), [("sql", psql), ("custom", pg_restore)])
 async def test_an_export_lives_on_where_there_is_no_freehold(
     app: FastAPI,
     manager: httpx.AsyncClient,
@@ -195,7 +164,7 @@ async def test_a_tenant_of_an_earlier_release_is_to_be_migrated_first(
     app: FastAPI, manager: httpx.AsyncClient
 ) -> None:
     tenant_id, _ = await filled_tenant(app, manager, events=1)
-    await manager_of(app).catalog.execute(
+    await manager_of(app).parts.catalog.execute(
         "DELETE FROM tenant_credentials WHERE tenant_id = $1 AND service = 'backup'", tenant_id
     )
     answer = await manager.get(f"/v1/tenants/{tenant_id}/export")
@@ -281,7 +250,7 @@ async def test_a_tenant_that_is_still_being_made_is_told_to_wait(
 ) -> None:
     wanted = new_tenant()
     await manager.post("/v1/tenants", json=wanted)
-    catalog = manager_of(app).catalog
+    catalog = manager_of(app).parts.catalog
     put = "UPDATE tenants SET status = $2, created_at = now() WHERE tenant_id = $1"
     await catalog.execute(put, wanted["tenant_id"], "provisioning")
     problem(await manager.get(f"/v1/tenants/{wanted['tenant_id']}/export"), "unavailable")

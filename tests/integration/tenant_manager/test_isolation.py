@@ -252,7 +252,7 @@ async def connections(homes: Homes) -> AsyncIterator[dict[str, Connection]]:
 async def _new_homes(manager: httpx.AsyncClient, app: FastAPI, installation: Installation) -> Homes:
     wanted = new_tenant()
     made = (await manager.post("/v1/tenants", json=wanted)).json()["tenant"]["home"]
-    async with manager_of(app).catalog.connection() as connection:
+    async with manager_of(app).parts.catalog.connection() as connection:
         passwords = await find_passwords(connection, KeyRing(CREDENTIAL_KEYS), wanted["tenant_id"])
     host, port = installation.address
     return {

@@ -112,7 +112,7 @@ class NextRelease:
         """Have tenants migrated meanwhile; yield the operation."""
         # Of a kind of its own, which no other process takes up.
         kind = f"migration-{uuid.uuid4().hex[:8]}"
-        operations = Operations(self._manager.catalog, in_flight_max=1, silent_s=15)
+        operations = Operations(self._manager.parts.catalog, in_flight_max=1, silent_s=15)
         operations.handle(kind, self.migrations.run)
         await operations.open()
         try:
@@ -390,7 +390,7 @@ async def test_a_tenant_that_is_being_worked_on_has_their_turn_later(
     manager: httpx.AsyncClient, earlier: EarlierRelease, next_release: NextRelease, app: FastAPI
 ) -> None:
     lefts = await earlier.leave(2)
-    catalog = manager_of(app).catalog
+    catalog = manager_of(app).parts.catalog
     await catalog.execute(
         "INSERT INTO operations (operation_id, kind, tenant_id, parameters, status, seen_at)"
         " VALUES ($1, 'of-nobody', $2, '{}', 'running', now())",
@@ -424,7 +424,7 @@ async def test_whoever_goes_on_does_what_is_left(
         return sum(one["schema_version"] == LEDGER_VERSION + 1 for one in shown)
 
     for at_least in (1, 5, 12):
-        operations = Operations(manager_of(app).catalog, in_flight_max=1, silent_s=15)
+        operations = Operations(manager_of(app).parts.catalog, in_flight_max=1, silent_s=15)
         operations.handle(kind, next_release.migrations.run)
         await operations.open()
         asked = await operations.submit(kind, None, parameters)
@@ -450,7 +450,7 @@ async def test_a_release_does_not_do_what_another_was_asked_for(
     (left,) = await earlier.leave(1)
     parameters = next_release.parameters("before", [left])
     # As the next release's tenant-manager would write it down; this one takes it up.
-    taken_up = await manager_of(app).operations.submit("migration", None, parameters)
+    taken_up = await manager_of(app).parts.operations.submit("migration", None, parameters)
     over = await ended(manager, str(taken_up.operation_id))
     assert over["status"] == "failed"
     assert f"version {LEDGER_VERSION} " in over["message"]
@@ -500,7 +500,7 @@ async def test_tenants_are_listed_page_by_page(
 
 
 async def home_of(app: FastAPI, left: Left, service: str) -> Home:
-    async with manager_of(app).catalog.connection() as connection:
+    async with manager_of(app).parts.catalog.connection() as connection:
         home = await find_home(connection, KeyRing(CREDENTIAL_KEYS), left.tenant_id, service)
     assert home
     return home

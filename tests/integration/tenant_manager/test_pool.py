@@ -35,7 +35,7 @@ def mortal(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 async def pool(app: FastAPI, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Pool]:
     """One process's pool, which that process keeps full; in the end it is empty again."""
-    pool = manager_of(app).pool
+    pool = manager_of(app).parts.pool
     with monkeypatch.context() as patch:
         patch.setattr(pool, "_size", SIZE)
         yield pool
@@ -47,9 +47,9 @@ async def still_pool(app: FastAPI, monkeypatch: pytest.MonkeyPatch) -> AsyncIter
     """A pool that is filled when the test says so; nobody else touches it."""
     manager = manager_of(app)
     pool = Pool(
-        manager.catalog,
-        manager._server,
-        manager.provisioner._databases,
+        manager.parts.catalog,
+        manager.parts.server,
+        manager.parts.provisioner._databases,
         KeyRing(CREDENTIAL_KEYS),
         catalog_name=manager.settings.catalog_name,
         cluster=manager.settings.cluster,
@@ -67,16 +67,18 @@ async def _do_nothing(_: Pool) -> bool:
 
 async def empty(manager: Manager) -> None:
     """Have all of the pool dropped."""
-    await manager.catalog.execute("UPDATE pool_databases SET is_ready = false")
+    await manager.parts.catalog.execute("UPDATE pool_databases SET is_ready = false")
 
     async def is_empty() -> bool:
-        return not await manager.catalog.fetch("SELECT FROM pool_databases")
+        return not await manager.parts.catalog.fetch("SELECT FROM pool_databases")
 
     await eventually(is_empty, "the pool is empty")
 
 
 async def ready(manager: Manager) -> set[str]:
-    rows = await manager.catalog.fetch("SELECT database_name FROM pool_databases WHERE is_ready")
+    rows = await manager.parts.catalog.fetch(
+        "SELECT database_name FROM pool_databases WHERE is_ready"
+    )
     return {row["database_name"] for row in rows}
 
 
@@ -114,7 +116,7 @@ async def test_whoever_is_given_a_database_has_all_of_it(
     answer = await manager.post("/v1/tenants", json=wanted)
     assert answer.json()["tenant"]["home"]["database"] == name
     assert answer.json()["tenant"]["status"] == "active"
-    async with manager_of(app).catalog.connection() as catalog:
+    async with manager_of(app).parts.catalog.connection() as catalog:
         homes = [
             await find_home(catalog, KeyRing(CREDENTIAL_KEYS), wanted["tenant_id"], service)
             for service in SERVICES
@@ -147,7 +149,7 @@ async def test_what_was_made_otherwise_is_not_handed_out_and_dropped_in_time(
     still_pool: Pool, app: FastAPI, manager: httpx.AsyncClient, installation: Installation
 ) -> None:
     await still_pool.refill()
-    catalog = manager_of(app).catalog
+    catalog = manager_of(app).parts.catalog
     (name,) = await ready(manager_of(app))
     await catalog.execute("UPDATE pool_databases SET made_as = 'by another release'")
     answer = await manager.post("/v1/tenants", json=new_tenant())
@@ -167,7 +169,7 @@ async def test_what_was_made_otherwise_is_not_handed_out_and_dropped_in_time(
 async def test_filling_cut_short_anywhere_leaves_nothing(
     still_pool: Pool, app: FastAPI, installation: Installation
 ) -> None:
-    catalog = manager_of(app).catalog
+    catalog = manager_of(app).parts.catalog
     for statements in count():
         died = await dies(still_pool.refill(), statements)
         begun = {
@@ -189,7 +191,7 @@ async def test_filling_cut_short_anywhere_leaves_nothing(
 
 async def _is_whole(pool: Pool, manager: Manager) -> bool:
     await pool.refill()
-    rows = await manager.catalog.fetch("SELECT is_ready FROM pool_databases")
+    rows = await manager.parts.catalog.fetch("SELECT is_ready FROM pool_databases")
     return [row["is_ready"] for row in rows] == [True]
 
 
@@ -204,7 +206,7 @@ async def test_a_creation_from_the_pool_cut_short_anywhere_is_finished_by_the_sa
         await still_pool.refill()
         (name,) = await ready(manager_of(app))
         wanted = new_tenant()
-        created = manager_of(replica).provisioner.create(NewTenant(**wanted))
+        created = manager_of(replica).parts.provisioner.create(NewTenant(**wanted))
         if not await dies(created, statements):
             break
         shown = await manager.get(f"/v1/tenants/{wanted['tenant_id']}")
@@ -224,7 +226,7 @@ async def test_what_cannot_be_dropped_keeps_nobody_from_a_database(
 ) -> None:
     await still_pool.refill()
     (stuck,) = await ready(manager_of(app))
-    await manager_of(app).catalog.execute("UPDATE pool_databases SET is_ready = false")
+    await manager_of(app).parts.catalog.execute("UPDATE pool_databases SET is_ready = false")
     async with installation.superuser() as superuser:
         # No database that is a template can be dropped.
         await superuser.execute(f"ALTER DATABASE {stuck} IS_TEMPLATE true")
@@ -244,7 +246,7 @@ async def test_what_cannot_be_dropped_keeps_nobody_from_a_database(
 async def test_two_processes_fill_one_pool(
     pool: Pool, app: FastAPI, replica: FastAPI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    other_pool = manager_of(replica).pool
+    other_pool = manager_of(replica).parts.pool
     with monkeypatch.context() as patch:
         patch.setattr(other_pool, "_size", SIZE)
         await full(manager_of(app))

@@ -20,7 +20,7 @@ from freehold.security.sealing import KeyRing
 from freehold.tenancy.homes import Home
 from freehold_tenant_manager.catalog.credentials import find_home
 from freehold_tenant_manager.dumping import Dumping
-from freehold_tenant_manager.manager import Manager
+from freehold_tenant_manager.parts import Parts
 from integration.tenant_manager.installation import (
     CREDENTIAL_KEYS,
     Installation,
@@ -35,8 +35,8 @@ KEY_RING = KeyRing(CREDENTIAL_KEYS)
 
 
 @pytest.fixture
-def parts(app: FastAPI) -> Manager:
-    return manager_of(app)
+def parts(app: FastAPI) -> Parts:
+    return manager_of(app).parts
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ async def made(manager: httpx.AsyncClient) -> str:
     return str(wanted["tenant_id"])
 
 
-async def home_of(parts: Manager, tenant_id: str, service: str) -> Home:
+async def home_of(parts: Parts, tenant_id: str, service: str) -> Home:
     async with parts.catalog.connection() as connection:
         home = await find_home(connection, KEY_RING, tenant_id, service)
     assert home is not None
@@ -59,14 +59,14 @@ async def home_of(parts: Manager, tenant_id: str, service: str) -> Home:
 
 @asynccontextmanager
 async def inside(
-    parts: Manager, tenant_id: str, service: str = "ingest"
+    parts: Parts, tenant_id: str, service: str = "ingest"
 ) -> AsyncIterator[Connection]:
     """Have a connection to the tenant's ledger, wherever it is now."""
     async with connected(await home_of(parts, tenant_id, service)) as connection:
         yield connection
 
 
-async def grow(parts: Manager, tenant_id: str, *requests: AppendRequest) -> datetime:
+async def grow(parts: Parts, tenant_id: str, *requests: AppendRequest) -> datetime:
     """Append, and say when that was; nothing else happens in that same microsecond."""
     async with inside(parts, tenant_id) as connection:
         await append(connection, requests or [append_request(new_event())])
@@ -75,7 +75,7 @@ async def grow(parts: Manager, tenant_id: str, *requests: AppendRequest) -> date
     return instant
 
 
-async def archive(parts: Manager, tenant_id: str) -> None:
+async def archive(parts: Parts, tenant_id: str) -> None:
     await parts.restoration.archiver.archive(tenant_id)
 
 
@@ -116,7 +116,7 @@ async def restored(manager: httpx.AsyncClient, tenant_id: str, **wanted: Any) ->
     return result
 
 
-async def amounts(parts: Manager, tenant_id: str) -> list[int]:
+async def amounts(parts: Parts, tenant_id: str) -> list[int]:
     async with inside(parts, tenant_id, "auditor") as connection:
         rows = await connection.fetch("SELECT amount_minor FROM ledger_events ORDER BY seq")
         proof = await client.verify(connection)
@@ -145,7 +145,7 @@ def of(amount: int, **more: Any) -> AppendRequest:
 
 @pytest.mark.parametrize("backed_up", [False, True])
 async def test_a_tenant_is_restored_to_an_instant(
-    parts: Manager, manager: httpx.AsyncClient, tenant_id: str, *, backed_up: bool
+    parts: Parts, manager: httpx.AsyncClient, tenant_id: str, *, backed_up: bool
 ) -> None:
     await grow(parts, tenant_id, of(1), of(2))
     if backed_up:
@@ -172,7 +172,7 @@ async def test_a_tenant_is_restored_to_an_instant(
 
 
 async def test_nothing_is_acknowledged_into_the_former_database_any_more(
-    parts: Manager, manager: httpx.AsyncClient, tenant_id: str
+    parts: Parts, manager: httpx.AsyncClient, tenant_id: str
 ) -> None:
     instant = await grow(parts, tenant_id, of(1))
     old = await home_of(parts, tenant_id, "ingest")
@@ -188,7 +188,7 @@ async def test_nothing_is_acknowledged_into_the_former_database_any_more(
 
 
 async def test_a_former_database_is_dropped_although_roles_of_its_own_are_in_it(
-    parts: Manager, manager: httpx.AsyncClient, tenant_id: str, installation: Installation
+    parts: Parts, manager: httpx.AsyncClient, tenant_id: str, installation: Installation
 ) -> None:
     instant = await grow(parts, tenant_id, of(1))
     auditor = await home_of(parts, tenant_id, "auditor")
@@ -211,7 +211,7 @@ async def test_a_former_database_is_dropped_although_roles_of_its_own_are_in_it(
 
 
 async def test_keys_external_ids_and_rules_come_back(
-    parts: Manager, manager: httpx.AsyncClient, tenant_id: str
+    parts: Parts, manager: httpx.AsyncClient, tenant_id: str
 ) -> None:
     charge = append_request(new_event(amount_minor=1, external_id="ch_1"), key="one")
     await grow(parts, tenant_id, charge)
@@ -248,13 +248,13 @@ async def test_keys_external_ids_and_rules_come_back(
     assert await amounts(parts, tenant_id) == [1, 2, 0, 3]
 
 
-async def client_project(parts: Manager, tenant_id: str) -> int:
+async def client_project(parts: Parts, tenant_id: str) -> int:
     async with inside(parts, tenant_id, "projector") as connection:
         return (await client.project(connection, 100)).last_seq
 
 
 async def test_a_tenant_whose_database_is_gone_is_restored(
-    parts: Manager, manager: httpx.AsyncClient, tenant_id: str, installation: Installation
+    parts: Parts, manager: httpx.AsyncClient, tenant_id: str, installation: Installation
 ) -> None:
     await grow(parts, tenant_id, of(1))
     await back_up(manager, tenant_id)
@@ -273,7 +273,7 @@ async def test_a_tenant_whose_database_is_gone_is_restored(
 
 
 async def test_a_backup_is_restored_as_it_is(
-    parts: Manager, manager: httpx.AsyncClient, tenant_id: str
+    parts: Parts, manager: httpx.AsyncClient, tenant_id: str
 ) -> None:
     await grow(parts, tenant_id, of(1), of(2))
     backup_id = await back_up(manager, tenant_id)
@@ -284,7 +284,7 @@ async def test_a_backup_is_restored_as_it_is(
 
 
 async def test_restores_of_restores(
-    parts: Manager, manager: httpx.AsyncClient, tenant_id: str
+    parts: Parts, manager: httpx.AsyncClient, tenant_id: str
 ) -> None:
     first = await grow(parts, tenant_id, of(1))
     await back_up(manager, tenant_id)
@@ -315,7 +315,7 @@ async def test_restores_of_restores(
 
 
 async def test_a_preview_stays_beside(
-    parts: Manager, manager: httpx.AsyncClient, tenant_id: str, installation: Installation
+    parts: Parts, manager: httpx.AsyncClient, tenant_id: str, installation: Installation
 ) -> None:
     instant = await grow(parts, tenant_id, of(1))
     await grow(parts, tenant_id, of(2))
@@ -343,7 +343,7 @@ async def test_a_preview_stays_beside(
 
 
 async def test_a_neighbour_is_untouched(
-    parts: Manager, manager: httpx.AsyncClient, tenant_id: str, installation: Installation
+    parts: Parts, manager: httpx.AsyncClient, tenant_id: str, installation: Installation
 ) -> None:
     neighbour = await made(manager)
     instant = await grow(parts, neighbour, of(1, external_id="x"), append_request(new_hold()))
@@ -355,7 +355,7 @@ async def test_a_neighbour_is_untouched(
     assert await former_databases(manager, neighbour) == []
 
 
-async def everything_of(parts: Manager, tenant_id: str, installation: Installation) -> Any:
+async def everything_of(parts: Parts, tenant_id: str, installation: Installation) -> Any:
     """A tenant's dump, and what the catalog and the server know of them."""
     home = await home_of(parts, tenant_id, "backup")
     async with connected(home) as connection:
@@ -381,7 +381,7 @@ async def everything_of(parts: Manager, tenant_id: str, installation: Installati
 
 
 async def test_a_ledger_of_an_earlier_release_is_archived_once_it_is_migrated(
-    parts: Manager, manager: httpx.AsyncClient, tenant_id: str
+    parts: Parts, manager: httpx.AsyncClient, tenant_id: str
 ) -> None:
     await grow(parts, tenant_id, of(1))
     change = "UPDATE tenants SET schema_version = schema_version + $2 WHERE tenant_id = $1"
@@ -393,7 +393,7 @@ async def test_a_ledger_of_an_earlier_release_is_archived_once_it_is_migrated(
 
 
 async def test_segments_go_once_no_restore_needs_them(
-    parts: Manager, manager: httpx.AsyncClient, tenant_id: str, installation: Installation
+    parts: Parts, manager: httpx.AsyncClient, tenant_id: str, installation: Installation
 ) -> None:
     await grow(parts, tenant_id, of(1))
     await archive(parts, tenant_id)
@@ -421,7 +421,7 @@ async def test_segments_go_once_no_restore_needs_them(
 
 
 async def test_small_segments_are_joined_and_restore_as_before(
-    parts: Manager, manager: httpx.AsyncClient, tenant_id: str, installation: Installation
+    parts: Parts, manager: httpx.AsyncClient, tenant_id: str, installation: Installation
 ) -> None:
     instant = datetime.now(UTC)
     for amount in range(1, 21):
@@ -454,7 +454,7 @@ async def test_small_segments_are_joined_and_restore_as_before(
 
 
 async def test_a_tenant_shows_how_far_they_are_archived(
-    parts: Manager, manager: httpx.AsyncClient, tenant_id: str
+    parts: Parts, manager: httpx.AsyncClient, tenant_id: str
 ) -> None:
     await grow(parts, tenant_id, of(1), of(2))
     await archive(parts, tenant_id)
@@ -498,7 +498,7 @@ async def test_nobody_and_nothing_is_not_restored(
 
 
 async def test_a_damaged_archive_fails_the_restore_and_leaves_the_tenant_as_it_was(
-    parts: Manager, manager: httpx.AsyncClient, tenant_id: str, installation: Installation
+    parts: Parts, manager: httpx.AsyncClient, tenant_id: str, installation: Installation
 ) -> None:
     await grow(parts, tenant_id, of(1))
     await archive(parts, tenant_id)
@@ -531,7 +531,7 @@ async def test_a_damaged_archive_fails_the_restore_and_leaves_the_tenant_as_it_w
 
 
 async def test_a_ledger_that_was_rewritten_is_archived_no_further_and_restored_as_it_was(
-    parts: Manager, manager: httpx.AsyncClient, tenant_id: str, installation: Installation
+    parts: Parts, manager: httpx.AsyncClient, tenant_id: str, installation: Installation
 ) -> None:
     await grow(parts, tenant_id, of(1))
     instant = await grow(parts, tenant_id, of(2))

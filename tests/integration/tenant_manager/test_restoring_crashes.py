@@ -15,8 +15,8 @@ from freehold_tenant_manager.catalog.operations import (
     claim_operation,
     end_operation,
 )
-from freehold_tenant_manager.manager import Manager
 from freehold_tenant_manager.operations import Running
+from freehold_tenant_manager.parts import Parts
 from integration.tenant_manager.crashing import dies, make_mortal
 from integration.tenant_manager.installation import Installation, manager_of
 from integration.tenant_manager.test_restoring import (
@@ -34,7 +34,7 @@ STEP = 9
 
 
 @asynccontextmanager
-async def claimed(parts: Manager, tenant_id: str, wanted: dict[str, Any]) -> AsyncIterator[Any]:
+async def claimed(parts: Parts, tenant_id: str, wanted: dict[str, Any]) -> AsyncIterator[Any]:
     """Have an operation that no running tenant-manager knows how to do, and workers for it."""
     kind, worker = f"restore-{uuid.uuid4().hex}", uuid.uuid4()
     async with parts.catalog.connection() as connection:
@@ -45,7 +45,7 @@ async def claimed(parts: Manager, tenant_id: str, wanted: dict[str, Any]) -> Asy
         await end_operation(connection, worker, row.operation_id, message="", result={})
 
 
-async def _running(parts: Manager, worker: UUID, operation_id: UUID) -> Running:
+async def _running(parts: Parts, worker: UUID, operation_id: UUID) -> Running:
     from freehold_tenant_manager.catalog.operations import find_operation
 
     async with parts.catalog.connection() as connection:
@@ -62,7 +62,7 @@ def mortal(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_a_restore_cut_short_anywhere_is_ended_by_another(
     app: FastAPI, replica: FastAPI, manager: httpx.AsyncClient, installation: Installation
 ) -> None:
-    parts, others = manager_of(replica), manager_of(app)
+    parts, others = manager_of(replica).parts, manager_of(app).parts
     tenant_id = await made(manager)
     await grow(others, tenant_id, of(1))
     await back_up(manager, tenant_id)

@@ -72,9 +72,9 @@ def _cut_short(folder: Path) -> None:
 async def _secrets_of(app: FastAPI, tenant_id: str) -> set[str]:
     """All that a tenant's passwords and keys might look like."""
     manager = manager_of(app)
-    async with manager.catalog.connection() as connection:
+    async with manager.parts.catalog.connection() as connection:
         passwords = await find_passwords(connection, KeyRing(CREDENTIAL_KEYS), tenant_id)
-    keys = DataKeys(manager.catalog, LocalKeyFile(manager.settings.kms_key_file))
+    keys = DataKeys(manager.parts.catalog, LocalKeyFile(manager.settings.kms_key_file))
     data_key = await keys.find(tenant_id)
     wrapping_key = manager.settings.kms_key_file.read_text().strip().partition(":")[2]
     return {

@@ -185,7 +185,7 @@ async def test_reconciliations_are_shown(manager: httpx.AsyncClient, app: FastAP
     wanted = new_tenant()
     await manager.post("/v1/tenants", json=wanted)
     finding = {"account_id": "cus_1", "currency": "USD"}
-    await manager_of(app).catalog.execute(
+    await manager_of(app).parts.catalog.execute(
         "UPDATE reconciliations SET reconciled_at = now(), findings = $2 WHERE tenant_id = $1",
         wanted["tenant_id"],
         '[{"account_id": "cus_1", "currency": "USD"}]',

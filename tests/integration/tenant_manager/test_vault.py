@@ -37,7 +37,7 @@ async def tenants(manager: httpx.AsyncClient) -> tuple[str, str]:
 
 @pytest.fixture
 def vault(app: FastAPI) -> Vault:
-    return manager_of(app).vault
+    return manager_of(app).parts.vault
 
 
 @pytest.fixture
@@ -97,7 +97,7 @@ async def test_processes_share_a_tenants_key(
     vault: Vault, replica: FastAPI, tenants: tuple[str, str]
 ) -> None:
     path = await _put(vault, tenants[0])
-    assert await collect(manager_of(replica).vault.get(tenants[0], path)) == PLAIN
+    assert await collect(manager_of(replica).parts.vault.get(tenants[0], path)) == PLAIN
 
 
 async def test_a_new_wrapping_key_is_taken_up_and_the_old_one_can_go(
@@ -106,45 +106,47 @@ async def test_a_new_wrapping_key_is_taken_up_and_the_old_one_can_go(
     settings = installation.settings(f"freehold_test_catalog_{new_tenant_id()[2:]}")
     async with running(settings) as app:
         tenant_id = await _tenant(app)
-        path = await _put(manager_of(app).vault, tenant_id)
+        path = await _put(manager_of(app).parts.vault, tenant_id)
     file = settings.kms_key_file
     file.write_text(f"new:{'B' * 43}=\n{file.read_text()}")
     async with running(settings) as app:
 
         async def wrapped_anew() -> bool:
-            rows = await manager_of(app).catalog.fetch("SELECT wrapping_key_id FROM data_keys")
+            rows = await manager_of(app).parts.catalog.fetch(
+                "SELECT wrapping_key_id FROM data_keys"
+            )
             return [row["wrapping_key_id"] for row in rows] == ["new"]
 
         await eventually(wrapped_anew, "the data key is wrapped anew")
     file.write_text(f"new:{'B' * 43}=\n")
     async with running(settings) as app:
-        assert await collect(manager_of(app).vault.get(tenant_id, path)) == PLAIN
+        assert await collect(manager_of(app).parts.vault.get(tenant_id, path)) == PLAIN
 
 
 async def test_a_lost_key_file_is_not_replaced(installation: Installation) -> None:
     settings = installation.settings(f"freehold_test_catalog_{new_tenant_id()[2:]}")
     async with running(settings) as app:
         tenant_id = await _tenant(app)
-        path = await _put(manager_of(app).vault, tenant_id)
+        path = await _put(manager_of(app).parts.vault, tenant_id)
     settings.kms_key_file.unlink()
     async with running(settings) as app:
         assert not settings.kms_key_file.exists()
         with pytest.raises(Problem, match="data key cannot be had"):
-            await collect(manager_of(app).vault.get(tenant_id, path))
+            await collect(manager_of(app).parts.vault.get(tenant_id, path))
 
 
 async def test_another_tenants_wrapped_key_does_not_open(
     app: FastAPI, tenants: tuple[str, str], settings: Settings
 ) -> None:
     manager = manager_of(app)
-    path = await _put(manager.vault, tenants[0])
-    await _put(manager.vault, tenants[1])
-    await manager.catalog.execute(
+    path = await _put(manager.parts.vault, tenants[0])
+    await _put(manager.parts.vault, tenants[1])
+    await manager.parts.catalog.execute(
         "UPDATE data_keys SET wrapped_key = (SELECT wrapped_key FROM data_keys"
         " WHERE tenant_id = $2) WHERE tenant_id = $1",
         *tenants,
     )
-    keys = DataKeys(manager.catalog, LocalKeyFile(settings.kms_key_file))
+    keys = DataKeys(manager.parts.catalog, LocalKeyFile(settings.kms_key_file))
     with pytest.raises(Problem, match="data key cannot be had"):
         await collect(Vault(Storage(settings.storage_url), keys).get(tenants[0], path))
 

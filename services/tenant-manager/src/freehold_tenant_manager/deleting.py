@@ -27,9 +27,9 @@ from freehold_tenant_manager.catalog.deletion import (
 )
 from freehold_tenant_manager.catalog.tenants import TenantRow, find_tenant, no_tenant
 from freehold_tenant_manager.final_exports import FinalExports
+from freehold_tenant_manager.former_databases import FormerDatabases
 from freehold_tenant_manager.locks import Lock, locked
 from freehold_tenant_manager.operations import Running
-from freehold_tenant_manager.restoring import Restorer
 from freehold_tenant_manager.roles import role_settings
 from freehold_tenant_manager.scratch import new_scratch_name
 from freehold_tenant_manager.server import Server
@@ -62,7 +62,7 @@ class Deletion:
         server: Server,
         exports: FinalExports,
         backups: Backups,
-        restorer: Restorer,
+        former: FormerDatabases,
     ) -> None:
         """Say where they are, and who keeps what is left of them."""
         self._catalog = catalog
@@ -70,7 +70,7 @@ class Deletion:
         self._databases = TenantDatabases(server)
         self._exports = exports
         self._backups = backups
-        self._restorer = restorer
+        self._former = former
 
     async def delete(self, running: Running) -> dict[str, Any]:
         """Delete a tenant, from wherever the deletion has come to.
@@ -132,7 +132,7 @@ class Deletion:
 
     async def _remove(self, tenant: TenantRow, final: FinalExport) -> None:
         """Take everything away. The catalog's row is the last to say so."""
-        await self._restorer.drop_all(tenant.tenant_id)
+        await self._former.drop_all(tenant.tenant_id)
         async with (
             self._catalog.connection() as connection,
             # Whoever makes the roles again must not do so in between.

@@ -11,8 +11,10 @@ from freehold_tenant_manager.archive_retention import ArchiveRetention
 from freehold_tenant_manager.archiving import Archiver, Archiving
 from freehold_tenant_manager.beside import Beside
 from freehold_tenant_manager.dumping import Dumping
+from freehold_tenant_manager.former_databases import FormerDatabases
 from freehold_tenant_manager.joining import Joining
 from freehold_tenant_manager.operations import Operations
+from freehold_tenant_manager.replaying import Replaying
 from freehold_tenant_manager.restoring import KIND, Restorer
 from freehold_tenant_manager.server import Server
 from freehold_tenant_manager.settings import Settings
@@ -69,15 +71,19 @@ class Restoration:
             in_flight_max=settings.archive_in_flight_max,
             sweep_s=settings.archive_sweep_s,
         )
+        beside = Beside(catalog, server)
+        timeout_s = settings.restore_statement_timeout_s
+        self.former = FormerDatabases(catalog, beside)
         self.restorer = Restorer(
             catalog,
             key_ring,
-            Beside(catalog, server),
+            beside,
             self.archiver,
-            archive,
+            self.former,
+            Replaying(catalog, archive, timeout_s=timeout_s),
             vault,
             dumping,
-            timeout_s=settings.restore_statement_timeout_s,
+            timeout_s=timeout_s,
         )
         operations.handle(KIND, self.restorer.restore)
         self._sweeping = Periodic(

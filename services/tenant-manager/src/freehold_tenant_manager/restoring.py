@@ -6,11 +6,10 @@ old one is fenced, so nothing is acknowledged into it that the tenant would then
 until it is dropped. The live database is needed for none of this.
 """
 
-import asyncio
-from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -18,45 +17,31 @@ import asyncpg
 import structlog
 
 from freehold.contracts.problems import NOT_FOUND, OVERLOADED, UNAVAILABLE, Problem, unavailable
-from freehold.ledger import client as ledger
-from freehold.ledger.client import Connection
 from freehold.ledger.schema import LEDGER_MIGRATIONS, LEDGER_SCHEMA, LEDGER_VERSION
 from freehold.security.sealing import KeyRing
 from freehold.tenancy.catalog import Catalog
 from freehold.tenancy.failures import database_failures
-from freehold_tenant_manager.archive import Archive, Archived
 from freehold_tenant_manager.archiving import Archiver
 from freehold_tenant_manager.beside import Beside
 from freehold_tenant_manager.catalog.credentials import new_passwords, seal_passwords
 from freehold_tenant_manager.catalog.epochs import list_bases, list_epochs
 from freehold_tenant_manager.catalog.former_databases import (
     add_making,
-    find_former,
     find_former_passwords,
-    is_being_made,
     keep_as_preview,
-    list_formers,
-    remove_former,
 )
 from freehold_tenant_manager.catalog.swapping import Swap, swap
 from freehold_tenant_manager.catalog.tenants import TenantRow, find_tenant
 from freehold_tenant_manager.dumping import DumpError, Dumping
-from freehold_tenant_manager.history import Base, EpochRow, Leg, Plan, plan_for_instant
+from freehold_tenant_manager.examination import examine, find_anchors
+from freehold_tenant_manager.former_databases import FormerDatabases
+from freehold_tenant_manager.history import Base, EpochRow, Plan, plan_for_instant
 from freehold_tenant_manager.locks import Lock, locked
 from freehold_tenant_manager.metrics import RESTORED_EVENTS, RESTORES
 from freehold_tenant_manager.migrating import migrate
 from freehold_tenant_manager.operations import OperationLostError, Running
-from freehold_tenant_manager.pieces import pieces_of
-from freehold_tenant_manager.segments import (
-    BEGINNING,
-    Position,
-    Replayed,
-    Segment,
-    SegmentError,
-    SegmentReader,
-    replay,
-    stage,
-)
+from freehold_tenant_manager.replaying import Replaying, Restored
+from freehold_tenant_manager.segments import BEGINNING, SegmentError
 from freehold_tenant_manager.storage import NotStoredError, StorageError
 from freehold_tenant_manager.tenant_databases import new_database_name
 from freehold_tenant_manager.vault import DamagedError, Vault
@@ -66,11 +51,6 @@ _log = structlog.get_logger(__name__)
 KIND = "restore"
 RESTORABLE = ("active", "suspended")
 _LOCK_TIMEOUT_S = 30.0
-_BATCH_EVENTS = 50_000
-_PROJECT_EVENTS = 200_000
-_AHEAD_MAX = 8
-_AHEAD_BYTES_MAX = 1024 * 1024
-_ANCHORS_FAULT = "the restored ledger does not have the hash that was noted at event {seq}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,15 +71,6 @@ class _Wanted:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class _Restored:
-    """Where a restored ledger ends."""
-
-    end: Position
-    last_recorded_at: datetime
-    segments: int
-
-
 class Restorer:
     """Does the work of restores."""
 
@@ -109,7 +80,8 @@ class Restorer:
         key_ring: KeyRing,
         beside: Beside,
         archiver: Archiver,
-        archive: Archive,
+        former: FormerDatabases,
+        replaying: Replaying,
         vault: Vault,
         dumping: Dumping,
         *,
@@ -122,7 +94,8 @@ class Restorer:
             key_ring: Seals and opens the passwords of databases that are made.
             beside: Makes them.
             archiver: Archives what the live database still has, where there is one.
-            archive: Gives segments.
+            former: Drops what is not needed any more.
+            replaying: Replays segments.
             vault: Gives backups.
             dumping: Restores them.
             timeout_s: Bounds each statement in a database that is restored.
@@ -131,7 +104,8 @@ class Restorer:
         self._key_ring = key_ring
         self._beside = beside
         self._archiver = archiver
-        self._archive = archive
+        self._former = former
+        self._replaying = replaying
         self._vault = vault
         self._dumping = dumping
         self._timeout_s = timeout_s
@@ -163,53 +137,30 @@ class Restorer:
             await self._give_up(running)
             raise
 
-    async def drop(self, tenant_id: str, name: str) -> bool:
-        """Drop a database beside a tenant's own; answer whether there was one.
-
-        Raises:
-            Problem: unavailable, while a restore still works on it, or the server does not answer.
-        """
-        async with (
-            self._catalog.connection() as connection,
-            locked(connection, Lock.TENANT, tenant_id, timeout_s=_LOCK_TIMEOUT_S),
-        ):
-            row = await find_former(connection, tenant_id, name)
-            if row is None:
-                return False
-            if row.kind == "making" and await is_being_made(connection, name):
-                raise unavailable("a restore is still making this database")
-            with database_failures():
-                await self._beside.drop(name)
-            await remove_former(connection, name)
-        _log.info("former database dropped", tenant_id=tenant_id, database=name)
-        return True
-
-    async def drop_all(self, tenant_id: str) -> None:
-        """Drop every database beside a tenant's own, for a tenant who leaves.
-
-        Raises:
-            Problem: unavailable, where the server does not answer.
-        """
-        async with self._catalog.connection() as connection:
-            rows = await list_formers(connection, tenant_id)
-        for row in rows:
-            with database_failures():
-                await self._beside.drop(row.database_name)
-            async with self._catalog.connection() as connection:
-                await remove_former(connection, row.database_name)
-
     async def _restore(self, running: Running, wanted: _Wanted) -> dict[str, Any]:
         tenant = await self._tenant(running.tenant)
-        await self._clean_up(running)
+        # Ours too, where it was written down and then not noted.
+        await self._former.drop_unfinished(tenant.tenant_id, but=running.state.get("database"))
         await self._lift_fence(running, tenant)
         await running.note(0.01, "archiving what there is")
         await self._archive_rest(tenant)
         plan, instant = await self._plan(tenant, wanted)
         new_epoch = tenant.epoch + 1
         name = await self._begin(running, tenant, plan, new_epoch)
-        restored = await self._fill(running, name, tenant, plan, wanted.to)
-        await running.note(0.8, "checking every hash and balance")
-        findings = await self._examine(name, tenant, plan, restored, new_epoch)
+        with database_failures():
+            async with self._beside.as_owner(name, timeout_s=self._timeout_s) as connection:
+                restored = await self._replaying.replay(
+                    connection,
+                    tenant.tenant_id,
+                    plan,
+                    until=wanted.to,
+                    tell=partial(_tell_replayed, running),
+                )
+                await running.note(0.8, "checking every hash and balance")
+                anchors = await find_anchors(
+                    self._catalog, tenant.tenant_id, plan, restored.end.seq
+                )
+                mended = await examine(connection, anchors, new_epoch, timeout_s=self._timeout_s)
         await self._beside.hand_over(name)
         result: dict[str, Any] = {
             "database": name,
@@ -222,7 +173,7 @@ class Restorer:
             "head_seq": restored.end.seq,
             "head_hash": restored.end.hash.hex(),
             "last_recorded_at": _text(restored.last_recorded_at) if restored.end.seq else None,
-            "balances_rebuilt": findings,
+            "balances_rebuilt": mended,
         }
         if wanted.preview:
             async with self._catalog.connection() as connection:
@@ -320,175 +271,13 @@ class Restorer:
             # What a backup of an earlier release lacks.
             await migrate(connection, LEDGER_MIGRATIONS, LEDGER_SCHEMA)
 
-    async def _fill(
-        self,
-        running: Running,
-        name: str,
-        tenant: TenantRow,
-        plan: Plan,
-        until: datetime | None,
-    ) -> _Restored:
-        """Replay the segments after what is there; what was replayed already is left out."""
-        with database_failures():
-            async with self._beside.as_owner(name, timeout_s=self._timeout_s) as connection:
-                await stage(connection)
-                restored = await _end_of(connection)
-                if plan.base is not None and restored.end.seq < plan.base.head_seq:
-                    raise SegmentError("the backup does not hold what the catalog says of it")
-                for leg in plan.legs:
-                    restored = await self._replay_leg(
-                        running, connection, tenant.tenant_id, leg, until, restored
-                    )
-        return restored
-
-    async def _replay_leg(
-        self,
-        running: Running,
-        connection: Connection,
-        tenant_id: str,
-        leg: Leg,
-        until: datetime | None,
-        restored: _Restored,
-    ) -> _Restored:
-        # Asked before the listing: more may be archived from one moment to the next.
-        known_seq = await self._archived_seq(tenant_id, leg)
-        segments = [
-            segment
-            for segment in await self._archive.list(tenant_id, leg.epoch)
-            if segment.last_seq >= restored.end.seq
-            and (leg.through is None or segment.first_seq <= leg.through[0] + 1)
-        ]
-        done, events = 0, sum(segment.last_seq - segment.first_seq + 1 for segment in segments)
-        reached = False
-        async with aclosing(self._read_ahead(tenant_id, segments)) as batches:
-            async for batch in batches:
-                replayed = await replay(
-                    connection,
-                    [reader for _, reader in batch],
-                    until=until,
-                    through=leg.through,
-                    timeout_s=self._timeout_s,
-                )
-                done += sum(segment.events for segment, _ in batch)
-                restored = _after(restored, replayed, len(batch))
-                await running.note(
-                    0.4 + 0.4 * min(1, done / max(1, events)),
-                    f"replayed up to event {restored.end.seq}",
-                )
-                reached = replayed.reached
-                if reached:
-                    break
-        if not reached and restored.end.seq < known_seq:
-            raise SegmentError(f"the archive lacks what follows event {restored.end.seq}")
-        return restored
-
-    async def _archived_seq(self, tenant_id: str, leg: Leg) -> int:
-        """Say how far the archive of a leg goes at least."""
-        async with self._catalog.connection() as connection:
-            epochs = {epoch.epoch: epoch for epoch in await list_epochs(connection, tenant_id)}
-        known = epochs[leg.epoch].archived.seq if leg.epoch in epochs else 0
-        return known if leg.through is None else min(known, leg.through[0])
-
-    async def _read_ahead(
-        self, tenant_id: str, segments: Sequence[Archived]
-    ) -> AsyncGenerator[list[tuple[Segment, SegmentReader]], None]:
-        """Give segments whose headers are read, several together where they are small.
-
-        Small ones are fetched ahead of their turn: each takes a storage's time to answer.
-        """
-        fetching: dict[str, asyncio.Task[bytes]] = {}
-        batch: list[tuple[Segment, SegmentReader]] = []
-        try:
-            for place, archived in enumerate(segments):
-                for ahead in segments[place : place + _AHEAD_MAX]:
-                    if ahead.bytes <= _AHEAD_BYTES_MAX and ahead.path not in fetching:
-                        fetching[ahead.path] = asyncio.create_task(self._fetch(tenant_id, ahead))
-                if archived.path in fetching:
-                    reader = SegmentReader(pieces_of(await fetching[archived.path]))
-                    del fetching[archived.path]
-                else:
-                    reader = SegmentReader(self._archive.get(tenant_id, archived))
-                segment = await reader.header()
-                if batch and not _belongs(batch, segment):
-                    yield batch
-                    batch = []
-                batch.append((segment, reader))
-            if batch:
-                yield batch
-        finally:
-            for task in fetching.values():
-                task.cancel()
-            await asyncio.gather(*fetching.values(), return_exceptions=True)
-
-    async def _fetch(self, tenant_id: str, segment: Archived) -> bytes:
-        try:
-            return await self._archive.fetch(tenant_id, segment)
-        except NotStoredError as error:
-            # Small ones are joined now and then: a new listing has them in a large one.
-            raise unavailable(f"the archive has changed: {error}") from error
-
-    async def _examine(
-        self, name: str, tenant: TenantRow, plan: Plan, restored: _Restored, new_epoch: int
-    ) -> int:
-        """Bring the state up to the ledger and check both; answer how many balances were mended.
-
-        Raises:
-            SegmentError: The ledger does not prove itself, or is not what was noted outside it.
-        """
-        with database_failures():
-            async with self._beside.as_owner(name, timeout_s=self._timeout_s) as connection:
-                await connection.execute("ANALYZE", timeout=self._timeout_s)
-                await connection.execute("SELECT begin_epoch($1)", new_epoch)
-                await connection.execute("SELECT make_partitions()", timeout=self._timeout_s)
-                while True:
-                    projection = await connection.fetchrow(
-                        "SELECT * FROM project($1)", _PROJECT_EVENTS, timeout=self._timeout_s
-                    )
-                    if projection is None or projection["last_seq"] >= projection["head_seq"]:
-                        break
-                differing = await connection.fetch(
-                    "SELECT * FROM reconcile()", timeout=self._timeout_s
-                )
-                if differing:
-                    await connection.execute("SELECT rebuild()", timeout=self._timeout_s)
-                proof = await connection.fetchrow("SELECT * FROM verify()", timeout=self._timeout_s)
-                if proof is None or not proof["ok"]:
-                    reason = "" if proof is None else proof["reason"]
-                    raise SegmentError(f"the restored ledger does not prove itself: {reason}")
-                for seq, known in await self._anchors(tenant.tenant_id, plan, restored.end.seq):
-                    if await ledger.hash_at(connection, seq) != known:
-                        raise SegmentError(_ANCHORS_FAULT.format(seq=seq))
-        return len(differing)
-
-    async def _anchors(self, tenant_id: str, plan: Plan, head_seq: int) -> list[tuple[int, bytes]]:
-        """Give the hashes that are known outside of the histories which the restore is made of."""
-        async with self._catalog.connection() as connection:
-            epochs = await list_epochs(connection, tenant_id)
-            backups = await list_bases(connection, tenant_id)
-            row = await connection.fetchrow(
-                "SELECT epoch, anchor_seq, anchor_hash FROM reconciliations WHERE tenant_id = $1",
-                tenant_id,
-            )
-        through = {leg.epoch: leg.through for leg in plan.legs} or {plan.epoch: None}
-        noted = [(epoch.epoch, epoch.archived.seq, epoch.archived.hash) for epoch in epochs]
-        noted += [(backup.epoch, backup.head_seq, backup.head_hash) for backup in backups]
-        if row is not None and row["anchor_hash"] is not None:
-            noted.append((row["epoch"], row["anchor_seq"], row["anchor_hash"]))
-        return [
-            (seq, known)
-            for epoch, seq, known in noted
-            if epoch in through
-            and 0 < seq <= head_seq
-            and seq <= (through[epoch] or (head_seq, 0))[0]
-        ]
-
     async def _swap(
         self,
         running: Running,
         tenant: TenantRow,
         plan: Plan,
         name: str,
-        restored: _Restored,
+        restored: Restored,
         instant: datetime,
     ) -> None:
         """Fence the old database and put the new one in its place.
@@ -527,18 +316,6 @@ class Restorer:
                     await self._beside.unfence(old)
                 raise
 
-    async def _clean_up(self, running: Running) -> None:
-        """Drop what restores have left that failed or were forgotten."""
-        async with self._catalog.connection() as connection:
-            rows = await list_formers(connection, running.tenant)
-        for row in rows:
-            # Ours too, where it was written down and then not noted.
-            if row.kind == "making" and row.database_name != running.state.get("database"):
-                with database_failures():
-                    await self._beside.drop(row.database_name)
-                async with self._catalog.connection() as connection:
-                    await remove_former(connection, row.database_name)
-
     async def _lift_fence(self, running: Running, tenant: TenantRow) -> None:
         """Let the services in again where a worker has died between the fence and the swap."""
         if "result" in running.state and await self._beside.exists(tenant.database_name):
@@ -553,9 +330,7 @@ class Restorer:
         with suppress(Problem, OSError, TimeoutError, asyncpg.PostgresError):
             tenant = await self._tenant(running.tenant)
             if tenant.database_name != name:
-                await self._beside.drop(name)
-                async with self._catalog.connection() as connection:
-                    await remove_former(connection, name)
+                await self._former.drop_noted(name)
 
 
 def _require_swapped(*, swapped: bool) -> None:
@@ -563,20 +338,8 @@ def _require_swapped(*, swapped: bool) -> None:
         raise Problem(NOT_FOUND, "the tenant was moved to another database meanwhile")
 
 
-def _after(restored: _Restored, replayed: Replayed, segments: int) -> _Restored:
-    return _Restored(replayed.end, replayed.last_recorded_at, restored.segments + segments)
-
-
-def _belongs(batch: Sequence[tuple[Segment, SegmentReader]], segment: Segment) -> bool:
-    """Say whether a segment can be replayed together with a batch: it follows, and adds little."""
-    events = sum(earlier.events for earlier, _ in batch)
-    return segment.after == batch[-1][0].end and events + segment.events <= _BATCH_EVENTS
-
-
-async def _end_of(connection: Connection) -> _Restored:
-    head = await ledger.head(connection)
-    change = await connection.fetchval("SELECT coalesce(max(change_id), 0) FROM rule_changes")
-    return _Restored(Position(head.seq, head.event_id, head.hash, change), head.recorded_at, 0)
+async def _tell_replayed(running: Running, share: float, what: str) -> None:
+    await running.note(0.4 + 0.4 * share, what)
 
 
 def _first_epoch(tenant: TenantRow) -> EpochRow:

@@ -153,7 +153,7 @@ class Settings(ServiceSettings):
         " are put back there. Without it, each tenant is archived every archive_sweep_s only.",
     )
     archive_pause_s: float = Field(
-        default=5.0, ge=0, description="A tenant's segments are at least this far apart."
+        default=3.0, ge=0, description="A tenant's segments are at least this far apart."
     )
     archive_sweep_s: float = Field(
         default=600.0, gt=0, description="Each tenant is looked at so often without a doorbell."

@@ -43,9 +43,9 @@ BackupId = Annotated[UUID, Depends(_backup_id)]
 )
 async def create_backup(manager: TheManager, tenant_id: TenantId) -> Response:
     """Have a backup made."""
-    async with manager.catalog.connection() as connection:
+    async with manager.parts.catalog.connection() as connection:
         await find_living_tenant(connection, tenant_id)
-    return answer(await manager.operations.submit("backup", tenant_id), 202)
+    return answer(await manager.parts.operations.submit("backup", tenant_id), 202)
 
 
 @router.get(
@@ -57,7 +57,7 @@ async def create_backup(manager: TheManager, tenant_id: TenantId) -> Response:
 async def get_backups(request: Request, manager: TheManager, tenant_id: TenantId) -> Response:
     """List a tenant's backups."""
     page = read_page(request, _UUID, "backups", tenant_id)
-    async with manager.catalog.connection() as connection:
+    async with manager.parts.catalog.connection() as connection:
         if await find_tenant(connection, tenant_id) is None:
             raise no_tenant()
         rows = await list_backups(
@@ -78,7 +78,7 @@ async def get_backups(request: Request, manager: TheManager, tenant_id: TenantId
 )
 async def get_backup(manager: TheManager, tenant_id: TenantId, backup_id: BackupId) -> Response:
     """Show a backup."""
-    async with manager.catalog.connection() as connection:
+    async with manager.parts.catalog.connection() as connection:
         return answer((await _require_backup(connection, tenant_id, backup_id)).shown())
 
 
@@ -91,9 +91,9 @@ async def get_backup(manager: TheManager, tenant_id: TenantId, backup_id: Backup
 )
 async def verify_backup(manager: TheManager, tenant_id: TenantId, backup_id: BackupId) -> Response:
     """Have a backup verified."""
-    async with manager.catalog.connection() as connection:
+    async with manager.parts.catalog.connection() as connection:
         await _require_backup(connection, tenant_id, backup_id)
-    operation = await manager.operations.submit(
+    operation = await manager.parts.operations.submit(
         "backup-verification", tenant_id, {"backup_id": str(backup_id)}
     )
     return answer(operation, 202)

@@ -24,7 +24,7 @@ router = APIRouter()
 )
 async def get_credentials(manager: TheManager, tenant_id: TenantId) -> Response:
     """Show the customer's credentials."""
-    return answer(await manager.credentials.of_customer(tenant_id), headers=SECRET)
+    return answer(await manager.parts.credentials.of_customer(tenant_id), headers=SECRET)
 
 
 @router.post(
@@ -38,4 +38,4 @@ async def get_credentials(manager: TheManager, tenant_id: TenantId) -> Response:
 async def post_rotation(request: Request, manager: TheManager, tenant_id: TenantId) -> Response:
     """Replace passwords."""
     wanted = parse(NewPasswords, await request.body() or b"{}")
-    return answer(await manager.credentials.rotate(tenant_id, wanted.service))
+    return answer(await manager.parts.credentials.rotate(tenant_id, wanted.service))

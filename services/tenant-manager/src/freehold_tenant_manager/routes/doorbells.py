@@ -24,5 +24,5 @@ async def redrive(request: Request, manager: TheManager) -> Response:
     """Have parked doorbells put back, each once."""
     wanted = parse(NewRedrive, await request.body() or b"{}")
     required_broker(manager.settings)
-    operation = await manager.operations.submit("redrive", parameters=wanted.model_dump())
+    operation = await manager.parts.operations.submit("redrive", parameters=wanted.model_dump())
     return answer(operation, 202)

@@ -47,7 +47,7 @@ _PARAMETERS = {"parameters": documented_query(ExportQuery)}
 async def get_export(request: Request, manager: TheManager, tenant_id: TenantId) -> Response:
     """Export a tenant's ledger."""
     query = read_query(ExportQuery, request)
-    return manager.exports.download(tenant_id, query.format)
+    return manager.parts.exports.download(tenant_id, query.format)
 
 
 @own_router.get(
@@ -61,7 +61,7 @@ async def get_own_export(request: Request) -> Response:
     """Export the ledger of the tenant who asks."""
     manager: Manager = request.app.state.manager
     tenant_id = await authenticate_tenant(
-        manager.catalog, sole_authorization(request), Scope.EXPORT
+        manager.parts.catalog, sole_authorization(request), Scope.EXPORT
     )
     query = read_query(ExportQuery, request)
-    return manager.exports.download(tenant_id, query.format)
+    return manager.parts.exports.download(tenant_id, query.format)

@@ -57,7 +57,7 @@ KeyId = Annotated[str, Depends(_key_id)]
 async def create_api_key(request: Request, manager: TheManager, tenant_id: TenantId) -> Response:
     """Make an API key."""
     wanted = parse(NewApiKey, await request.body())
-    async with manager.catalog.connection() as connection:
+    async with manager.parts.catalog.connection() as connection:
         await find_living_tenant(connection, tenant_id)
         created = await add_api_key(connection, tenant_id, wanted.scopes, wanted.expires_at)
     return answer(created, 201, SECRET)
@@ -73,7 +73,7 @@ async def create_api_key(request: Request, manager: TheManager, tenant_id: Tenan
 async def get_api_keys(request: Request, manager: TheManager, tenant_id: TenantId) -> Response:
     """List a tenant's API keys."""
     page = read_page(request, _KEY_ID, "API keys", tenant_id)
-    async with manager.catalog.connection() as connection:
+    async with manager.parts.catalog.connection() as connection:
         if await find_tenant(connection, tenant_id) is None:
             raise no_tenant()
         keys = await list_api_keys(connection, tenant_id, after=page.after, rows_max=page.rows_max)
@@ -90,7 +90,7 @@ async def get_api_keys(request: Request, manager: TheManager, tenant_id: TenantI
 )
 async def delete_api_key(manager: TheManager, tenant_id: TenantId, key_id: KeyId) -> Response:
     """Revoke an API key."""
-    async with manager.catalog.connection() as connection:
+    async with manager.parts.catalog.connection() as connection:
         if not await revoke_api_key(connection, tenant_id, key_id):
             raise no_key()
     return Response(status_code=204)
@@ -110,7 +110,7 @@ async def post_rotation(
 ) -> Response:
     """Replace an API key."""
     wanted = parse(NewApiKeyInPlace, await request.body() or b"{}")
-    async with manager.catalog.connection() as connection:
+    async with manager.parts.catalog.connection() as connection:
         await find_living_tenant(connection, tenant_id)
         created = await replace_api_key(
             connection,

@@ -28,7 +28,7 @@ class _Confirmation(NoQuery):
 )
 async def post_suspend(manager: TheManager, tenant_id: TenantId) -> Response:
     """Suspend a tenant. Their ledger is still looked after, exported and backed up."""
-    async with manager.catalog.connection() as connection:
+    async with manager.parts.catalog.connection() as connection:
         tenant = await suspend_tenant(connection, tenant_id, suspended=True)
     return answer(tenant.shown())
 
@@ -42,7 +42,7 @@ async def post_suspend(manager: TheManager, tenant_id: TenantId) -> Response:
 )
 async def post_resume(manager: TheManager, tenant_id: TenantId) -> Response:
     """Resume a tenant."""
-    async with manager.catalog.connection() as connection:
+    async with manager.parts.catalog.connection() as connection:
         tenant = await suspend_tenant(connection, tenant_id, suspended=False)
     return answer(tenant.shown())
 
@@ -59,7 +59,7 @@ async def delete_tenant(request: Request, manager: TheManager, tenant_id: Tenant
     """Delete a tenant. Asked for again, it goes on where something stood in the way."""
     if read_query(_Confirmation, request).confirm != tenant_id:
         raise field_errors([("/confirm", "repeat the id of the tenant who is to be deleted")])
-    async with manager.catalog.connection() as connection:
+    async with manager.parts.catalog.connection() as connection:
         tenant = await find_tenant(connection, tenant_id)
     if tenant is None:
         raise no_tenant()
@@ -67,4 +67,4 @@ async def delete_tenant(request: Request, manager: TheManager, tenant_id: Tenant
         raise unavailable("the tenant is still being made")
     if tenant.status == "deleted":
         raise Problem(TENANT_DELETED, f"the tenant {tenant_id} is deleted already")
-    return answer(await manager.operations.submit(DELETE, tenant_id), 202)
+    return answer(await manager.parts.operations.submit(DELETE, tenant_id), 202)

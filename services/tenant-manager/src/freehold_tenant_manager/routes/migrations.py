@@ -52,7 +52,7 @@ async def create_migration(request: Request, manager: TheManager) -> Response:
     """Have ledgers migrated."""
     wanted = parse(NewMigration, await request.body())
     if wanted.tenants is not None:
-        async with manager.catalog.connection() as connection:
+        async with manager.parts.catalog.connection() as connection:
             strangers = await find_strangers(connection, wanted.tenants)
         if strangers:
             raise field_errors(
@@ -66,7 +66,7 @@ async def create_migration(request: Request, manager: TheManager) -> Response:
         "ledger_version": LEDGER_VERSION,
         "tenants": wanted.tenants and sorted(wanted.tenants),
     }
-    return answer(await manager.operations.submit(MIGRATION, None, parameters), 202)
+    return answer(await manager.parts.operations.submit(MIGRATION, None, parameters), 202)
 
 
 @router.get(
@@ -79,7 +79,7 @@ async def create_migration(request: Request, manager: TheManager) -> Response:
 async def get_migrations(request: Request, manager: TheManager) -> Response:
     """Show versions across tenants."""
     page = read_filtered_page(_Query, request, TENANT_ID, "migrations")
-    async with manager.catalog.connection() as connection:
+    async with manager.parts.catalog.connection() as connection:
         rows = await list_tenant_migrations(
             connection,
             ledger_version=LEDGER_VERSION,

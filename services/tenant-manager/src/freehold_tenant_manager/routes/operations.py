@@ -36,7 +36,7 @@ class _Query(PageQuery):
 async def get_operations(request: Request, manager: TheManager) -> Response:
     """List operations."""
     page = read_filtered_page(_Query, request, _UUID, "operations")
-    async with manager.catalog.connection() as connection:
+    async with manager.parts.catalog.connection() as connection:
         rows = await list_operations(
             connection,
             tenant_id=page.query.tenant_id,
@@ -57,7 +57,7 @@ async def get_operations(request: Request, manager: TheManager) -> Response:
 )
 async def get_operation(manager: TheManager, operation_id: OperationId) -> Response:
     """Show an operation."""
-    async with manager.catalog.connection() as connection:
+    async with manager.parts.catalog.connection() as connection:
         row = await find_operation(connection, operation_id)
     if row is None:
         raise Problem(NOT_FOUND, "there is no such operation")

@@ -24,7 +24,7 @@ _REGION = re.compile(NAME_PATTERN)
 async def get_regions(request: Request, manager: TheManager) -> Response:
     """List the regions."""
     page = read_page(request, _REGION, "regions")
-    async with manager.catalog.connection() as connection:
+    async with manager.parts.catalog.connection() as connection:
         rows = await list_regions(connection, after=page.after, rows_max=page.rows_max)
     shown, next_cursor = page.cut(rows, lambda row: str(row["region"]))
     return answer(RegionList(data=[Region(**row) for row in shown], next_cursor=next_cursor))

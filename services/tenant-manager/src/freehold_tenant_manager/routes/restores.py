@@ -48,13 +48,13 @@ DatabaseName = Annotated[str, Depends(_database_name)]
 async def restore(request: Request, manager: TheManager, tenant_id: TenantId) -> Response:
     """Begin a restore."""
     wanted = parse(NewRestore, await request.body())
-    async with manager.catalog.connection() as connection:
+    async with manager.parts.catalog.connection() as connection:
         tenant = await find_tenant(connection, tenant_id)
     if tenant is None or tenant.status not in RESTORABLE:
         raise no_tenant()
     if wanted.to is not None:
         _require_lived_through(wanted.to, tenant.created_at)
-    operation = await manager.operations.submit(
+    operation = await manager.parts.operations.submit(
         KIND,
         tenant_id,
         {
@@ -78,7 +78,7 @@ async def get_former_databases(
 ) -> Response:
     """List databases beside a tenant's own."""
     page = read_page(request, _NAME, "former-databases", tenant_id)
-    async with manager.catalog.connection() as connection:
+    async with manager.parts.catalog.connection() as connection:
         if await find_tenant(connection, tenant_id) is None:
             raise no_tenant()
         rows = await list_formers(connection, tenant_id, after=page.after, rows_max=page.rows_max)
@@ -97,7 +97,7 @@ async def drop_former_database(
     manager: TheManager, tenant_id: TenantId, name: DatabaseName
 ) -> Response:
     """Drop a database beside a tenant's own."""
-    if not await manager.restoration.restorer.drop(tenant_id, name):
+    if not await manager.parts.restoration.former.drop(tenant_id, name):
         raise _no_database()
     return Response(status_code=204)
 

@@ -51,7 +51,7 @@ async def create_tenant(request: Request, manager: TheManager) -> Response:
         raise field_errors(
             [("/region", f"there is no such region; known: {manager.settings.region}")]
         )
-    created = await manager.provisioner.create(wanted)
+    created = await manager.parts.provisioner.create(wanted)
     if created.api_key is None:
         return answer(created)
     return answer(created, 201, SECRET)
@@ -67,7 +67,7 @@ async def create_tenant(request: Request, manager: TheManager) -> Response:
 async def get_tenants(request: Request, manager: TheManager) -> Response:
     """List tenants."""
     page = read_filtered_page(_Query, request, TENANT_ID, "tenants")
-    async with manager.catalog.connection() as connection:
+    async with manager.parts.catalog.connection() as connection:
         rows = await list_tenants(
             connection, after=page.after, rows_max=page.rows_max, status=page.query.status
         )
@@ -84,7 +84,7 @@ async def get_tenants(request: Request, manager: TheManager) -> Response:
 )
 async def get_tenant(manager: TheManager, tenant_id: TenantId) -> Response:
     """Show a tenant."""
-    details = await manager.overview.details(tenant_id)
+    details = await manager.parts.overview.details(tenant_id)
     if details is None:
         raise no_tenant()
     return answer(details)
@@ -101,7 +101,7 @@ async def get_tenant(manager: TheManager, tenant_id: TenantId) -> Response:
 async def put_limits(request: Request, manager: TheManager, tenant_id: TenantId) -> Response:
     """Set a tenant's limits. They hold at once, for requests that come in from now on."""
     wanted = parse(TenantLimits, await request.body())
-    async with manager.catalog.connection() as connection:
+    async with manager.parts.catalog.connection() as connection:
         tenant = await limit_tenant(connection, tenant_id, wanted)
     if tenant is None:
         raise no_tenant()

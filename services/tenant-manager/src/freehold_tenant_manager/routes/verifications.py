@@ -24,6 +24,6 @@ router = APIRouter()
 )
 async def verify(manager: TheManager, tenant_id: TenantId) -> Response:
     """Have a tenant's ledger verified. What does not fit is in the result, as findings."""
-    async with manager.catalog.connection() as connection:
+    async with manager.parts.catalog.connection() as connection:
         await require_active(connection, tenant_id)
-    return answer(await manager.operations.submit("verify", tenant_id), 202)
+    return answer(await manager.parts.operations.submit("verify", tenant_id), 202)
