@@ -116,7 +116,11 @@ async def find_segment(
     row = await connection.fetchrow("SELECT * FROM segment_end($1, $2)", after.event_id, events_max)
     if row is None or row["after_seq"] != after.seq or row["after_hash"] != after.hash:
         raise SegmentError(f"the ledger's event {after.seq} is not the one that was archived")
-    end = Position(row["last_seq"], row["last_event_id"], row["last_hash"], row["last_change"])
+    change = row["last_change"]
+    if row["last_seq"] - after.seq >= events_max:
+        # Cut off there: what the last segment told of before its time is not told of again.
+        change = max(change, after.change)
+    end = Position(row["last_seq"], row["last_event_id"], row["last_hash"], change)
     if end.seq < after.seq or end.change < after.change:
         raise SegmentError(f"the ledger ends before the event {after.seq}, which was archived")
     if (end.seq, end.change) == (after.seq, after.change):
