@@ -19,12 +19,14 @@ from freehold.messaging.topology import (
     PARKED_QUEUE,
     appended_key,
 )
+from support.archive import is_archived
 from support.clients import Document, Tenant, event_body
 from support.commands import freehold
 from support.machine import Machine
 from support.waiting import eventually
 
 REASON = "x-freehold-reason"
+FLOOD = 3_000
 
 
 async def test_doorbells_doubled_and_out_of_order_change_nothing(
@@ -66,6 +68,19 @@ async def test_a_forged_doorbell_is_not_believed(
     later = await tenant.append(amount_minor=6)
     await machine.assert_whole(tenant, [event, later])
     assert bell["id"] not in await parked(broker)
+
+
+async def test_a_flood_of_doorbells_for_one_tenant_keeps_no_other_from_being_archived(
+    machine: Machine, broker: AbstractChannel, tenant: Tenant, other_tenant: Tenant
+) -> None:
+    event = await tenant.append()
+    await is_archived(machine, tenant, 1)
+    bell = doorbell(tenant, event)
+    await asyncio.gather(*(ring(broker, tenant, bell) for _ in range(FLOOD)))
+    await other_tenant.append()
+    begun = asyncio.get_running_loop().time()
+    await is_archived(machine, other_tenant, 1)
+    assert asyncio.get_running_loop().time() - begun < 5
 
 
 async def test_a_doorbell_under_another_tenants_key_projects_whom_it_names(

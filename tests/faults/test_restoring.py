@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from support.archive import is_archived
 from support.clients import Document, Tenant, event_body, found
 from support.machine import Machine
 from support.waiting import eventually
@@ -15,23 +16,6 @@ from support.waiting import eventually
 EVENTS = 10_000
 BATCH = 1_000
 SLOW_S = 150
-
-
-async def archived_seq(machine: Machine, tenant: Tenant) -> int:
-    async with machine.catalog() as catalog:
-        seq = await catalog.fetchval(
-            "SELECT e.archived_seq FROM tenant_epochs AS e INNER JOIN tenants AS t"
-            " ON t.tenant_id = e.tenant_id AND t.epoch = e.epoch WHERE e.tenant_id = $1",
-            tenant.tenant_id,
-        )
-    return int(seq or 0)
-
-
-async def is_archived(machine: Machine, tenant: Tenant, seq: int) -> None:
-    async def reached() -> bool:
-        return await archived_seq(machine, tenant) >= seq
-
-    await eventually(reached, f"event {seq} is archived")
 
 
 async def begin_restore(tenant: Tenant, **wanted: Any) -> str:

@@ -416,6 +416,30 @@ async def test_old_backups_go_and_those_that_are_needed_stay(
     assert {row["status"] for row in rows} == {"complete"}
 
 
+async def test_a_backup_stays_that_a_restored_history_begins_with(
+    own: tuple[Manager, httpx.AsyncClient],
+) -> None:
+    manager, client = own
+    (tenant_id,) = await _new_tenants(client, 1)
+    base, abandoned = await _backed_up(client, tenant_id), await _backed_up(client, tenant_id)
+    await _age(manager, base.backup_id, 50)
+    await _age(manager, abandoned.backup_id, 40)
+    # Restored to the time between the two: what the second one has is nobody's any more.
+    await manager.parts.catalog.execute(
+        "INSERT INTO tenant_epochs (tenant_id, epoch, started_at, parent_epoch, start_at,"
+        " start_seq, start_change, archived_seq, archived_event_id, archived_hash,"
+        " archived_change)"
+        " SELECT $1, e.epoch, now() - e.started, e.parent, now() - e.start, 0, 0, 0,"
+        " '00000000-0000-0000-0000-000000000000', decode(repeat('00', 32), 'hex'), 0"
+        " FROM (VALUES (1, interval '60 days', NULL, NULL),"
+        " (2, interval '35 days', 1, interval '45 days')) AS e (epoch, started, parent, start)",
+        tenant_id,
+    )
+    await _schedule(manager, keep_days=30).remove_old()
+    left = (await client.get(f"/v1/tenants/{tenant_id}/backups")).json()["data"]
+    assert str(base.backup_id) in [backup["backup_id"] for backup in left]
+
+
 async def test_a_bucket_and_a_key_of_aws_do_as_well(
     installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,11 +16,15 @@ from fastapi import FastAPI
 from freehold.ledger import client, rules
 from freehold.ledger.appending import AppendRequest, Outcome
 from freehold.ledger.client import Connection
+from freehold.ledger.schema import LEDGER_VERSION
 from freehold.security.sealing import KeyRing
 from freehold.tenancy.homes import Home
-from freehold_tenant_manager.catalog.credentials import find_home
+from freehold_tenant_manager.catalog.credentials import find_home, new_passwords, seal_passwords
+from freehold_tenant_manager.catalog.former_databases import add_making
 from freehold_tenant_manager.dumping import Dumping
 from freehold_tenant_manager.parts import Parts
+from freehold_tenant_manager.segments import LEDGER_VERSION_MIN
+from freehold_tenant_manager.tenant_databases import new_database_name
 from integration.tenant_manager.installation import (
     CREDENTIAL_KEYS,
     Installation,
@@ -385,7 +389,8 @@ async def test_a_ledger_of_an_earlier_release_is_archived_once_it_is_migrated(
 ) -> None:
     await grow(parts, tenant_id, of(1))
     change = "UPDATE tenants SET schema_version = schema_version + $2 WHERE tenant_id = $1"
-    for step, seq, fault in ((-1, 0, "the ledger is to be migrated first"), (1, 1, None)):
+    older = LEDGER_VERSION_MIN - 1 - LEDGER_VERSION
+    for step, seq, fault in ((older, 0, "the ledger is to be migrated first"), (-older, 1, None)):
         await parts.catalog.execute(change, tenant_id, step)
         await parts.restoration.archiver.archive(tenant_id, even_if_claimed=True)
         shown = (await manager.get(f"/v1/tenants/{tenant_id}")).json()["archive"]
@@ -413,11 +418,119 @@ async def test_segments_go_once_no_restore_needs_them(
     # As long as the time before the backup is promised, all of it stays.
     assert await retention.remove_of(tenant_id, instant - timedelta(days=1)) == 0
     assert left() == 3
-    assert await retention.remove_of(tenant_id, horizon) == 2
+    # The one that ends where the backup does may tell of rules that were changed later.
+    assert await retention.remove_of(tenant_id, horizon) == 1
     assert await retention.remove_of(tenant_id, horizon) == 0
-    assert left() == 1
+    assert left() == 2
     await restored(manager, tenant_id, to=text(instant))
     assert await amounts(parts, tenant_id) == [1, 2, 3]
+
+
+@pytest.mark.parametrize("backed_up", [False, True])
+async def test_rules_that_changed_without_an_event_outlive_retention(
+    parts: Parts, manager: httpx.AsyncClient, tenant_id: str, *, backed_up: bool
+) -> None:
+    if backed_up:
+        await grow(parts, tenant_id, of(1))
+        await back_up(manager, tenant_id)
+    async with inside(parts, tenant_id) as connection:
+        await rules.limit_account(connection, "cus_9", "USD", 0)
+    await archive(parts, tenant_id)
+    instant = await grow(parts, tenant_id, of(2))
+    await archive(parts, tenant_id)
+    horizon = datetime.now(UTC) + timedelta(seconds=1)
+    await parts.restoration.retention.remove_of(tenant_id, horizon)
+    await restored(manager, tenant_id, to=text(instant))
+    async with inside(parts, tenant_id) as connection:
+        (answer,) = await append(connection, [append_request(new_event("cus_9", -1))])
+    assert answer.outcome == Outcome.INSUFFICIENT_FUNDS
+
+
+async def test_a_segment_that_is_cut_off_tells_of_no_rule_that_came_later(
+    parts: Parts, manager: httpx.AsyncClient, tenant_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await grow(parts, tenant_id, of(1))
+    await grow(parts, tenant_id, of(2))
+    await back_up(manager, tenant_id)
+    async with inside(parts, tenant_id) as connection:
+        await rules.limit_account(connection, "cus_9", "USD", 0)
+    instant = await grow(parts, tenant_id, of(3))
+    monkeypatch.setattr(parts.restoration.archiver, "_events_max", 1)
+    await archive(parts, tenant_id)
+    await restored(manager, tenant_id, to=text(instant))
+    async with inside(parts, tenant_id) as connection:
+        (answer,) = await append(connection, [append_request(new_event("cus_9", -1))])
+    assert answer.outcome == Outcome.INSUFFICIENT_FUNDS
+
+
+async def test_an_instant_whose_segments_are_gone_is_not_restored_as_an_earlier_one(
+    parts: Parts, manager: httpx.AsyncClient, tenant_id: str, installation: Installation
+) -> None:
+    instants = []
+    for amount in range(1, 5):
+        instants.append(await grow(parts, tenant_id, of(amount)))
+        await archive(parts, tenant_id)
+    before = await home_of(parts, tenant_id, "ingest")
+    files = sorted(installation.folder.glob(f"*/storage/tenants/{tenant_id}/1/segments/*"))
+    kept = files[1].read_bytes()
+    files[1].unlink()
+    shown = await operated(manager, tenant_id, to=text(instants[1]))
+    assert shown["message"] == "nothing was restored: the archive lacks what follows event 1"
+    files[0].unlink()
+    shown = await operated(manager, tenant_id, to=text(instants[0]))
+    assert shown["message"] == "nothing was restored: the archive lacks what follows event 0"
+    assert await home_of(parts, tenant_id, "ingest") == before
+    # A backup that is older is not taken for the instant, either.
+    await back_up(manager, tenant_id)
+    later = await grow(parts, tenant_id, of(5))
+    await grow(parts, tenant_id, of(6))
+    files[1].write_bytes(kept)
+    await restored(manager, tenant_id, to=text(later))
+    assert await amounts(parts, tenant_id) == [1, 2, 3, 4, 5]
+
+
+async def test_nothing_is_swapped_while_the_storage_does_not_take_what_the_tenant_has(
+    parts: Parts, manager: httpx.AsyncClient, tenant_id: str, installation: Installation
+) -> None:
+    instant = await grow(parts, tenant_id, of(1))
+    await archive(parts, tenant_id)
+    await grow(parts, tenant_id, of(2))
+    before = await home_of(parts, tenant_id, "ingest")
+    (segments,) = installation.folder.glob(f"*/storage/tenants/{tenant_id}/1/segments")
+    aside = segments.rename(segments.with_name("aside"))
+    segments.write_bytes(b"in the way")
+    answer = await manager.post(f"/v1/tenants/{tenant_id}/restores", json={"to": text(instant)})
+    path = f"/v1/operations/{answer.json()['operation_id']}"
+
+    async def was_tried() -> bool:
+        shown = (await manager.get(path)).json()
+        return str(shown["message"]).startswith("waits: the archive cannot be reached")
+
+    await eventually(was_tried, "the restore has met the storage")
+    assert await home_of(parts, tenant_id, "ingest") == before
+    segments.unlink()
+    aside.rename(segments)
+    result = (await end_of(manager, answer))["result"]
+    assert result["archive_fault"] is None
+    # Nothing of what was acknowledged is lost to a restore of the restore.
+    end = datetime.now(UTC)
+    await restored(manager, tenant_id, to=text(end))
+    row = await parts.catalog.fetchrow(
+        "SELECT archived_seq FROM tenant_epochs WHERE tenant_id = $1 AND epoch = 1", tenant_id
+    )
+    assert row is not None
+    assert row["archived_seq"] == 2
+
+
+async def test_a_database_that_a_restore_has_left_is_dropped(
+    parts: Parts, manager: httpx.AsyncClient, tenant_id: str
+) -> None:
+    name, operation_id = new_database_name(), uuid.uuid4()
+    async with parts.catalog.connection() as connection:
+        credentials = seal_passwords(KEY_RING, name, new_passwords())
+        await add_making(connection, name, credentials, tenant_id, 2, operation_id)
+    await parts.restoration.former.drop_abandoned()
+    assert await former_databases(manager, tenant_id) == []
 
 
 async def test_small_segments_are_joined_and_restore_as_before(
@@ -536,13 +649,7 @@ async def test_a_ledger_that_was_rewritten_is_archived_no_further_and_restored_a
     await grow(parts, tenant_id, of(1))
     instant = await grow(parts, tenant_id, of(2))
     await archive(parts, tenant_id)
-    home = await home_of(parts, tenant_id, "ingest")
-    async with installation.superuser(home.database) as superuser:
-        await superuser.execute(
-            "SET search_path = ledger; SET session_replication_role = replica;"
-            "ALTER TABLE ledger_events DISABLE TRIGGER append_only;"
-            "UPDATE ledger_events SET hash = decode(repeat('00', 32), 'hex') WHERE seq = 2"
-        )
+    await rewrite(parts, tenant_id, installation)
     await restored(manager, tenant_id, to=text(instant))
     assert await amounts(parts, tenant_id) == [1, 2]
     row = await parts.catalog.fetchrow(
@@ -550,3 +657,37 @@ async def test_a_ledger_that_was_rewritten_is_archived_no_further_and_restored_a
     )
     assert row is not None
     assert row["fault"] == "the ledger's event 2 is not the one that was archived"
+
+
+async def test_a_ledger_that_cannot_be_deleted_as_it_is_can_be_restored_and_then_deleted(
+    parts: Parts, manager: httpx.AsyncClient, tenant_id: str, installation: Installation
+) -> None:
+    await grow(parts, tenant_id, of(1))
+    instant = await grow(parts, tenant_id, of(2))
+    await archive(parts, tenant_id)
+    await rewrite(parts, tenant_id, installation)
+
+    async def deleted() -> str:
+        answer = await manager.delete(f"/v1/tenants/{tenant_id}?confirm={tenant_id}")
+        assert answer.status_code == 202, answer.text
+        return str((await end_of(manager, answer))["status"])
+
+    assert await deleted() == "failed"
+    result = await restored(manager, tenant_id, to=text(instant))
+    assert result["archive_fault"] == "the ledger's event 2 is not the one that was archived"
+    shown = (await manager.get(f"/v1/tenants/{tenant_id}")).json()
+    assert (shown["status"], shown["epoch"]) == ("deleting", 2)
+    assert await deleted() == "succeeded"
+    answer = await manager.post(f"/v1/tenants/{tenant_id}/restores", json={"to": text(instant)})
+    assert answer.status_code == 404
+
+
+async def rewrite(parts: Parts, tenant_id: str, installation: Installation) -> None:
+    """Change an event as only the server's superuser can."""
+    home = await home_of(parts, tenant_id, "ingest")
+    async with installation.superuser(home.database) as superuser:
+        await superuser.execute(
+            "SET search_path = ledger; SET session_replication_role = replica;"
+            "ALTER TABLE ledger_events DISABLE TRIGGER append_only;"
+            "UPDATE ledger_events SET hash = decode(repeat('00', 32), 'hex') WHERE seq = 2"
+        )

@@ -63,15 +63,22 @@ class Archive:
         """
         return self._vault.get(tenant_id, segment.path)
 
-    async def fetch(self, tenant_id: str, segment: Archived) -> bytes:
-        """Give a small segment's bytes as a whole.
+    async def fetch(self, tenant_id: str, segment: Archived, *, bytes_max: int) -> bytes | None:
+        """Give a small segment's bytes as a whole; None where they are more than that.
+
+        How much is stored says little: what repeats itself takes next to nothing.
 
         Raises:
             StorageError, DamagedError: It is not there as it was stored.
             Problem: unavailable, where the tenant's data key cannot be had.
         """
+        content = bytearray()
         async with aclosing(self.get(tenant_id, segment)) as pieces:
-            return b"".join([piece async for piece in pieces])
+            async for piece in pieces:
+                content += piece
+                if len(content) > bytes_max:
+                    return None
+        return bytes(content)
 
     async def delete(self, segment: Archived) -> None:
         """Delete a segment.

@@ -12,7 +12,7 @@ import structlog
 from freehold.tenancy.catalog import Catalog
 from freehold_tenant_manager.archive import Archive
 from freehold_tenant_manager.catalog.epochs import list_bases, list_epochs
-from freehold_tenant_manager.history import Base, EpochRow, plan_for_instant
+from freehold_tenant_manager.history import Base, EpochRow, plans_since
 from freehold_tenant_manager.metrics import ARCHIVE_REMOVED
 from freehold_tenant_manager.storage import StorageError
 
@@ -64,8 +64,9 @@ class ArchiveRetention:
         for epoch in epochs:
             after_seq = needed_after.get(epoch.epoch)
             for segment in await self._archive.list(tenant_id, epoch.epoch):
+                # One that ends there may tell of changes of rules that came after it.
                 if segment.written_at < horizon and (
-                    after_seq is None or segment.last_seq <= after_seq
+                    after_seq is None or segment.last_seq < after_seq
                 ):
                     await self._archive.delete(segment)
                     removed += 1
@@ -78,16 +79,13 @@ def needed_since(
 ) -> dict[int, int] | None:
     """Say after which event of each epoch segments are needed to restore every instant since.
 
-    Later instants of an epoch begin with the same backup or a later one, so it is enough to look at
-    the horizon and at where later epochs begin. Epochs that are not in the answer are not needed;
-    None where nothing can be said.
+    Epochs that are not in the answer are not needed; None where nothing can be said.
     """
     needed: dict[int, int] = {}
-    instants = [horizon, *(epoch.started_at for epoch in epochs if epoch.started_at > horizon)]
-    for instant in instants:
-        plan = plan_for_instant(epochs, backups, instant)
-        if plan is None:
-            return None
+    plans = plans_since(epochs, backups, horizon)
+    if plans is None:
+        return None
+    for plan in plans:
         for leg in plan.legs:
             is_based = plan.base is not None and plan.base.epoch == leg.epoch
             after_seq = plan.base.head_seq if plan.base is not None and is_based else 0

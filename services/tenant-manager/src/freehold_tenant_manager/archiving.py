@@ -115,8 +115,8 @@ class Archiver:
         Raises:
             ClaimedError: Another process is at it.
             SegmentError: The ledger is not what was archived of it before.
-            StorageError: The storage does not take it.
-            Problem: unavailable or overloaded, where a database or a key cannot be had.
+            StorageError: The storage does not take it, or the key for it cannot be had.
+            Problem: unavailable or overloaded, where a database does not answer.
         """
         async with self._catalog.connection() as connection:
             home = await find_home(connection, self._key_ring, tenant_id, "backup")
@@ -154,7 +154,7 @@ class Archiver:
                 return position
 
     async def _archive_segment(self, home: Home, after: Position) -> Position | None:
-        failure: Exception | None = None
+        failure: StorageError | None = None
         segment: Segment | None = None
         try:
             with database_failures():
@@ -172,11 +172,17 @@ class Archiver:
                             stored = await self._archive.put(
                                 home.tenant_id, home.epoch, segment.name, pieces
                             )
-                        except (StorageError, Problem) as error:
+                        except StorageError as error:
                             failure = error
+                            raise
+                        except Problem as problem:
+                            failure = StorageError(problem.detail)
                             raise
         except Problem:
             # A connection that was left in the middle of a copy is of no use, and says so too.
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise asyncio.CancelledError from None
             if failure is not None:
                 raise failure from None
             raise
@@ -279,10 +285,9 @@ class Archiving:
             await acknowledge([delivery])
             return
         tenant = self._ring(doorbell.subject)
-        tenant.waiting.append(delivery)
-        if tenant.attempts:
-            older, tenant.waiting = tenant.waiting[:-1], tenant.waiting[-1:]
-            await acknowledge(older)
+        # The newest stands for those before it, of which the broker lets us hold only so many.
+        older, tenant.waiting = tenant.waiting, [delivery]
+        await acknowledge(older)
 
     async def sweep(self) -> bool:
         """Look at those who are due; answer whether there may be more.

@@ -4,16 +4,24 @@ Every process looks, and the catalog says what is due: of several that ask for t
 Only so many are asked for at once, and whoever asks by hand need not wait for all of them.
 """
 
+from datetime import UTC, datetime, timedelta
+
 import structlog
 
+from freehold.ledger.client import Connection
 from freehold.tenancy.catalog import Catalog
 from freehold_tenant_manager.catalog.backups import (
-    condemn_backups,
+    BackupRow,
+    condemn_backup,
     count_asked,
     forget_backup,
     list_due_backups,
     list_due_verifications,
+    list_superfluous,
 )
+from freehold_tenant_manager.catalog.epochs import list_bases, list_epochs
+from freehold_tenant_manager.catalog.tenants import find_tenant
+from freehold_tenant_manager.history import plans_since
 from freehold_tenant_manager.metrics import BACKUPS_REMOVED
 from freehold_tenant_manager.operations import Operations
 from freehold_tenant_manager.scratch import sweep_scratch
@@ -23,7 +31,6 @@ _log = structlog.get_logger(__name__)
 
 _AT_ONCE_MAX = 2
 _RETRY_S = 3_600.0
-_REMOVED_AT_ONCE_MAX = 100
 # Longer than any dump takes.
 _ABANDONED_S = 2 * 86_400.0
 _DAY_S = 86_400.0
@@ -92,20 +99,21 @@ class BackupSchedule:
         return False
 
     async def remove_old(self) -> bool:
-        """Remove some of what was kept long enough; answers whether there may be more.
+        """Remove what was kept long enough; never answers that more is waiting.
 
         Raises:
             Problem: unavailable, where the catalog does not answer.
         """
         async with self._catalog.connection() as connection:
-            condemned = await condemn_backups(
-                connection,
-                keep_s=self._keep_s,
-                abandoned_s=_ABANDONED_S,
-                rows_max=_REMOVED_AT_ONCE_MAX,
+            superfluous = await list_superfluous(
+                connection, keep_s=self._keep_s, abandoned_s=_ABANDONED_S
             )
-        removed = 0
-        for backup in condemned:
+        for backup in superfluous:
+            async with self._catalog.connection() as connection:
+                if await self._is_needed(connection, backup) or not await condemn_backup(
+                    connection, backup
+                ):
+                    continue
             # The object goes first: without its row nobody would ever look for it again.
             try:
                 await self._storage.delete(backup.object_path)
@@ -114,9 +122,21 @@ class BackupSchedule:
                 continue
             async with self._catalog.connection() as connection:
                 await forget_backup(connection, backup.backup_id)
-            removed += 1
-        BACKUPS_REMOVED.inc(removed)
+            BACKUPS_REMOVED.inc()
         async with self._catalog.connection() as connection:
             await sweep_scratch(connection)
         await self._storage.sweep(older_than_s=_ABANDONED_S)
-        return removed == _REMOVED_AT_ONCE_MAX
+        return False
+
+    async def _is_needed(self, connection: Connection, backup: BackupRow) -> bool:
+        """Say whether a restore begins with a backup: in another history than the newer ones."""
+        if backup.status != "complete":
+            return False
+        tenant = await find_tenant(connection, backup.tenant_id)
+        if tenant is None or tenant.status == "deleted":
+            return False
+        epochs = await list_epochs(connection, backup.tenant_id)
+        backups = await list_bases(connection, backup.tenant_id)
+        horizon = datetime.now(UTC) - timedelta(seconds=self._keep_s)
+        plans = plans_since(epochs, backups, horizon) or []
+        return any(plan.base and plan.base.backup_id == backup.backup_id for plan in plans)

@@ -2,13 +2,14 @@
 
 import structlog
 
-from freehold.contracts.problems import unavailable
+from freehold.contracts.problems import Problem, unavailable
 from freehold.tenancy.catalog import Catalog
 from freehold.tenancy.failures import database_failures
 from freehold_tenant_manager.beside import Beside
 from freehold_tenant_manager.catalog.former_databases import (
     find_former,
     is_being_made,
+    list_abandoned,
     list_formers,
     remove_former,
 )
@@ -69,6 +70,21 @@ class FormerDatabases:
         for row in rows:
             if row.kind == "making" and row.database_name != but:
                 await self.drop_noted(row.database_name)
+
+    async def drop_abandoned(self) -> bool:
+        """Drop what restores have left that have ended without it; never asks to go on at once.
+
+        Raises:
+            Problem: unavailable, where the catalog does not answer.
+        """
+        async with self._catalog.connection() as connection:
+            rows = await list_abandoned(connection)
+        for tenant_id, name in rows:
+            try:
+                await self.drop(tenant_id, name)
+            except Problem as problem:
+                _log.warning("database not dropped yet", database=name, fault=problem.detail)
+        return False
 
     async def drop_noted(self, name: str) -> None:
         """Drop a database, and then its note.

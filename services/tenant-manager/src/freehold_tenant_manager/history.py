@@ -95,6 +95,20 @@ def plan_for_instant(
     return Plan(epoch.epoch, base, tuple(legs))
 
 
+def plans_since(
+    epochs: Sequence[EpochRow], backups: Sequence[Base], horizon: datetime
+) -> list[Plan] | None:
+    """Plan what every restore since an instant can begin with; None where that is not known.
+
+    Later instants of an epoch begin with the same backup or a later one, so it is enough to look at
+    that instant and at where later epochs begin.
+    """
+    instants = [horizon, *(epoch.started_at for epoch in epochs if epoch.started_at > horizon)]
+    plans = [plan_for_instant(epochs, backups, instant) for instant in instants]
+    known = [plan for plan in plans if plan is not None]
+    return known if len(known) == len(plans) else None
+
+
 def _legs(
     epochs: Sequence[EpochRow], epoch: EpochRow, instant: datetime
 ) -> tuple[list[Leg], dict[int, datetime]]:

@@ -24,6 +24,7 @@ _AGE_S = 3_600.0
 _SMALL_BYTES = 64 * 1024
 _JOINED_BYTES_MAX = 1024 * 1024
 _JOINED_MIN = 16
+_HELD_BYTES_MAX = 16 * 1024 * 1024
 
 
 class Joining:
@@ -60,7 +61,8 @@ class Joining:
         segments = await self._archive.list(tenant_id, epoch)
         count = 0
         for run in runs(segments, before, events_max=self._events_max):
-            whole = joined([await self._archive.fetch(tenant_id, one) for one in run])
+            contents = await self._fetch(tenant_id, run)
+            whole = None if contents is None else joined(contents)
             if whole is None:
                 continue
             segment, content = whole
@@ -72,6 +74,18 @@ class Joining:
             count += len(run)
         ARCHIVE_JOINED.inc(count)
         return count
+
+    async def _fetch(self, tenant_id: str, run: Sequence[Archived]) -> list[bytes] | None:
+        """Give the segments' bytes; None where they are too many to be held."""
+        contents: list[bytes] = []
+        left = _HELD_BYTES_MAX
+        for one in run:
+            content = await self._archive.fetch(tenant_id, one, bytes_max=left)
+            if content is None:
+                return None
+            contents.append(content)
+            left -= len(content)
+        return contents
 
 
 def runs(

@@ -237,6 +237,9 @@ class Operations:
                     fault=problem.detail,
                     retry_in_s=pause_s,
                 )
+                with suppress(Problem):
+                    # Where it is the catalog that is away, nobody can be told.
+                    await running.note(running.progress, f"waits: {problem.detail}")
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, _RETRY_MAX_S)
         return await self._handlers[running.kind](running)

@@ -28,6 +28,8 @@ from freehold_tenant_manager.storage import NotStoredError
 _BATCH_EVENTS = 50_000
 _AHEAD_MAX = 8
 _AHEAD_BYTES_MAX = 1024 * 1024
+_HELD_BYTES_MAX = 8 * 1024 * 1024
+_LISTINGS = 2
 
 Tell = Callable[[float, str], Awaitable[None]]
 """Is told which share of the work is done, and what."""
@@ -96,18 +98,45 @@ class Replaying:
         until: datetime | None,
         tell: Tell,
     ) -> Restored:
-        # Asked before the listing: more may be archived from one moment to the next.
-        known_seq = await self._archived_seq(tenant_id, leg)
-        segments = [
+        if leg.through is not None and restored.end.seq > leg.through[0]:
+            # Gone on with by another process, it is in a later leg already.
+            return restored
+        for _ in range(_LISTINGS):
+            # Asked before the listing: more may be archived from one moment to the next.
+            known_seq = await self._archived_seq(tenant_id, leg)
+            segments = await self._list(tenant_id, leg, restored)
+            restored, whole = await self._replay_listed(
+                connection, tenant_id, leg, segments, restored, until, tell
+            )
+            if whole or (whole is None and restored.end.seq >= known_seq):
+                return restored
+            # What was joined during a listing may be in it in neither form, but is in the next.
+        raise SegmentError(f"the archive lacks what follows event {restored.end.seq}")
+
+    async def _list(self, tenant_id: str, leg: Leg, restored: Restored) -> list[Archived]:
+        return [
             segment
             for segment in await self._archive.list(tenant_id, leg.epoch)
             if segment.last_seq >= restored.end.seq
             and (leg.through is None or segment.first_seq <= leg.through[0] + 1)
         ]
+
+    async def _replay_listed(
+        self,
+        connection: Connection,
+        tenant_id: str,
+        leg: Leg,
+        segments: Sequence[Archived],
+        restored: Restored,
+        until: datetime | None,
+        tell: Tell,
+    ) -> tuple[Restored, bool | None]:
+        """Replay segments; say also whether that was all, False for a gap, None for no end seen."""
         done, events = 0, sum(segment.last_seq - segment.first_seq + 1 for segment in segments)
-        reached = False
         async with aclosing(self._read_ahead(tenant_id, segments)) as batches:
             async for batch in batches:
+                if batch[0][0].after.seq > restored.end.seq:
+                    return restored, False
                 replayed = await replay(
                     connection,
                     [reader for _, reader in batch],
@@ -120,12 +149,9 @@ class Replaying:
                 await tell(
                     min(1, done / max(1, events)), f"replayed up to event {restored.end.seq}"
                 )
-                reached = replayed.reached
-                if reached:
-                    break
-        if not reached and restored.end.seq < known_seq:
-            raise SegmentError(f"the archive lacks what follows event {restored.end.seq}")
-        return restored
+                if replayed.reached:
+                    return restored, True
+        return restored, None
 
     async def _archived_seq(self, tenant_id: str, leg: Leg) -> int:
         """Say how far the archive of a leg goes at least."""
@@ -141,18 +167,20 @@ class Replaying:
 
         Small ones are fetched ahead of their turn: each takes a storage's time to answer.
         """
-        fetching: dict[str, asyncio.Task[bytes]] = {}
+        fetching: dict[str, asyncio.Task[bytes | None]] = {}
         batch: list[tuple[Segment, SegmentReader]] = []
         try:
             for place, archived in enumerate(segments):
                 for ahead in segments[place : place + _AHEAD_MAX]:
                     if ahead.bytes <= _AHEAD_BYTES_MAX and ahead.path not in fetching:
                         fetching[ahead.path] = asyncio.create_task(self._fetch(tenant_id, ahead))
-                if archived.path in fetching:
-                    reader = SegmentReader(pieces_of(await fetching[archived.path]))
-                    del fetching[archived.path]
-                else:
-                    reader = SegmentReader(self._archive.get(tenant_id, archived))
+                content = await fetching[archived.path] if archived.path in fetching else None
+                fetching.pop(archived.path, None)
+                reader = SegmentReader(
+                    self._archive.get(tenant_id, archived)
+                    if content is None
+                    else pieces_of(content)
+                )
                 segment = await reader.header()
                 if batch and not _belongs(batch, segment):
                     yield batch
@@ -165,9 +193,9 @@ class Replaying:
                 task.cancel()
             await asyncio.gather(*fetching.values(), return_exceptions=True)
 
-    async def _fetch(self, tenant_id: str, segment: Archived) -> bytes:
+    async def _fetch(self, tenant_id: str, segment: Archived) -> bytes | None:
         try:
-            return await self._archive.fetch(tenant_id, segment)
+            return await self._archive.fetch(tenant_id, segment, bytes_max=_HELD_BYTES_MAX)
         except NotStoredError as error:
             # Small ones are joined now and then: a new listing has them in a large one.
             raise unavailable(f"the archive has changed: {error}") from error

@@ -29,6 +29,7 @@ _STATEMENT_TIMEOUT_S = 60.0
 _POLL_S = 5.0
 _REMOVE_EVERY_S = 6 * 3_600.0
 _JOIN_EVERY_S = 3_600.0
+_DROP_EVERY_S = 3_600.0
 _DAY_S = 86_400.0
 
 
@@ -95,6 +96,11 @@ class Restoration:
         self._removing = Periodic(
             "removing old segments", self.retention.remove_old, pause_s=_REMOVE_EVERY_S
         )
+        self._dropping = Periodic(
+            "dropping what failed restores left",
+            self.former.drop_abandoned,
+            pause_s=_DROP_EVERY_S,
+        )
         self.joining = Joining(catalog, archive, events_max=settings.archive_events_max)
         self._joining = Periodic(
             "joining small segments", self.joining.join_old, pause_s=_JOIN_EVERY_S
@@ -120,6 +126,7 @@ class Restoration:
         await self._sweeping.open()
         await self._removing.open()
         await self._joining.open()
+        await self._dropping.open()
 
     async def close(self) -> None:
         """Stop; what was rung for and not archived is rung for again."""
@@ -128,6 +135,7 @@ class Restoration:
         await self._sweeping.close()
         await self._removing.close()
         await self._joining.close()
+        await self._dropping.close()
         await self._archiving.close()
         if self._broker is not None:
             await self._broker.close()

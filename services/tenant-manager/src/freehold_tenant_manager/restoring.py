@@ -6,6 +6,7 @@ old one is fenced, so nothing is acknowledged into it that the tenant would then
 until it is dropped. The live database is needed for none of this.
 """
 
+import asyncio
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,13 +18,19 @@ import asyncpg
 import structlog
 
 from freehold.contracts.problems import NOT_FOUND, OVERLOADED, UNAVAILABLE, Problem, unavailable
-from freehold.ledger.schema import LEDGER_MIGRATIONS, LEDGER_SCHEMA, LEDGER_VERSION
+from freehold.ledger.schema import (
+    LEDGER_MIGRATIONS,
+    LEDGER_SCHEMA,
+    LEDGER_VERSION,
+    services_version_min,
+)
 from freehold.security.sealing import KeyRing
 from freehold.tenancy.catalog import Catalog
 from freehold.tenancy.failures import database_failures
 from freehold_tenant_manager.archiving import Archiver
 from freehold_tenant_manager.beside import Beside
 from freehold_tenant_manager.catalog.credentials import new_passwords, seal_passwords
+from freehold_tenant_manager.catalog.deletion import find_restorable
 from freehold_tenant_manager.catalog.epochs import list_bases, list_epochs
 from freehold_tenant_manager.catalog.former_databases import (
     add_making,
@@ -31,7 +38,7 @@ from freehold_tenant_manager.catalog.former_databases import (
     keep_as_preview,
 )
 from freehold_tenant_manager.catalog.swapping import Swap, swap
-from freehold_tenant_manager.catalog.tenants import TenantRow, find_tenant
+from freehold_tenant_manager.catalog.tenants import TenantRow
 from freehold_tenant_manager.dumping import DumpError, Dumping
 from freehold_tenant_manager.examination import examine, find_anchors
 from freehold_tenant_manager.former_databases import FormerDatabases
@@ -41,7 +48,7 @@ from freehold_tenant_manager.metrics import RESTORED_EVENTS, RESTORES
 from freehold_tenant_manager.migrating import migrate
 from freehold_tenant_manager.operations import OperationLostError, Running
 from freehold_tenant_manager.replaying import Replaying, Restored
-from freehold_tenant_manager.segments import BEGINNING, SegmentError
+from freehold_tenant_manager.segments import BEGINNING, LEDGER_VERSION_MIN, SegmentError
 from freehold_tenant_manager.storage import NotStoredError, StorageError
 from freehold_tenant_manager.tenant_databases import new_database_name
 from freehold_tenant_manager.vault import DamagedError, Vault
@@ -49,8 +56,8 @@ from freehold_tenant_manager.vault import DamagedError, Vault
 _log = structlog.get_logger(__name__)
 
 KIND = "restore"
-RESTORABLE = ("active", "suspended")
 _LOCK_TIMEOUT_S = 30.0
+_FENCED_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +132,7 @@ class Restorer:
             await self._give_up(running)
             raise Problem(NOT_FOUND, f"nothing was restored: {error}") from error
         except StorageError as error:
-            raise unavailable(f"the archive could not be read: {error}") from error
+            raise unavailable(f"the archive cannot be reached: {error}") from error
         except Problem as problem:
             # What is only away for now is tried again with what is there.
             if problem.kind not in (UNAVAILABLE, OVERLOADED):
@@ -143,7 +150,7 @@ class Restorer:
         await self._former.drop_unfinished(tenant.tenant_id, but=running.state.get("database"))
         await self._lift_fence(running, tenant)
         await running.note(0.01, "archiving what there is")
-        await self._archive_rest(tenant)
+        fault = await self._archive_rest(tenant)
         plan, instant = await self._plan(tenant, wanted)
         new_epoch = tenant.epoch + 1
         name = await self._begin(running, tenant, plan, new_epoch)
@@ -174,13 +181,14 @@ class Restorer:
             "head_hash": restored.end.hash.hex(),
             "last_recorded_at": _text(restored.last_recorded_at) if restored.end.seq else None,
             "balances_rebuilt": mended,
+            "archive_fault": fault,
         }
         if wanted.preview:
             async with self._catalog.connection() as connection:
                 await keep_as_preview(connection, name, restored.last_recorded_at)
         else:
             await running.note(0.95, "putting it in place", result=result)
-            await self._swap(running, tenant, plan, name, restored, instant)
+            await self._swap(running, tenant, plan, name, restored, instant, fault)
         RESTORES.labels("preview" if wanted.preview else "swapped").inc()
         RESTORED_EVENTS.inc(restored.end.seq)
         _log.info("restored", tenant_id=tenant.tenant_id, **result)
@@ -188,10 +196,7 @@ class Restorer:
 
     async def _tenant(self, tenant_id: str) -> TenantRow:
         async with self._catalog.connection() as connection:
-            tenant = await find_tenant(connection, tenant_id)
-        if tenant is None or tenant.status not in RESTORABLE:
-            raise Problem(NOT_FOUND, "there is no such tenant")
-        return tenant
+            return await find_restorable(connection, tenant_id)
 
     async def _was_swapped(self, running: Running) -> bool:
         """Say whether a worker that died has swapped already, and had only to say so."""
@@ -201,16 +206,38 @@ class Restorer:
         tenant = await self._tenant(running.tenant)
         return tenant.database_name == str(name)
 
-    async def _archive_rest(self, tenant: TenantRow) -> None:
-        """Archive what the live database has beyond the archive, as far as it answers."""
+    async def _archive_rest(self, tenant: TenantRow) -> str | None:
+        """Archive what the live database has beyond the archive; say why it cannot be, if so.
+
+        Raises:
+            StorageError: The storage does not take it.
+        """
+        if tenant.schema_version < LEDGER_VERSION_MIN:
+            return "the ledger is to be migrated before it can be archived"
         try:
             await self._archiver.archive(tenant.tenant_id, even_if_claimed=True)
-        except (Problem, SegmentError, StorageError, OSError, asyncpg.PostgresError) as error:
+        except (Problem, SegmentError, OSError, asyncpg.PostgresError) as error:
+            fault = error.detail if isinstance(error, Problem) else str(error)
             _log.warning(
-                "restoring without the live database",
-                tenant_id=tenant.tenant_id,
-                fault=str(error),
+                "restoring without the live database", tenant_id=tenant.tenant_id, fault=fault
             )
+            return fault
+        return None
+
+    async def _archive_fenced(self, tenant: TenantRow, known_fault: str | None) -> None:
+        """Archive what was acknowledged until the fence: no later restore is to lack it.
+
+        Raises:
+            Problem: unavailable, where that cannot be done, and could before.
+            StorageError: The storage does not take it.
+        """
+        try:
+            async with asyncio.timeout(_FENCED_S):
+                fault = await self._archive_rest(tenant)
+        except TimeoutError as error:
+            raise unavailable("what came in last is not archived in time") from error
+        if fault is not None and known_fault is None:
+            raise unavailable(f"what came in last cannot be archived: {fault}")
 
     async def _plan(self, tenant: TenantRow, wanted: _Wanted) -> tuple[Plan, datetime]:
         """Say what the restore is made of, and which instant it stands for."""
@@ -279,6 +306,7 @@ class Restorer:
         name: str,
         restored: Restored,
         instant: datetime,
+        fault: str | None,
     ) -> None:
         """Fence the old database and put the new one in its place.
 
@@ -286,6 +314,8 @@ class Restorer:
             Problem: unavailable, where that cannot be done now; the old one is then open again.
         """
         old = tenant.database_name
+        # Most of what has come in meanwhile, before anybody is kept waiting for the rest.
+        await self._archive_rest(tenant)
         async with (
             self._catalog.connection() as connection,
             locked(connection, Lock.TENANT, tenant.tenant_id, timeout_s=_LOCK_TIMEOUT_S),
@@ -294,8 +324,7 @@ class Restorer:
             try:
                 if has_old:
                     await self._beside.fence(old)
-                    # What was acknowledged until now is lost to no later restore.
-                    await self._archive_rest(tenant)
+                    await self._archive_fenced(tenant, fault)
                 swapped = await swap(
                     connection,
                     Swap(
@@ -305,13 +334,15 @@ class Restorer:
                         old_epoch=tenant.epoch,
                         new_epoch=tenant.epoch + 1,
                         schema_version=LEDGER_VERSION,
+                        services_version_min=services_version_min(LEDGER_MIGRATIONS),
                         parent_epoch=plan.epoch,
                         start_at=instant,
                         start=restored.end,
                     ),
                 )
                 _require_swapped(swapped=swapped)
-            except Exception:
+            except BaseException:
+                # Also where this process is told to stop: nobody else may come soon.
                 if has_old and not await self._was_swapped(running):
                     await self._beside.unfence(old)
                 raise

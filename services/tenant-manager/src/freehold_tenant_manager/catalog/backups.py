@@ -216,37 +216,46 @@ async def count_asked(connection: Connection) -> int:
     )
 
 
-async def condemn_backups(
-    connection: Connection, *, keep_s: float, abandoned_s: float, rows_max: int
+async def list_superfluous(
+    connection: Connection, *, keep_s: float, abandoned_s: float
 ) -> list[BackupRow]:
-    """Mark backups that may go, and give them with those that were marked before.
+    """List backups that may go as far as their age says, and those that were condemned before.
 
     Of a tenant stay: all that are younger than is asked for; the last one that is not, since
     without it the time between it and the next could not be restored; the last that was verified.
     Of a deleted tenant the young ones alone stay.
     """
     rows = await connection.fetch(
-        "UPDATE backups SET status = 'deleting' WHERE backup_id IN ("  # noqa: S608
-        "  SELECT b.backup_id FROM backups AS b"
-        "  INNER JOIN tenants AS t ON t.tenant_id = b.tenant_id"
-        "  WHERE b.status = 'deleting'"
-        "  OR b.status = 'making' AND b.created_at < now() - make_interval(secs => $2)"
-        "  OR b.status IN ('complete', 'damaged')"
-        "  AND b.created_at < now() - make_interval(secs => $1)"
-        "  AND (t.status = 'deleted' OR b.status = 'damaged' OR ("
-        "   EXISTS (SELECT FROM backups AS n WHERE n.tenant_id = b.tenant_id"
-        "    AND n.status = 'complete' AND n.created_at > b.created_at"
-        "    AND n.created_at < now() - make_interval(secs => $1))"
-        "   AND (b.verified_at IS NULL OR EXISTS (SELECT FROM backups AS v"
-        "    WHERE v.tenant_id = b.tenant_id AND v.status = 'complete'"
-        "    AND v.verified_at IS NOT NULL AND v.created_at > b.created_at))"
-        "  )) ORDER BY b.created_at LIMIT $3 FOR UPDATE OF b SKIP LOCKED"
-        f" ) RETURNING {_COLUMNS}",
+        f"SELECT {_COLUMNS} FROM backups AS b"  # noqa: S608 (our own column names)
+        " WHERE b.status = 'deleting'"
+        " OR b.status = 'making' AND b.created_at < now() - make_interval(secs => $2)"
+        " OR b.status IN ('complete', 'damaged')"
+        " AND b.created_at < now() - make_interval(secs => $1)"
+        " AND (b.status = 'damaged' OR EXISTS (SELECT FROM tenants AS t"
+        "   WHERE t.tenant_id = b.tenant_id AND t.status = 'deleted') OR ("
+        "  EXISTS (SELECT FROM backups AS n WHERE n.tenant_id = b.tenant_id"
+        "   AND n.status = 'complete' AND n.created_at > b.created_at"
+        "   AND n.created_at < now() - make_interval(secs => $1))"
+        "  AND (b.verified_at IS NULL OR EXISTS (SELECT FROM backups AS v"
+        "   WHERE v.tenant_id = b.tenant_id AND v.status = 'complete'"
+        "   AND v.verified_at IS NOT NULL AND v.created_at > b.created_at))"
+        " )) ORDER BY b.created_at",
         keep_s,
         abandoned_s,
-        rows_max,
     )
     return [BackupRow(**row) for row in rows]
+
+
+async def condemn_backup(connection: Connection, backup: BackupRow) -> bool:
+    """Have nobody restore a backup any more; False where it has become something else meanwhile."""
+    return bool(
+        await connection.fetchval(
+            "UPDATE backups SET status = 'deleting' WHERE backup_id = $1 AND status = $2"
+            " RETURNING true",
+            backup.backup_id,
+            backup.status,
+        )
+    )
 
 
 async def forget_backup(connection: Connection, backup_id: UUID) -> None:

@@ -41,6 +41,20 @@ async def begin_deletion(connection: Connection, tenant_id: str) -> TenantRow:
     return tenant
 
 
+async def find_restorable(connection: Connection, tenant_id: str) -> TenantRow:
+    """Give a tenant whose ledger can be restored, and be it to be deleted after all.
+
+    Raises:
+        Problem: not-found, also where the ledger has been removed, or is about to be.
+    """
+    tenant = await find_tenant(connection, tenant_id)
+    if tenant is None or tenant.status in ("provisioning", "deleted"):
+        raise no_tenant()
+    if tenant.status == "deleting" and await find_final_export(connection, tenant_id) is not None:
+        raise no_tenant()
+    return tenant
+
+
 async def withdraw(connection: Connection, tenant_id: str) -> None:
     """Revoke the tenant's keys and forget their roles' passwords."""
     async with connection.transaction():

@@ -109,6 +109,16 @@ async def is_being_made(connection: Connection, database_name: str) -> bool:
     )
 
 
+async def list_abandoned(connection: Connection) -> list[tuple[str, str]]:
+    """List databases that were being made, and are not any more: each with its tenant first."""
+    rows = await connection.fetch(
+        "SELECT tenant_id, database_name FROM former_databases AS f WHERE kind = 'making'"
+        " AND NOT EXISTS (SELECT FROM operations AS o WHERE o.operation_id = f.operation_id"
+        "  AND o.status IN ('queued', 'running')) ORDER BY created_at"
+    )
+    return [(row["tenant_id"], row["database_name"]) for row in rows]
+
+
 async def find_former_passwords(
     connection: Connection, key_ring: KeyRing, database_name: str
 ) -> dict[str, str]:

@@ -20,6 +20,7 @@ class Swap:
     old_epoch: int
     new_epoch: int
     schema_version: int
+    services_version_min: int
     parent_epoch: int
     start_at: datetime
     start: Position
@@ -29,7 +30,8 @@ async def swap(connection: Connection, wanted: Swap) -> bool:
     """Swap; False where the tenant does not live in the old database with the old epoch."""
     async with connection.transaction():
         changed = await connection.fetchval(
-            "UPDATE tenants SET database_name = $4, epoch = $5, schema_version = $6"
+            "UPDATE tenants SET database_name = $4, epoch = $5, schema_version = $6,"
+            " services_version_min = greatest(services_version_min, $7)"
             " WHERE tenant_id = $1 AND database_name = $2 AND epoch = $3 RETURNING true",
             wanted.tenant_id,
             wanted.old_database,
@@ -37,6 +39,7 @@ async def swap(connection: Connection, wanted: Swap) -> bool:
             wanted.new_database,
             wanted.new_epoch,
             wanted.schema_version,
+            wanted.services_version_min,
         )
         if not changed:
             return False

@@ -10,10 +10,11 @@ from freehold.contracts.operations import Operation
 from freehold.contracts.problems import NOT_FOUND, VALIDATION_FAILED, FieldError, Problem
 from freehold.contracts.restores import FormerDatabasePage, NewRestore
 from freehold.service.bodies import json_body, parse
+from freehold_tenant_manager.catalog.deletion import find_restorable
 from freehold_tenant_manager.catalog.former_databases import list_formers
 from freehold_tenant_manager.catalog.tenants import find_tenant
 from freehold_tenant_manager.pages import read_page
-from freehold_tenant_manager.restoring import KIND, RESTORABLE
+from freehold_tenant_manager.restoring import KIND
 from freehold_tenant_manager.routes.dependencies import (
     NO_QUERY,
     PAGE_PARAMETERS,
@@ -49,9 +50,7 @@ async def restore(request: Request, manager: TheManager, tenant_id: TenantId) ->
     """Begin a restore."""
     wanted = parse(NewRestore, await request.body())
     async with manager.parts.catalog.connection() as connection:
-        tenant = await find_tenant(connection, tenant_id)
-    if tenant is None or tenant.status not in RESTORABLE:
-        raise no_tenant()
+        tenant = await find_restorable(connection, tenant_id)
     if wanted.to is not None:
         _require_lived_through(wanted.to, tenant.created_at)
     operation = await manager.parts.operations.submit(
