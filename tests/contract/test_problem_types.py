@@ -4,12 +4,19 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 from fastapi import FastAPI
 
-from freehold.contracts.problems import PROBLEM_TYPES, ProblemDocument
+from freehold.contracts.problems import (
+    PROBLEM_TYPES,
+    FieldError,
+    Problem,
+    ProblemDocument,
+    ProblemType,
+)
 from freehold.service.application import new_application
 
 PUBLISHED = {
@@ -111,6 +118,14 @@ def test_a_type_is_written_as_an_address_and_says_what_it_means(kind: object) ->
     slug, _, title = kind
     assert re.fullmatch("[a-z]+(-[a-z]+)*", slug)
     assert re.fullmatch("[A-Z].*[a-zA-Z]", title)
+
+
+@pytest.mark.parametrize("kind", PROBLEM_TYPES, ids=lambda kind: kind.slug)
+@pytest.mark.parametrize("members", [{}, {"errors": []}, {"errors": None}], ids=str)
+def test_every_422_says_what_is_wrong_and_where(kind: ProblemType, members: dict[str, Any]) -> None:
+    document = ProblemDocument.model_validate_json(Problem(kind, "so it is", **members).body())
+    whole = [FieldError(pointer="", detail="so it is")]
+    assert (document.errors or None) == (whole if kind.status == 422 else None)
 
 
 def test_every_type_is_produced_by_a_test() -> None:

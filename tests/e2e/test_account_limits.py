@@ -136,7 +136,9 @@ async def test_a_reversal_is_held_to_the_limit_too(tenant: Tenant) -> None:
     await endow(tenant, 10)
     deposit = await tenant.append(amount_minor=5)
     await tenant.append(amount_minor=-12)
-    refused(await tenant.post(f"/events/{deposit['event_id']}/reversal"))
+    refusal = refused(await tenant.post(f"/events/{deposit['event_id']}/reversal"))
+    assert refusal["detail"] == "cus_42 in USD would be taken below its limit"
+    assert refusal["errors"] == [{"pointer": "", "detail": refusal["detail"]}]
     assert await funds(tenant) == (3, 0, 3)
 
 
@@ -193,5 +195,5 @@ async def test_whoever_reads_sees_limits_and_only_who_writes_sets_them(tenant: T
     assert found(await ask_ingest(writer, "GET", LIMITS))["limits"]
     assert await limit(writer, None)
     for method in ("GET", "PUT"):
-        assert pointers(await ask_ingest(tenant, method, f"{LIMITS}?x=1", body)) == ["/x"]
+        assert pointers(await ask_ingest(tenant, method, f"{LIMITS}?x/~=1", body)) == ["/x~1~0"]
     problem(await ask_ingest(tenant, "PUT", LIMITS, b"{"), "malformed-json")

@@ -24,8 +24,8 @@ async def close(tenant: Tenant, *, closed: bool = True) -> None:
     assert found(answer) == {"closed": closed}
 
 
-async def declared(tenant: Tenant) -> Document:
-    return found(await ask_ingest(tenant, "GET", "/event-types"))
+async def declared(tenant: Tenant, **params: Any) -> Document:
+    return found(await ask_ingest(tenant, "GET", "/event-types", params=params))
 
 
 async def test_declared_types_are_listed_in_order_of_their_names(tenant: Tenant) -> None:
@@ -41,6 +41,44 @@ async def test_declared_types_are_listed_in_order_of_their_names(tenant: Tenant)
     }
     changed = await declare(tenant, "CHARGE", "any", "Whatever it is.")
     assert (await declared(tenant))["data"] == [changed, refund]
+
+
+async def test_declared_types_are_listed_page_by_page(tenant: Tenant, other_tenant: Tenant) -> None:
+    names = ["A", "AB", "A_B", "B", "C1"]
+    for name in reversed(names):
+        await declare(tenant, name, "any")
+    await close(tenant)
+    pages: list[list[str]] = []
+    params: dict[str, Any] = {"limit": 2}
+    while params.get("cursor", "") is not None:
+        page = await declared(tenant, **params)
+        assert page["closed"]
+        pages.append([entry["event_type"] for entry in page["data"]])
+        # What is declared before the place where a page ended comes on none that follows.
+        await declare(tenant, "AA", "any")
+        params["cursor"] = page["next_cursor"]
+    assert pages == [names[:2], names[2:4], names[4:]]
+    # A page that is full is the last one where nothing follows.
+    assert (await declared(tenant, limit=6))["next_cursor"] is None
+    cursor = (await declared(tenant, limit=2))["next_cursor"]
+    for asked, params in (
+        (other_tenant, {"cursor": cursor}),
+        (tenant, {"cursor": cursor + "A"}),
+        (tenant, {"cursor": ""}),
+    ):
+        answer = await ask_ingest(asked, "GET", "/event-types", params=params)
+        assert pointers(answer) == ["/cursor"]
+
+
+@pytest.mark.parametrize(
+    ("params", "place"),
+    [({"limit": 0}, "/limit"), ({"limit": 1001}, "/limit"), ({"sign": "any"}, "/sign")],
+)
+async def test_a_list_takes_limit_and_cursor_only(
+    refused_tenant: Tenant, params: dict[str, Any], place: str
+) -> None:
+    answer = await ask_ingest(refused_tenant, "GET", "/event-types", params=params)
+    assert pointers(answer) == [place]
 
 
 @pytest.mark.parametrize(("sign", "taken", "refused"), [("positive", 1, -1), ("negative", -1, 1)])
@@ -208,9 +246,6 @@ async def test_whoever_reads_sees_the_rules_and_only_who_writes_sets_them(tenant
     assert (await declared(writer))["data"]
     auditor = await tenant.limited_to("audit")
     problem(await ask_ingest(auditor, "GET", "/event-types"), "missing-scope")
-    assert pointers(await ask_ingest(tenant, "GET", "/event-types", params={"limit": 1})) == [
-        "/limit"
-    ]
     problem(await ask_ingest(tenant, "PUT", "/event-types", b"{"), "malformed-json")
 
 
@@ -221,5 +256,11 @@ async def test_a_thousand_types_can_be_declared_and_no_more(tenant: Tenant) -> N
     assert pointers(answer) == ["/event_type"]
     # Those that are declared can still be changed.
     await declare(tenant, "T0", "positive")
-    listed = await declared(tenant)
+    listed = await declared(tenant, limit=EVENT_TYPES_MAX)
     assert [entry["event_type"] for entry in listed["data"]] == sorted(names)
+    assert listed["next_cursor"] is None
+    # As of every list, a hundred at a time where nothing else is asked for.
+    listed = await declared(tenant)
+    assert [entry["event_type"] for entry in listed["data"]] == sorted(names)[:100]
+    listed = await declared(tenant, cursor=listed["next_cursor"], limit=EVENT_TYPES_MAX)
+    assert [entry["event_type"] for entry in listed["data"]] == sorted(names)[100:]

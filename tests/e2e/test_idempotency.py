@@ -77,7 +77,8 @@ async def test_a_key_used_for_another_event_is_refused(tenant: Tenant, changes: 
     )
     first = created(await tenant.post("/events", body, key="k"))
     answer = await tenant.post("/events", {**body, **changes}, key="k")
-    problem(answer, "idempotency-key-reused")
+    refusal = problem(answer, "idempotency-key-reused")
+    assert refusal["errors"] == [{"pointer": "", "detail": refusal["detail"]}]
     # The key is still good for what it was used for.
     assert created(await tenant.post("/events", body, key="k")) == first
     assert await seqs(tenant) == [1]

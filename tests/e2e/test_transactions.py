@@ -236,6 +236,7 @@ async def test_one_leg_alone_is_not_reversed(tenant: Tenant) -> None:
             refusal = problem(answer, "not-reversible")
             assert refusal["transaction_id"] == of["transaction_id"]
             assert of["transaction_id"] in refusal["detail"]
+            assert refusal["errors"] == [{"pointer": "", "detail": refusal["detail"]}]
 
     await refuse_each_leg(document)
     path = f"/transactions/{document['transaction_id']}/reversal"
@@ -285,10 +286,12 @@ async def test_legs_are_netted_before_an_accounts_limit_is_looked_at(tenant: Ten
 
 async def test_a_reversal_that_would_take_too_much_is_refused(tenant: Tenant) -> None:
     await endow(tenant, 10)
-    document = await transfer(tenant, leg("cus_42", 5), leg("bank", -5))
+    document = await transfer(tenant, leg("bank", -5), leg("cus_42", 5))
     await tenant.append(amount_minor=-12)
     path = f"/transactions/{document['transaction_id']}/reversal"
-    problem(await tenant.post(path, key="k"), "insufficient-funds")
+    refusal = problem(await tenant.post(path, key="k"), "insufficient-funds")
+    assert refusal["detail"] == "cus_42 in USD would be taken below its limit"
+    assert refusal["errors"] == [{"pointer": "", "detail": refusal["detail"]}]
     await tenant.append(amount_minor=2)
     # A refused request is not remembered.
     created(await tenant.post(path, key="k"))

@@ -13,7 +13,7 @@ from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
 
 from freehold.contracts.problems import PROBLEM_MEDIA_TYPE
 from freehold.messaging.topology import INBOUND_EXCHANGE, REFUSED_QUEUE
-from support.clients import Document, Tenant
+from support.clients import Document, Tenant, check_problem_document
 from support.waiting import eventually
 
 _TIMEOUT_S = 10
@@ -90,7 +90,10 @@ class Upstream:
             api_key, body, **{"reply_to": self.reply_queue, "correlation_id": asked, **more}
         )
         async with asyncio.timeout(_REPLY_TIMEOUT_S):
-            return await self._asked[asked]
+            answer = await self._asked[asked]
+        if answer.content_type == PROBLEM_MEDIA_TYPE:
+            check_problem_document(answer.document)
+        return answer
 
     async def hear(self, reply: AbstractIncomingMessage) -> None:
         """Take a reply."""
@@ -163,6 +166,7 @@ def kept_problem(message: AbstractIncomingMessage) -> Document:
     problem = message.headers["problem"]
     assert isinstance(problem, str)
     document: Document = json.loads(problem)
+    check_problem_document(document)
     return document
 
 

@@ -1,6 +1,5 @@
 """What a tenant may rule: how low accounts may go, and which event types there are."""
 
-import json
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
@@ -286,7 +285,7 @@ async def test_a_declaration_can_be_changed(connection: Connection) -> None:
     ]
     declared = await rules.event_types(connection)
     assert not declared.closed
-    assert json.loads(declared.declared_json) == [
+    assert declared.declared == [
         {"event_type": "CHARGE", "sign": "negative", "description": "other"}
     ]
 

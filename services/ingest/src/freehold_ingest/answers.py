@@ -1,6 +1,6 @@
 """What append answered, as HTTP answers: the same bytes for a created and a replayed request."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -19,7 +19,7 @@ from freehold.contracts.problems import (
     Problem,
     ProblemType,
 )
-from freehold.ledger.appending import Answer, AppendRequest, Outcome
+from freehold.ledger.appending import Answer, AppendRequest, Outcome, Row
 from freehold.ledger.rendering import event_document, event_json, new_event_json
 
 Render = Callable[[Answer], bytes]
@@ -93,7 +93,13 @@ _FAULTS = {
 }
 
 
-def reply(answer: Answer, render: Render, request: AppendRequest, at: str | None = "") -> Reply:
+def reply(
+    answer: Answer,
+    render: Render,
+    request: AppendRequest,
+    at: str | None = "",
+    undone: Sequence[Row] = (),
+) -> Reply:
     """Answer 201 with the events, or raise why there are none.
 
     Args:
@@ -101,6 +107,7 @@ def reply(answer: Answer, render: Render, request: AppendRequest, at: str | None
         render: Writes the body.
         request: What append was asked.
         at: As for `refusal`.
+        undone: As for `refusal`.
 
     Raises:
         Problem: The request was refused.
@@ -109,7 +116,7 @@ def reply(answer: Answer, render: Render, request: AppendRequest, at: str | None
         return Reply(201, render(answer))
     if answer.outcome is Outcome.REPLAYED:
         return Reply(201, render(answer), _REPLAYED)
-    raise refusal(answer, request, at)
+    raise refusal(answer, request, at, undone)
 
 
 def one_event(answer: Answer) -> bytes:
@@ -133,7 +140,9 @@ def minimal_batch(answer: Answer) -> bytes:
     return orjson.dumps({"first_seq": first_seq, "last_seq": last_seq})
 
 
-def refusal(answer: Answer, request: AppendRequest, at: str | None = "") -> Problem:
+def refusal(
+    answer: Answer, request: AppendRequest, at: str | None = "", undone: Sequence[Row] = ()
+) -> Problem:
     """Say why a request was refused.
 
     Args:
@@ -141,6 +150,7 @@ def refusal(answer: Answer, request: AppendRequest, at: str | None = "") -> Prob
         request: What append was asked.
         at: Where the request's body has its list of events, as a JSON pointer; empty where the body
             is the only one, None where it has none, but speaks of what is in the ledger.
+        undone: The events that the request's reversals undo, where they are known.
     """
     conflict = _CONFLICTS.get(answer.outcome)
     if conflict is not None:
@@ -148,7 +158,7 @@ def refusal(answer: Answer, request: AppendRequest, at: str | None = "") -> Prob
         members: dict[str, Any] = {} if conflict.member is None else {conflict.member: existing}
         return Problem(conflict.kind, conflict.detail.format(existing=existing), **members)
     fault = _FAULTS[answer.outcome]
-    detail = _detail(fault.detail, answer, request)
+    detail = _detail(fault.detail, answer, request, undone)
     if at is None:
         return Problem(fault.kind, detail)
     place = f"/{answer.place}" if at and answer.place is not None else ""
@@ -157,12 +167,15 @@ def refusal(answer: Answer, request: AppendRequest, at: str | None = "") -> Prob
     return Problem(fault.kind, detail, errors=errors)
 
 
-def _detail(sentence: str, answer: Answer, request: AppendRequest) -> str:
+def _detail(sentence: str, answer: Answer, request: AppendRequest, undone: Sequence[Row]) -> str:
     """Complete a sentence with what it says of the addition at fault."""
     addition = None if answer.place is None else request.additions[answer.place]
     account, event_type, sign = "an account", "", ""
     if isinstance(addition, NewEvent | NewHold):
         account = f"{addition.account_id} in {addition.currency}"
+    elif undone and answer.place is not None:
+        event = undone[answer.place]
+        account = f"{event['account_id']} in {event['currency']}"
     if isinstance(addition, NewEvent):
         event_type = addition.event_type
         sign = "negative" if addition.amount_minor > 0 else "positive"

@@ -65,8 +65,8 @@ def make_application(settings: Settings) -> FastAPI:
     limits = Limits(
         events_per_s=settings.tenant_events_per_s, requests_max=settings.tenant_requests_max
     )
-    intake = Intake(appender, limits)
     calls = Calls(connections)
+    intake = Intake(appender, calls, limits)
     admission = Admission(directory, limits)
     inbound = Inbound(settings, directory, limits, intake)
 

@@ -145,7 +145,7 @@ def _short(problem: Problem) -> bytes:
     """Write a problem so that it fits into a header, with fewer of its errors if need be."""
     body = problem.body()
     errors = problem.members.get("errors", [])
-    while len(body) > _PROBLEM_BYTES_MAX and errors:
+    while len(body) > _PROBLEM_BYTES_MAX and len(errors) > 1:
         errors = errors[: len(errors) // 2]
         body = Problem(problem.kind, problem.detail, errors=errors).body()
     if len(body) <= _PROBLEM_BYTES_MAX:

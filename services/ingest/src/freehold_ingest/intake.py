@@ -5,11 +5,13 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from freehold.contracts.events import NewBatch, NewEvent, NewReversal
-from freehold.ledger.appending import AppendRequest, Reversal, fingerprint
+from freehold.ledger import client as ledger
+from freehold.ledger.appending import AppendRequest, Outcome, Reversal, Row, fingerprint
 from freehold.service.bodies import field_errors, parse
 from freehold.tenancy.homes import Home
 from freehold_ingest.answers import Reply, minimal_batch, one_event, reply, whole_batch
 from freehold_ingest.appender import Appender
+from freehold_ingest.calls import Calls
 from freehold_ingest.limits import Limits
 
 
@@ -19,8 +21,9 @@ class Intake:
     Takes requests that were let in (`Limits.enter`), and counts their events.
     """
 
-    def __init__(self, appender: Appender, limits: Limits) -> None:
+    def __init__(self, appender: Appender, calls: Calls, limits: Limits) -> None:
         self._appender = appender
+        self._calls = calls
         self._limits = limits
 
     async def event(self, home: Home, key: str, body: bytes) -> Reply:
@@ -42,7 +45,13 @@ class Intake:
         """Append the event that undoes another."""
         additions = [Reversal(event_id, parse(NewReversal, body or b"{}"))]
         wanted = AppendRequest(key, fingerprint("reversal", additions), additions)
-        return reply(await self._appender.append(home, wanted), one_event, wanted, None)
+        answer = await self._appender.append(home, wanted)
+        undone: list[Row] = []
+        if answer.outcome is Outcome.INSUFFICIENT_FUNDS:
+            # The request does not say whose event it is.
+            async with self._calls.connection(home, "written") as connection:
+                undone.append(await ledger.written(connection, event_id))
+        return reply(answer, one_event, wanted, None, undone)
 
 
 def refuse_repeated_external_ids(events: Sequence[NewEvent], at: str) -> None:

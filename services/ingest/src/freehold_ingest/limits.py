@@ -1,7 +1,7 @@
 """What this process takes of each tenant: so many events a second, and so many requests at once.
 
-It stands before every request, so it is plain arithmetic; and a refusal comes before anything of
-the body is read, for the flood that it is there for must cost as little as can be.
+It stands before every request, so it is plain arithmetic; and a refusal comes before the body is
+read, but for small ones, as the flood that it is there for must cost as little as can be.
 """
 
 import asyncio

@@ -7,7 +7,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from freehold.contracts.problems import IDEMPOTENCY_KEY_INVALID, Problem
 from freehold.service.application import json_response
-from freehold.service.bodies import field_errors, header_values
+from freehold.service.bodies import field_errors, header_values, pointer
 from freehold_ingest.answers import Reply
 from freehold_ingest.keys import usable_key
 
@@ -40,7 +40,7 @@ def refuse_parameters(request: Request) -> None:
     """
     if request.scope["query_string"] and request.query_params:
         raise field_errors(
-            (f"/{name}", "this route takes no parameters") for name in request.query_params
+            (pointer([name]), "this route takes no parameters") for name in request.query_params
         )
 
 

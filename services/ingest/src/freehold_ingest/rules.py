@@ -22,6 +22,8 @@ from freehold.ledger.client import Record
 from freehold.security.api_keys import Scope
 from freehold.service.application import json_response
 from freehold.service.bodies import field_errors, json_body, parse, read_body
+from freehold.service.cursors import Cursors, cursor_refused
+from freehold.service.parameters import PageQuery, documented_query, read_query
 from freehold_ingest.admission import Admission
 from freehold_ingest.calls import Calls
 from freehold_ingest.requests import path_part, refuse_parameters
@@ -40,20 +42,22 @@ def event_type_routes(admission: Admission, calls: Calls) -> APIRouter:
         "",
         response_model=EventTypeList,
         summary="The declared event types, and whether others are refused.",
+        openapi_extra={"parameters": documented_query(PageQuery)},
     )
     async def get_event_types(request: Request) -> Response:
         async with admission.of(request, Scope.READ) as home:
-            refuse_parameters(request)
+            query = read_query(PageQuery, request)
+            cursors = Cursors(home.tenant_id, "event types")
+            after = "" if query.cursor is None else _event_type(cursors.read(query.cursor))
             async with calls.connection(home, "declared_event_types") as connection:
-                declared = await rules.event_types(connection)
+                found = await rules.event_types(connection)
+        # Few enough to be read whole; a page is short all the same.
+        rest = [entry for entry in found.declared if entry["event_type"] > after]
+        page = rest[: query.limit]
+        more = len(rest) > query.limit
+        next_cursor = cursors.write(page[-1]["event_type"]) if more else None
         return json_response(
-            orjson.dumps(
-                {
-                    "closed": declared.closed,
-                    "data": orjson.Fragment(declared.declared_json),
-                    "next_cursor": None,
-                }
-            )
+            orjson.dumps({"closed": found.closed, "data": page, "next_cursor": next_cursor})
         )
 
     @router.put(
@@ -129,6 +133,18 @@ def account_limit_routes(admission: Admission, calls: Calls) -> APIRouter:
         return json_response(_limits(account_id, rows))
 
     return router
+
+
+def _event_type(place: list[str]) -> str:
+    """Take the event type that a page ended with.
+
+    Raises:
+        Problem: validation-failed, where the cursor names no such thing.
+    """
+    match place:
+        case [event_type]:
+            return event_type
+    raise cursor_refused()
 
 
 def _limits(account_id: str, rows: Iterable[Record]) -> bytes:

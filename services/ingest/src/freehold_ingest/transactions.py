@@ -69,7 +69,7 @@ class Transactions:
                 f"the transaction was reversed by transaction {existing}",
                 existing_transaction_id=existing,
             )
-        return reply(answer, _transaction, wanted, None)
+        return reply(answer, _transaction, wanted, None, legs)
 
 
 def transaction_routes(admission: Admission, transactions: Transactions) -> APIRouter:

@@ -51,7 +51,7 @@ class EventTypeSwitch(Request):
 
 
 class EventTypeList(BaseModel):
-    """All declared event types in order of their names, and whether others are refused."""
+    """Declared event types in order of their names, and whether others are refused."""
 
     model_config = ConfigDict(
         frozen=True,
@@ -62,4 +62,4 @@ class EventTypeList(BaseModel):
 
     closed: bool
     data: list[DeclaredEventType]
-    next_cursor: None = Field(default=None, description="Always null: all of them are answered.")
+    next_cursor: str | None

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import orjson
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 PROBLEM_MEDIA_TYPE = "application/problem+json"
 
@@ -72,7 +72,10 @@ PROBLEM_TYPES: tuple[ProblemType, ...] = tuple(
 
 
 class FieldError(BaseModel):
-    """One broken rule: where in the body (RFC 6901 pointer) or query, and what is wrong."""
+    """One broken rule: where in the body (RFC 6901 pointer) or query, and what is wrong.
+
+    An empty pointer is the whole request, where no single member of it is at fault.
+    """
 
     model_config = ConfigDict(
         frozen=True,
@@ -110,11 +113,16 @@ class ProblemDocument(BaseModel):
     title: str
     status: int
     detail: str
-    errors: list[FieldError] | None = None
+    errors: list[FieldError] | None = Field(
+        default=None, description="What is wrong where: of every 422, and at least one."
+    )
 
 
 class Problem(Exception):  # noqa: N818 (RFC 9457's own word)
-    """Raised anywhere below a route to answer with a problem document."""
+    """Raised anywhere below a route to answer with a problem document.
+
+    Every 422 has `errors`; one that is given none is the whole request's.
+    """
 
     def __init__(
         self,
@@ -129,6 +137,8 @@ class Problem(Exception):  # noqa: N818 (RFC 9457's own word)
         self.detail = detail
         self.headers = dict(headers or {})
         self.members = members
+        if kind.status == 422 and not members.get("errors"):
+            members["errors"] = [{"pointer": "", "detail": detail}]
 
     def body(self) -> bytes:
         """Write the problem document."""

@@ -181,6 +181,11 @@ async def event(connection: Connection, event_id: UUID) -> Record | None:
     return await connection.fetchrow("SELECT * FROM event($1)", event_id)
 
 
+async def written(connection: Connection, event_id: UUID) -> Record:
+    """Give one event that is there, to who appends: `event` is for who reads."""
+    return await _row(connection, "SELECT * FROM written($1, $1)", [str(event_id)])
+
+
 async def legs(connection: Connection, transaction_id: UUID) -> list[Record]:
     """List the legs of a balanced transaction, or none where the ledger has none of this id."""
     return await connection.fetch("SELECT * FROM legs($1)", transaction_id)

@@ -3,8 +3,10 @@
 Every call is one statement, and so one transaction.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+import orjson
 
 from freehold.ledger.client import Connection, Record
 
@@ -13,10 +15,10 @@ EVENT_TYPES_MAX = 1_000
 
 @dataclass(frozen=True, slots=True)
 class EventTypes:
-    """The declared event types as a JSON list, and whether others are refused."""
+    """The declared event types in order of their names, and whether others are refused."""
 
     closed: bool
-    declared_json: str
+    declared: Sequence[Mapping[str, str]]
 
 
 async def declare_event_type(
@@ -39,11 +41,11 @@ async def close_event_types(connection: Connection, *, closed: bool) -> None:
 
 
 async def event_types(connection: Connection) -> EventTypes:
-    """Give the declared event types in order of their names."""
+    """Give the declared event types."""
     row = await connection.fetchrow("SELECT * FROM declared_event_types()")
     if row is None:
         raise RuntimeError("the ledger has no settings")
-    return EventTypes(*row)
+    return EventTypes(row["closed"], orjson.loads(row["event_types_json"]))
 
 
 async def limit_account(

@@ -45,12 +45,12 @@ class _Query(PageQuery):
     summary="Migrate the ledgers of some tenants, or of all.",
     status_code=202,
     responses={202: {"model": Operation}},
-    openapi_extra=dict(json_body(NewMigration)),
+    openapi_extra=dict(json_body(NewMigration, required=False)),
     dependencies=NO_QUERY,
 )
 async def create_migration(request: Request, manager: TheManager) -> Response:
     """Have ledgers migrated."""
-    wanted = parse(NewMigration, await request.body())
+    wanted = parse(NewMigration, await request.body() or b"{}")
     if wanted.tenants is not None:
         async with manager.parts.catalog.connection() as connection:
             strangers = await find_strangers(connection, wanted.tenants)
