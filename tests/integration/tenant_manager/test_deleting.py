@@ -1,5 +1,8 @@
 """A deletion that is cut short anywhere goes on, and nothing goes before it is kept elsewhere."""
 
+import os
+import time
+from datetime import timedelta
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -10,6 +13,7 @@ import pytest
 from fastapi import FastAPI
 
 from freehold.contracts.problems import UNAVAILABLE, Problem
+from freehold_tenant_manager.backup_schedule import BackupSchedule
 from freehold_tenant_manager.catalog.deletion import (
     FinalExport,
     begin_deletion,
@@ -20,12 +24,14 @@ from freehold_tenant_manager.operations import Running
 from freehold_tenant_manager.storage import Storage, StorageError
 from integration.tenant_manager.crashing import dies, make_mortal
 from integration.tenant_manager.installation import Installation, manager_of, new_tenant
-from integration.tenant_manager.ledgers import connection_of, filled_tenant
+from integration.tenant_manager.ledgers import append_some, connection_of, filled_tenant
 from support.restoration import psql
 
 EVENTS = 200
 # Each of them makes a backup, which takes a while: not before every statement, but all along.
 STEP = 6
+# As the settings have it.
+KEEP_DAYS = 30
 
 
 class Noted(Running):
@@ -163,6 +169,119 @@ async def test_a_tenant_whose_database_is_lost_is_left_to_be_restored(
     with pytest.raises(Problem, match="restore it"):
         await mortal_manager.parts.deletion.delete(Noted(tenant_id))
     assert (await manager.get(f"/v1/tenants/{tenant_id}")).json()["status"] == "active"
+
+
+async def test_what_was_kept_goes_in_time_and_the_final_export_stays(
+    app: FastAPI, manager: httpx.AsyncClient, mortal_manager: Manager
+) -> None:
+    tenant_id = await _deleted_with_an_archive(app, manager, mortal_manager)
+    kept = _stored(mortal_manager, tenant_id)
+    assert [len(list(kept.glob(f"1/{what}/*"))) for what in ("segments", "backups")] == [2, 1]
+    before = sorted(kept.rglob("*"))
+    await _age(mortal_manager, tenant_id, KEEP_DAYS - 1)
+    await _remove_old(mortal_manager)
+    assert sorted(kept.rglob("*")) == before
+    assert await _known_of(mortal_manager, tenant_id) == {"epoch", "backup", "export", "data key"}
+
+    await _age(mortal_manager, tenant_id, KEEP_DAYS + 1)
+    await _remove_old(mortal_manager)
+    assert [file.name for file in kept.rglob("*") if file.is_file()] == ["final-export.sql"]
+    assert await _known_of(mortal_manager, tenant_id) == {"export", "data key"}
+    export = await manager.get(f"/v1/tenants/{tenant_id}/export")
+    assert (export.status_code, "cus_9\t" in export.text) == (200, True)
+    shown = (await manager.get(f"/v1/tenants/{tenant_id}")).json()
+    assert (shown["status"], shown["archive"], shown["last_backup"]) == ("deleted", None, None)
+
+
+async def test_a_removal_of_the_archive_cut_short_anywhere_leaves_nothing_for_ever(
+    app: FastAPI,
+    manager: httpx.AsyncClient,
+    mortal_manager: Manager,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tenant_id = await _deleted_with_an_archive(app, manager, mortal_manager)
+    await _age(mortal_manager, tenant_id, KEEP_DAYS + 1)
+    retention = mortal_manager.parts.restoration.retention
+    segments = _stored(mortal_manager, tenant_id) / "1/segments"
+    delete = Storage.delete
+
+    async def deletes_the_first(storage: Storage, path: str) -> None:
+        if len(list(segments.iterdir())) == 1:
+            raise StorageError("the disk is gone")
+        await delete(storage, path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Storage, "delete", deletes_the_first)
+        await retention.remove_old()
+    seen = []
+    died = True
+    while died:
+        is_known = "epoch" in await _known_of(mortal_manager, tenant_id)
+        seen.append((len(list(segments.iterdir())), is_known))
+        died = await dies(retention.remove_old(), len(seen) - 1)
+    # Between the last segment and the row, too, and never the other way round.
+    assert list(dict.fromkeys(seen)) == [(1, True), (0, True), (0, False)]
+
+
+async def _deleted_with_an_archive(
+    app: FastAPI, manager: httpx.AsyncClient, mortal_manager: Manager
+) -> str:
+    """Delete a tenant of whom two segments, a backup and an export are left."""
+    tenant_id, _ = await filled_tenant(app, manager, events=10)
+    for _ in range(2):
+        await mortal_manager.parts.restoration.archiver.archive(tenant_id)
+        await append_some(app, tenant_id, 10)
+    await mortal_manager.parts.deletion.delete(Noted(tenant_id))
+    return tenant_id
+
+
+async def _age(manager: Manager, tenant_id: str, days: float) -> None:
+    """Have a tenant deleted so long ago."""
+    for change in (
+        "tenants SET deleted_at = now() - $2::interval",
+        "tenant_epochs SET started_at = now() - $2::interval - interval '1 day'",
+        "backups SET created_at = now() - $2::interval",
+    ):
+        await manager.parts.catalog.execute(
+            f"UPDATE {change} WHERE tenant_id = $1",
+            tenant_id,
+            timedelta(days=days),
+        )
+    then = time.time() - timedelta(days=days).total_seconds()
+    for segment in _stored(manager, tenant_id).glob("*/segments/*"):
+        os.utime(segment, (then, then))
+
+
+async def _remove_old(manager: Manager) -> None:
+    """Do what is done every few hours."""
+    schedule = BackupSchedule(
+        manager.parts.catalog,
+        manager.parts.operations,
+        Storage(manager.settings.storage_url),
+        every_s=0,
+        verify_every_s=0,
+        keep_days=manager.settings.backup_keep_days,
+    )
+    await schedule.remove_old()
+    await manager.parts.restoration.retention.remove_old()
+    await manager.parts.restoration.joining.join_old()
+
+
+def _stored(manager: Manager, tenant_id: str) -> Path:
+    folder = Path(manager.settings.storage_url.removeprefix("file://"))
+    return folder / "tenants" / tenant_id
+
+
+async def _known_of(manager: Manager, tenant_id: str) -> set[str]:
+    """What the catalog knows of what a tenant has in storage."""
+    rows = await manager.parts.catalog.fetch(
+        "SELECT 'epoch' FROM tenant_epochs WHERE tenant_id = $1"
+        " UNION ALL SELECT 'backup' FROM backups WHERE tenant_id = $1"
+        " UNION ALL SELECT 'export' FROM final_exports WHERE tenant_id = $1"
+        " UNION ALL SELECT 'data key' FROM data_keys WHERE tenant_id = $1",
+        tenant_id,
+    )
+    return {row[0] for row in rows}
 
 
 async def _left_of(manager: Manager, tenant_id: str) -> set[str]:

@@ -1,10 +1,12 @@
 """A tenant leaves with one file: it restores anywhere, and proves itself without Freehold."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 import asyncpg
 import httpx
@@ -14,6 +16,7 @@ from fastapi import FastAPI
 from freehold.ledger.client import Connection
 from freehold_tenant_manager.client_programs import ClientPrograms
 from freehold_tenant_manager.settings import Settings
+from integration.query.proxy import proxy_to
 from integration.tenant_manager.installation import (
     OPERATOR_TOKEN,
     Installation,
@@ -31,12 +34,16 @@ from support.streams import collect
 from support.waiting import eventually
 
 EVENTS = 500
+LATER_SETTING = "SET transaction_timeout = 0;"
+"""What pg_dump 17 and later write and servers before that refuse, here in an event."""
 
 
 @pytest.fixture(scope="module")
 async def filled(app: FastAPI, manager: httpx.AsyncClient) -> tuple[str, str]:
     """A tenant with events, and their key."""
-    return await filled_tenant(app, manager, events=EVENTS)
+    tenant_id, key = await filled_tenant(app, manager, events=EVENTS)
+    await append_some(app, tenant_id, 1, note=LATER_SETTING)
+    return tenant_id, key
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +96,10 @@ async def test_an_export_lives_on_where_there_is_no_freehold(
     disposition = answer.headers["content-disposition"]
     assert disposition.startswith(f'attachment; filename="{tenant_id}-')
     assert disposition.endswith(f'.{ending}"')
+    if form == "sql":
+        # Once, and that is the ledger's own.
+        assert answer.text.count(LATER_SETTING) == 1
+        assert f"\n{LATER_SETTING}" not in answer.text
     file = tmp_path / "export"
     file.write_bytes(answer.content)
     async with _database(elsewhere, f"export_{form}") as url:
@@ -183,6 +194,63 @@ async def test_a_database_that_is_gone_is_told_before_a_file_begins(
     problem(answer, "unavailable")
     assert answer.headers["retry-after"]
     assert home["database"] not in answer.text
+
+
+async def test_a_server_that_falls_silent_is_told_before_a_file_begins(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("freehold_tenant_manager.exports._BEGINNING_S", 1)
+    catalog = f"freehold_test_catalog_{uuid4().hex[:12]}"
+    async with (
+        proxy_to(*installation.address) as proxy,
+        running(
+            installation.settings(catalog, cluster_host="127.0.0.1", cluster_port=proxy.port)
+        ) as app,
+        client_of(app) as operator,
+        listening(app) as client,
+    ):
+        tenant_id, _ = await filled_tenant(app, operator, events=10)
+        path = f"/v1/tenants/{tenant_id}/export"
+        home = (await operator.get(f"/v1/tenants/{tenant_id}")).json()["home"]
+        async with (
+            installation.superuser(home["database"]) as superuser,
+            installation.superuser() as looking,
+            superuser.transaction(),
+        ):
+            # The dump comes this far for certain, and hears no more of it.
+            await superuser.execute("LOCK TABLE ledger.ledger_events")
+            asked = asyncio.create_task(client.get(path))
+
+            async def is_waiting() -> bool:
+                return bool(
+                    await looking.fetchval(
+                        "SELECT count(*) FROM pg_stat_activity"
+                        " WHERE datname = $1 AND wait_event_type = 'Lock'",
+                        home["database"],
+                    )
+                )
+
+            await eventually(is_waiting, "the dump waits for the lock")
+            assert len(await asyncio.to_thread(_dumps_under_way)) == 1
+            proxy.fall_silent()
+            async with asyncio.timeout(10):
+                answer = await asked
+            problem(answer, "unavailable")
+            assert answer.headers["retry-after"]
+            assert await asyncio.to_thread(_dumps_under_way) == []
+        proxy.speak()
+        assert (await client.get(path)).status_code == 200
+
+
+def _dumps_under_way() -> list[Path]:
+    """The programs that this process has started and that have not ended."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            name, _, rest = (process / "stat").read_text().partition("(")[2].rpartition(")")
+            if name == "pg_dump" and rest.split()[1] == str(os.getpid()):
+                found.append(process)
+    return found
 
 
 @pytest.fixture

@@ -1,7 +1,8 @@
 """Retention of the archive: segments go once no restore that is still promised needs them.
 
 Promised is every second since the horizon. Which backups stay for that is decided elsewhere; what
-they make superfluous goes here, and nothing where there is no backup to begin with.
+they make superfluous goes here, and nothing where there is no backup to begin with. Of a tenant who
+was deleted before the horizon nothing is promised, and all of it goes.
 """
 
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ import structlog
 
 from freehold.tenancy.catalog import Catalog
 from freehold_tenant_manager.archive import Archive
-from freehold_tenant_manager.catalog.epochs import list_bases, list_epochs
+from freehold_tenant_manager.catalog.epochs import forget_epochs, list_bases, list_epochs
 from freehold_tenant_manager.history import Base, EpochRow, plans_since
 from freehold_tenant_manager.metrics import ARCHIVE_REMOVED
 from freehold_tenant_manager.storage import StorageError
@@ -36,11 +37,17 @@ class ArchiveRetention:
         """
         horizon = datetime.now(UTC) - timedelta(seconds=self._keep_s)
         rows = await self._catalog.fetch(
-            "SELECT DISTINCT tenant_id FROM tenant_epochs WHERE started_at < $1", horizon
+            "SELECT DISTINCT e.tenant_id, t.status = 'deleted' AND t.deleted_at < $1 AS is_over"
+            " FROM tenant_epochs AS e INNER JOIN tenants AS t ON t.tenant_id = e.tenant_id"
+            " WHERE e.started_at < $1",
+            horizon,
         )
         for row in rows:
             try:
-                await self.remove_of(row["tenant_id"], horizon)
+                if row["is_over"]:
+                    await self._remove_all(row["tenant_id"])
+                else:
+                    await self.remove_of(row["tenant_id"], horizon)
             except StorageError as error:
                 _log.warning(
                     "segments not removed yet", tenant_id=row["tenant_id"], fault=str(error)
@@ -72,6 +79,21 @@ class ArchiveRetention:
                     removed += 1
         ARCHIVE_REMOVED.inc(removed)
         return removed
+
+    async def _remove_all(self, tenant_id: str) -> None:
+        """Remove the whole archive of a tenant who was deleted long ago.
+
+        The epochs are forgotten last: without their rows nobody would ever look for segments again.
+        """
+        async with self._catalog.connection() as connection:
+            epochs = await list_epochs(connection, tenant_id)
+        for epoch in epochs:
+            for segment in await self._archive.list(tenant_id, epoch.epoch):
+                await self._archive.delete(segment)
+                ARCHIVE_REMOVED.inc()
+        async with self._catalog.connection() as connection:
+            await forget_epochs(connection, tenant_id)
+        _log.info("archive of a deleted tenant removed", tenant_id=tenant_id)
 
 
 def needed_since(

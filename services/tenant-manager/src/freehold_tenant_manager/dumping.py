@@ -21,6 +21,7 @@ import structlog
 from freehold.contracts.problems import unavailable
 from freehold.tenancy.homes import Home
 from freehold_tenant_manager.client_programs import ClientPrograms, client_environment
+from freehold_tenant_manager.dump_head import taken_by_all
 
 _log = structlog.get_logger(__name__)
 
@@ -101,7 +102,7 @@ class Dumping:
 
         Args:
             home: Where the ledger is, and the role that may read all of it.
-            form: Plain SQL, or what only pg_restore reads.
+            form: Plain SQL that psql runs on servers of any version, or what only pg_restore reads.
             server_version: The server's major version.
             snapshot: What is dumped, where it is not what there is now.
             is_compressed_later: Whether somebody else compresses it.
@@ -129,7 +130,8 @@ class Dumping:
             _ended_within(self._timeout_s, "the dump"),
             _running(program, arguments, environment, reads=False) as process,
         ):
-            yield process.output(self._bytes_per_s)
+            output = process.output(self._bytes_per_s)
+            yield taken_by_all(output) if form == "sql" else output
 
     async def restore(
         self, login: Login, owner: str, pieces: AsyncIterable[bytes], *, server_version: int

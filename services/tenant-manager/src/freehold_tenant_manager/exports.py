@@ -25,6 +25,9 @@ from freehold_tenant_manager.pieces import pieces_of
 _log = structlog.get_logger(__name__)
 
 _RETRY_AFTER_S = 10
+_BEGINNING_S = 60
+"""By then a dump has begun: connecting takes it 10 s at most and locks 30 (dumping.py), and reading
+what the schema has a second or two. Only a server that has fallen silent takes longer."""
 _PATIENCE_S = 60
 """A client who takes no byte for so long is left: their ledger's snapshot costs its server."""
 _ENDINGS: dict[Form, tuple[str, str]] = {
@@ -129,9 +132,11 @@ class Download(StreamingResponse):
         async with self._opening as pieces:
             # What goes wrong at once can still be told in words.
             try:
-                first = await anext(pieces, b"")
-            except DumpError as error:
-                _log.warning("nothing to export", fault=str(error))
+                async with asyncio.timeout(_BEGINNING_S):
+                    first = await anext(pieces, b"")
+            except (DumpError, TimeoutError) as error:
+                fault = str(error) or f"nothing came for {_BEGINNING_S} s"
+                _log.warning("nothing to export", fault=fault)
                 raise unavailable("the tenant's database cannot be dumped now") from error
             self.body_iterator = pieces_of(first, pieces)
             await super().__call__(scope, receive, send_in_time)

@@ -43,7 +43,11 @@ class Joining:
             Problem: unavailable, where the catalog does not answer.
         """
         before = datetime.now(UTC) - timedelta(seconds=_AGE_S)
-        rows = await self._catalog.fetch("SELECT tenant_id, epoch FROM tenant_epochs")
+        # A deleted tenant's are left alone: retention is to find all there is of them.
+        rows = await self._catalog.fetch(
+            "SELECT e.tenant_id, e.epoch FROM tenant_epochs AS e"
+            " INNER JOIN tenants AS t ON t.tenant_id = e.tenant_id WHERE t.status <> 'deleted'"
+        )
         for row in rows:
             try:
                 await self.join_of(row["tenant_id"], row["epoch"], before)

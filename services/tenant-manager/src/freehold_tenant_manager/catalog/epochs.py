@@ -130,6 +130,15 @@ async def list_epochs(connection: Connection, tenant_id: str) -> list[EpochRow]:
     return [_read(row) for row in rows]
 
 
+async def forget_epochs(connection: Connection, tenant_id: str) -> None:
+    """Forget the epochs of a deleted tenant, whose segments are gone from storage."""
+    await connection.execute(
+        "DELETE FROM tenant_epochs AS e USING tenants AS t WHERE e.tenant_id = $1"
+        " AND t.tenant_id = e.tenant_id AND t.status = 'deleted'",
+        tenant_id,
+    )
+
+
 async def list_bases(connection: Connection, tenant_id: str) -> list[Base]:
     """List the backups that a restore can begin with, the oldest first."""
     rows = await connection.fetch(
