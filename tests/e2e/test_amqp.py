@@ -275,30 +275,57 @@ async def test_replies_go_to_whoever_can_take_them_and_nobody_else(
 
 
 async def test_the_publisher_in_the_readme_publishes(tenant: Tenant, broker_url: str) -> None:
-    section = README.read_text().partition("\n## AMQP in\n")[2].partition("\n## ")[0]
-    (program,) = re.findall(r"```python\n(.+?)```", section, re.DOTALL)
-    environment = {
-        "PATH": os.environ["PATH"],
-        "FREEHOLD_AMQP_URL": broker_url,
-        "FREEHOLD_API_KEY": tenant.api_key,
-    }
     for _ in range(2):
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-W",
-            "error",
-            "-c",
-            program,
-            env=environment,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        async with asyncio.timeout(60):
-            _, complained = await process.communicate()
-        assert process.returncode == 0, complained.decode()
+        await run_program_of("AMQP in", broker_url, tenant)
     await grown_to(tenant, 1)
     accepted_event = (await tenant.all_of("/events"))[0]
     assert (accepted_event["account_id"], accepted_event["amount_minor"]) == ("cus_42", 2000)
     assert (await tenant.caught_up())["head_seq"] == 1
+
+
+async def test_the_program_in_the_readme_takes_out_what_was_refused(
+    upstream: Upstream, tenant: Tenant, broker_url: str
+) -> None:
+    await upstream.purge_refused()
+    answers = {
+        key: await upstream.ask(tenant, body, message_id=key)
+        for key, body in {uuid4().hex: b"\xff", uuid4().hex: event_body(amount_minor=0)}.items()
+    }
+    shown = await run_program_of("What bounds the queues", broker_url, tenant)
+    lines = {line["message_id"]: line for line in map(json.loads, shown.splitlines())}
+    assert lines.keys() == answers.keys()
+    for key, answer in answers.items():
+        assert json.loads(lines[key]["problem"]) == answer.document
+    assert json.loads(lines[key]["body"])["amount_minor"] == 0
+
+    async def taken() -> bool:
+        return await upstream.refused_count() == 0
+
+    await eventually(taken, "none of them is left")
+
+
+async def run_program_of(heading: str, broker_url: str, tenant: Tenant) -> str:
+    """Run the program in a section of the README, and give what it prints."""
+    section = README.read_text().partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    (program,) = re.findall(r"```python\n(.+?)```", section, re.DOTALL)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-W",
+        "error",
+        "-c",
+        program,
+        env={
+            "PATH": os.environ["PATH"],
+            "FREEHOLD_AMQP_URL": broker_url,
+            "FREEHOLD_API_KEY": tenant.api_key,
+        },
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    async with asyncio.timeout(60):
+        printed, complained = await process.communicate()
+    assert process.returncode == 0, complained.decode()
+    return printed.decode()
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import asyncio
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -51,6 +52,28 @@ async def test_a_tenant_over_their_rate_is_told_when_to_come_again(
         return (await tenant.post("/events", event_body())).status_code == 201
 
     await eventually(let_in, "the limit is lifted", within_s=AT_ONCE_S)
+
+
+async def test_who_sends_too_much_is_refused_before_their_body_is_there(tenant: Tenant) -> None:
+    await limited(tenant, events_per_s=1)
+
+    async def refused() -> bool:
+        # The first one that is counted has to be made up for in a minute.
+        batch = {"events": [event_body() for _ in range(60)]}
+        return (await tenant.post("/events/batch", batch)).status_code == 429
+
+    await eventually(refused, "the limit holds", within_s=AT_ONCE_S)
+    place = urlsplit(tenant.freehold.addresses.ingest)
+    reader, writer = await asyncio.open_connection(place.hostname, place.port)
+    writer.write(
+        f"POST /v1/events/batch HTTP/1.1\r\nHost: {place.netloc}\r\nIdempotency-Key: unread\r\n"
+        f"Authorization: Bearer {tenant.api_key}\r\nContent-Type: application/json\r\n"
+        "Content-Length: 1000000\r\n\r\n".encode()
+    )
+    async with asyncio.timeout(AT_ONCE_S):
+        status = await reader.readuntil(b"\r\n")
+    writer.transport.abort()
+    assert status.startswith(b"HTTP/1.1 429 ")
 
 
 async def test_a_refused_request_leaves_nothing_and_is_good_later(tenant: Tenant) -> None:

@@ -88,7 +88,7 @@ def service_environments(
             "FREEHOLD_HOST": LOOPBACK,
             "FREEHOLD_PORT": str(ports[service]),
             "FREEHOLD_CREDENTIAL_KEYS": credentials.credential_keys,
-            **settings.for_services,
+            **settings.for_services[service],
         }
     return environments
 

@@ -44,13 +44,17 @@ class ServiceSettings(BaseSettings):
     )
 
     @classmethod
+    def variables(cls) -> frozenset[str]:
+        """Name the environment variables that these settings are read from."""
+        return frozenset(f"{PREFIX}{name}".upper() for name in cls.model_fields)
+
+    @classmethod
     def from_environment(cls) -> Self:
         """Read the settings, or end the process with a message that names each fault."""
-        known = {f"{PREFIX}{name}".upper() for name in cls.model_fields}
         faults = [
             f"{name} is not a setting of this service"
             for name in sorted(os.environ)
-            if name.upper().startswith(PREFIX) and name.upper() not in known
+            if name.upper().startswith(PREFIX) and name.upper() not in cls.variables()
         ]
         try:
             settings = cls()

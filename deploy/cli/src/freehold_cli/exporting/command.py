@@ -50,7 +50,9 @@ def export(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Download a tenant's whole database as one file, to be restored into any Postgres.
+    """Download a tenant's whole ledger as one file.
+
+    It restores into any PostgreSQL of the ledger's version or later, without Freehold.
 
     The file gets its name only when it is complete. Without TENANT it is the ledger of the key in
     FREEHOLD_API_KEY, which needs the scope export.
