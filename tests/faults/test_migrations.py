@@ -7,7 +7,7 @@ import httpx
 
 from freehold.ledger.schema import LEDGER_MIGRATIONS, LEDGER_VERSION, Migration
 from freehold.security.sealing import KeyRing
-from freehold_tenant_manager.ledger_migration import LedgerMigration, Migrated
+from freehold_tenant_manager.migration.ledger_migration import LedgerMigration, Migrated
 from freehold_tenant_manager.server import Server
 from support.clients import Document, Tenant
 from support.machine import CATALOG_DATABASE, Machine

@@ -13,7 +13,7 @@ import asyncpg
 
 from freehold.ledger.client import Connection
 from freehold.ledger.schema import LEDGER_MIGRATIONS, LEDGER_SCHEMA
-from freehold_tenant_manager.migrating import migrate
+from freehold_tenant_manager.migration.migrating import migrate
 
 
 @dataclass(frozen=True, slots=True)

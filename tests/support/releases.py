@@ -17,8 +17,8 @@ from freehold.ledger.schema import LEDGER_MIGRATIONS, LEDGER_SCHEMA
 from freehold.security.sealing import KeyRing
 from freehold_local.postgres import PrivatePostgres
 from freehold_local.stack import Stack
-from freehold_tenant_manager.migrating import migrate
-from freehold_tenant_manager.scram import scram_verifier
+from freehold_tenant_manager.migration.migrating import migrate
+from freehold_tenant_manager.provisioning.scram import scram_verifier
 
 ROLES = ("ingest", "projector", "query", "auditor")
 _AT_ONCE = 3

@@ -126,7 +126,7 @@ def _require_client_programs() -> None:
         RuntimeError: They cannot: pg_dump is older than the server, or missing.
     """
     from freehold.contracts.problems import Problem
-    from freehold_tenant_manager.client_programs import ClientPrograms
+    from freehold_tenant_manager.dumps.client_programs import ClientPrograms
 
     try:
         _run(ClientPrograms().find("pg_dump", POSTGRES_VERSION))

@@ -11,8 +11,7 @@ from freehold.ledger import client, rules
 from freehold.ledger.appending import Capture, Outcome
 from freehold.ledger.client import Connection
 from freehold.ledger.schema import LEDGER_MIGRATIONS, LEDGER_SCHEMA
-from freehold_tenant_manager.migrating import migrate
-from freehold_tenant_manager.segments import (
+from freehold_tenant_manager.archive.segments import (
     BEGINNING,
     COPY_SETTINGS,
     Position,
@@ -25,6 +24,7 @@ from freehold_tenant_manager.segments import (
     stage,
     take,
 )
+from freehold_tenant_manager.migration.migrating import migrate
 from support.builders import append, append_request, let_pass, new_event, new_hold, undo
 from support.ledgers import Ledger, Ledgers
 

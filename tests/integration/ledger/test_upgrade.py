@@ -12,7 +12,7 @@ from freehold.ledger import client
 from freehold.ledger.appending import AppendRequest, Capture, Outcome
 from freehold.ledger.client import Connection
 from freehold.ledger.schema import LEDGER_MIGRATIONS, LEDGER_SCHEMA, LEDGER_VERSION
-from freehold_tenant_manager.migrating import migrate
+from freehold_tenant_manager.migration.migrating import migrate
 from support.builders import append, append_request, new_event, new_hold, undo
 from support.ledgers import Ledger, Ledgers
 

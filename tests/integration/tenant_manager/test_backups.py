@@ -13,10 +13,10 @@ from fastapi import FastAPI
 from freehold.contracts.backups import Backup, BackupPage
 from freehold.contracts.tenants import TenantDetails
 from freehold.ledger import client
-from freehold_tenant_manager.backup_schedule import BackupSchedule
+from freehold_tenant_manager.dumps.backup_schedule import BackupSchedule
 from freehold_tenant_manager.manager import Manager
 from freehold_tenant_manager.settings import Settings
-from freehold_tenant_manager.storage import Storage
+from freehold_tenant_manager.storage.objects import Storage
 from integration.tenant_manager.installation import Installation, client_of, manager_of, running
 from integration.tenant_manager.ledgers import append_some, connection_of, filled_tenant
 from support.amazon import ACCESS_KEY, REGION, SECRET_KEY, amazon_server

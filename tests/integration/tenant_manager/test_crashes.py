@@ -12,10 +12,10 @@ from fastapi import FastAPI
 from freehold.contracts.tenants import NewTenant
 from freehold.ledger.schema import LEDGER_VERSION
 from freehold.security.sealing import KeyRing
-from freehold_tenant_manager.abandonment import undo_abandoned
-from freehold_tenant_manager.ledger_migration import LedgerMigration, Migrated
 from freehold_tenant_manager.manager import Manager
 from freehold_tenant_manager.metrics import TENANTS_UNDONE
+from freehold_tenant_manager.migration.ledger_migration import LedgerMigration, Migrated
+from freehold_tenant_manager.provisioning.abandonment import undo_abandoned
 from freehold_tenant_manager.server import Server
 from freehold_tenant_manager.settings import Settings
 from integration.tenant_manager.crashing import Crash, dies, make_mortal

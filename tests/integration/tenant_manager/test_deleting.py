@@ -13,15 +13,15 @@ import pytest
 from fastapi import FastAPI
 
 from freehold.contracts.problems import UNAVAILABLE, Problem
-from freehold_tenant_manager.backup_schedule import BackupSchedule
 from freehold_tenant_manager.catalog.deletion import (
     FinalExport,
     begin_deletion,
     keep_final_export,
 )
+from freehold_tenant_manager.dumps.backup_schedule import BackupSchedule
 from freehold_tenant_manager.manager import Manager
 from freehold_tenant_manager.operations import Running
-from freehold_tenant_manager.storage import Storage, StorageError
+from freehold_tenant_manager.storage.objects import Storage, StorageError
 from integration.tenant_manager.crashing import dies, make_mortal
 from integration.tenant_manager.installation import Installation, manager_of, new_tenant
 from integration.tenant_manager.ledgers import append_some, connection_of, filled_tenant

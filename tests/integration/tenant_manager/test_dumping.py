@@ -15,7 +15,7 @@ from freehold.contracts.problems import Problem
 from freehold.ledger import client
 from freehold.ledger.client import Connection
 from freehold.tenancy.homes import Home
-from freehold_tenant_manager.dumping import DumpError, Dumping, Login
+from freehold_tenant_manager.dumps.dumping import DumpError, Dumping, Login
 from support.builders import append, append_request, new_event
 from support.ledgers import Ledger
 from support.streams import collect, stream

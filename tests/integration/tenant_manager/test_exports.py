@@ -14,7 +14,7 @@ import pytest
 from fastapi import FastAPI
 
 from freehold.ledger.client import Connection
-from freehold_tenant_manager.client_programs import ClientPrograms
+from freehold_tenant_manager.dumps.client_programs import ClientPrograms
 from freehold_tenant_manager.settings import Settings
 from integration.query.proxy import proxy_to
 from integration.tenant_manager.installation import (

@@ -18,8 +18,8 @@ from freehold.ledger.schema import LEDGER_VERSION
 from freehold.security.sealing import KeyRing
 from freehold.tenancy.homes import Home
 from freehold_tenant_manager.catalog.credentials import SERVICES, find_passwords
+from freehold_tenant_manager.provisioning.templates import TEMPLATE
 from freehold_tenant_manager.settings import Settings
-from freehold_tenant_manager.templates import TEMPLATE
 from integration.tenant_manager.installation import (
     CREDENTIAL_KEYS,
     Installation,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from freehold_tenant_manager.kms import (
+from freehold_tenant_manager.storage.kms import (
     AwsKms,
     KeyManagement,
     KeyManagementError,

@@ -7,7 +7,7 @@ import pytest
 
 from freehold.ledger.client import Connection
 from freehold.ledger.schema import LEDGER_MIGRATIONS, Migration
-from freehold_tenant_manager.migrating import MigrationError, migrate
+from freehold_tenant_manager.migration.migrating import MigrationError, migrate
 from integration.tenant_manager.installation import Installation
 
 FIRST = Migration(1, "first", "CREATE TABLE one (x integer); INSERT INTO one VALUES (1);")

@@ -19,8 +19,8 @@ from freehold.tenancy.catalog import Catalog
 from freehold.tenancy.directory import Directory
 from freehold.tenancy.homes import Home
 from freehold_tenant_manager.catalog.credentials import find_home
-from freehold_tenant_manager.ledger_migration import LedgerMigration
-from freehold_tenant_manager.migrations import Migrations
+from freehold_tenant_manager.migration.ledger_migration import LedgerMigration
+from freehold_tenant_manager.migration.migrations import Migrations
 from freehold_tenant_manager.operations import Operations
 from freehold_tenant_manager.server import Server
 from freehold_tenant_manager.settings import Settings

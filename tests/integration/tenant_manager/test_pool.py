@@ -12,7 +12,7 @@ from freehold.contracts.tenants import NewTenant
 from freehold.security.sealing import KeyRing
 from freehold_tenant_manager.catalog.credentials import SERVICES, find_home
 from freehold_tenant_manager.manager import Manager
-from freehold_tenant_manager.pool import Pool
+from freehold_tenant_manager.provisioning.pool import Pool
 from integration.tenant_manager.crashing import dies, make_mortal
 from integration.tenant_manager.databases import exists, is_complete
 from integration.tenant_manager.installation import (

@@ -19,12 +19,12 @@ from freehold.ledger.client import Connection
 from freehold.ledger.schema import LEDGER_VERSION
 from freehold.security.sealing import KeyRing
 from freehold.tenancy.homes import Home
+from freehold_tenant_manager.archive.segments import LEDGER_VERSION_MIN
 from freehold_tenant_manager.catalog.credentials import find_home, new_passwords, seal_passwords
 from freehold_tenant_manager.catalog.former_databases import add_making
-from freehold_tenant_manager.dumping import Dumping
+from freehold_tenant_manager.dumps.dumping import Dumping
 from freehold_tenant_manager.parts import Parts
-from freehold_tenant_manager.segments import LEDGER_VERSION_MIN
-from freehold_tenant_manager.tenant_databases import new_database_name
+from freehold_tenant_manager.provisioning.tenant_databases import new_database_name
 from integration.tenant_manager.installation import (
     CREDENTIAL_KEYS,
     Installation,

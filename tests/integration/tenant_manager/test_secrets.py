@@ -15,8 +15,8 @@ from fastapi import FastAPI
 
 from freehold.security.sealing import KeyRing
 from freehold_tenant_manager.catalog.credentials import find_passwords
-from freehold_tenant_manager.data_keys import DataKeys
-from freehold_tenant_manager.kms import LocalKeyFile
+from freehold_tenant_manager.storage.data_keys import DataKeys
+from freehold_tenant_manager.storage.kms import LocalKeyFile
 from integration.tenant_manager.installation import (
     CREDENTIAL_KEYS,
     OPERATOR_TOKEN,

@@ -9,9 +9,9 @@ import pytest
 
 from freehold_tenant_manager.application import build_application
 from freehold_tenant_manager.catalog.setup import set_up
+from freehold_tenant_manager.provisioning.templates import TEMPLATE
 from freehold_tenant_manager.server import Server
 from freehold_tenant_manager.settings import Settings
-from freehold_tenant_manager.templates import TEMPLATE
 from integration.query.proxy import proxy_to
 from integration.tenant_manager.installation import (
     Installation,

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from freehold_tenant_manager.storage import NotStoredError, Storage, StorageError, Stored
+from freehold_tenant_manager.storage.objects import NotStoredError, Storage, StorageError, Stored
 from support.amazon import ACCESS_KEY, REGION, SECRET_KEY, Amazon, amazon_server
 from support.streams import collect, stream
 

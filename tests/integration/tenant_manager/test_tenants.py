@@ -17,8 +17,8 @@ from freehold.security.sealing import KeyRing
 from freehold.tenancy.catalog import Catalog
 from freehold.tenancy.directory import Directory
 from freehold.tenancy.homes import Home
+from freehold_tenant_manager.provisioning.templates import TEMPLATE
 from freehold_tenant_manager.settings import Settings
-from freehold_tenant_manager.templates import TEMPLATE
 from integration.tenant_manager.installation import (
     CREDENTIAL_KEYS,
     Installation,

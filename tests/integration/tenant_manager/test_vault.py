@@ -8,11 +8,11 @@ import pytest
 from fastapi import FastAPI
 
 from freehold.contracts.problems import Problem
-from freehold_tenant_manager.data_keys import DataKeys
-from freehold_tenant_manager.kms import LocalKeyFile
 from freehold_tenant_manager.settings import Settings
-from freehold_tenant_manager.storage import NotStoredError, Storage
-from freehold_tenant_manager.vault import DamagedError, Vault
+from freehold_tenant_manager.storage.data_keys import DataKeys
+from freehold_tenant_manager.storage.kms import LocalKeyFile
+from freehold_tenant_manager.storage.objects import NotStoredError, Storage
+from freehold_tenant_manager.storage.vault import DamagedError, Vault
 from integration.tenant_manager.installation import (
     Installation,
     client_of,

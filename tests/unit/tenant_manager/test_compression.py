@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from freehold_tenant_manager.compression import DecompressionError, compress, decompress
+from freehold_tenant_manager.storage.compression import DecompressionError, compress, decompress
 from support.streams import collect, stream
 
 PLAIN = [b"", b"2026-03-01,CHARGE,2000\n" * 100_000, os.urandom(700_000), b"end"]

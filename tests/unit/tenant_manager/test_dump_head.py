@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from freehold_tenant_manager.dump_head import taken_by_all
+from freehold_tenant_manager.dumps.dump_head import taken_by_all
 from support.streams import collect, stream
 
 # As pg_dump 18.4 writes it; 15 and 16 leave out the one line.

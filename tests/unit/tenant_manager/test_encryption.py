@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from hypothesis import given
 from hypothesis import strategies as st
 
-from freehold_tenant_manager.encryption import DecryptionError, decrypt, encrypt
+from freehold_tenant_manager.storage.encryption import DecryptionError, decrypt, encrypt
 from support.streams import collect, stream
 
 KEY = bytes(range(32))

@@ -5,9 +5,9 @@ from uuid import UUID
 
 import pytest
 
-from freehold_tenant_manager.archive_retention import needed_since
-from freehold_tenant_manager.history import Base, EpochRow, Leg, plan_for_instant
-from freehold_tenant_manager.segments import BEGINNING
+from freehold_tenant_manager.archive.retention import needed_since
+from freehold_tenant_manager.archive.segments import BEGINNING
+from freehold_tenant_manager.restore.history import Base, EpochRow, Leg, plan_for_instant
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 

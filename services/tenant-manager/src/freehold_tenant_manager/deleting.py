@@ -16,7 +16,6 @@ from freehold.ledger import client as ledger
 from freehold.ledger.client import Connection
 from freehold.tenancy.catalog import Catalog
 from freehold.tenancy.failures import database_failures
-from freehold_tenant_manager.backups import Backups, Tell
 from freehold_tenant_manager.catalog.deletion import (
     FinalExport,
     begin_deletion,
@@ -26,12 +25,14 @@ from freehold_tenant_manager.catalog.deletion import (
     withdraw,
 )
 from freehold_tenant_manager.catalog.tenants import TenantRow, find_tenant, no_tenant
-from freehold_tenant_manager.final_exports import FinalExports
-from freehold_tenant_manager.former_databases import FormerDatabases
+from freehold_tenant_manager.dumps.backups import Backups, Tell
+from freehold_tenant_manager.dumps.final_exports import FinalExports
+from freehold_tenant_manager.dumps.scratch import new_scratch_name
 from freehold_tenant_manager.locks import Lock, locked
 from freehold_tenant_manager.operations import Running
-from freehold_tenant_manager.roles import role_settings
-from freehold_tenant_manager.scratch import new_scratch_name
+from freehold_tenant_manager.provisioning.roles import role_settings
+from freehold_tenant_manager.provisioning.tenant_databases import TenantDatabases
+from freehold_tenant_manager.restore.former_databases import FormerDatabases
 from freehold_tenant_manager.server import Server
 from freehold_tenant_manager.statements import (
     TENANT_LOCKOUT,
@@ -39,7 +40,6 @@ from freehold_tenant_manager.statements import (
     execute_formatted,
     execute_with,
 )
-from freehold_tenant_manager.tenant_databases import TenantDatabases
 
 DELETE = "delete"
 """The kind of the operation."""

@@ -9,29 +9,34 @@ from freehold.security.sealing import KeyRing
 from freehold.service.background import Periodic
 from freehold.tenancy.catalog import Catalog
 from freehold.tenancy.connections import TenantConnections
-from freehold_tenant_manager.abandonment import undo_abandoned
-from freehold_tenant_manager.backup_schedule import BackupSchedule
-from freehold_tenant_manager.backups import Backups
-from freehold_tenant_manager.data_keys import DataKeys
 from freehold_tenant_manager.deleting import DELETE, Deletion
-from freehold_tenant_manager.dumping import APPLICATION, Dumping
-from freehold_tenant_manager.exports import Exports
-from freehold_tenant_manager.final_exports import FinalExports
-from freehold_tenant_manager.kms import AwsKms, KeyManagement, KeyManagementError, LocalKeyFile
-from freehold_tenant_manager.ledger_migration import LedgerMigration
-from freehold_tenant_manager.migrations import MIGRATION, Migrations, warn_of_those_behind
+from freehold_tenant_manager.dumps.backup_schedule import BackupSchedule
+from freehold_tenant_manager.dumps.backups import Backups
+from freehold_tenant_manager.dumps.dumping import APPLICATION, Dumping
+from freehold_tenant_manager.dumps.exports import Exports
+from freehold_tenant_manager.dumps.final_exports import FinalExports
+from freehold_tenant_manager.migration.ledger_migration import LedgerMigration
+from freehold_tenant_manager.migration.migrations import MIGRATION, Migrations, warn_of_those_behind
 from freehold_tenant_manager.operations import Operations
 from freehold_tenant_manager.overview import Overview
-from freehold_tenant_manager.pool import Pool
-from freehold_tenant_manager.provisioning import Provisioner
+from freehold_tenant_manager.provisioning.abandonment import undo_abandoned
+from freehold_tenant_manager.provisioning.pool import Pool
+from freehold_tenant_manager.provisioning.provisioner import Provisioner
+from freehold_tenant_manager.provisioning.tenant_databases import TenantDatabases
 from freehold_tenant_manager.redriving import Redriver
-from freehold_tenant_manager.restoration import Restoration
+from freehold_tenant_manager.restore.restoration import Restoration
 from freehold_tenant_manager.rotation import Credentials
 from freehold_tenant_manager.server import Server
 from freehold_tenant_manager.settings import Settings
-from freehold_tenant_manager.storage import Storage
-from freehold_tenant_manager.tenant_databases import TenantDatabases
-from freehold_tenant_manager.vault import Vault
+from freehold_tenant_manager.storage.data_keys import DataKeys
+from freehold_tenant_manager.storage.kms import (
+    AwsKms,
+    KeyManagement,
+    KeyManagementError,
+    LocalKeyFile,
+)
+from freehold_tenant_manager.storage.objects import Storage
+from freehold_tenant_manager.storage.vault import Vault
 from freehold_tenant_manager.verifying import Verifier
 
 _log = structlog.get_logger(__name__)

@@ -7,7 +7,7 @@ from urllib.parse import unquote, urlsplit
 import asyncpg
 
 from freehold.ledger.client import Connection
-from freehold_tenant_manager.dumping import APPLICATION, Login
+from freehold_tenant_manager.dumps.dumping import APPLICATION, Login
 
 _CLOSE_TIMEOUT_S = 2.0
 _DEFAULT_PORT = 5432

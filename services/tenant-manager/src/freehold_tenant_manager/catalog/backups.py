@@ -7,7 +7,7 @@ from uuid import UUID
 
 from freehold.contracts.backups import Backup
 from freehold.ledger.client import Connection
-from freehold_tenant_manager.storage import Stored
+from freehold_tenant_manager.storage.objects import Stored
 
 _COLUMNS = (
     "backup_id, tenant_id, status, object_path, epoch, schema_version, head_seq, head_hash,"

@@ -15,7 +15,7 @@ from freehold.contracts.credentials import Service
 from freehold.ledger.client import Connection, Record
 from freehold.security.sealing import KeyRing, Sealed, SealingError
 from freehold.tenancy.homes import Home, home_of
-from freehold_tenant_manager.roles import role_verifier
+from freehold_tenant_manager.provisioning.roles import role_verifier
 from freehold_tenant_manager.statements import execute_formatted
 
 _log = structlog.get_logger(__name__)

@@ -3,8 +3,8 @@
 from uuid import UUID
 
 from freehold.ledger.client import Connection, Record
-from freehold_tenant_manager.history import Base, EpochRow
-from freehold_tenant_manager.segments import BEGINNING, Position
+from freehold_tenant_manager.archive.segments import BEGINNING, Position
+from freehold_tenant_manager.restore.history import Base, EpochRow
 
 _COLUMNS = (
     "epoch, started_at, parent_epoch, start_at, start_seq, start_change, archived_seq,"

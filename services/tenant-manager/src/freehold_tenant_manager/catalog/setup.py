@@ -11,8 +11,9 @@ import structlog
 from freehold.ledger.client import Connection
 from freehold.tenancy.catalog import CATALOG_SCHEMA
 from freehold_tenant_manager.locks import Lock, locked
-from freehold_tenant_manager.migrating import migrate
-from freehold_tenant_manager.scram import scram_verifier
+from freehold_tenant_manager.migration.migrating import migrate
+from freehold_tenant_manager.provisioning.scram import scram_verifier
+from freehold_tenant_manager.provisioning.templates import ensure_template
 from freehold_tenant_manager.server import Server
 from freehold_tenant_manager.settings import Settings
 from freehold_tenant_manager.statements import (
@@ -23,7 +24,6 @@ from freehold_tenant_manager.statements import (
     execute_formatted,
     execute_with,
 )
-from freehold_tenant_manager.templates import ensure_template
 
 _log = structlog.get_logger(__name__)
 

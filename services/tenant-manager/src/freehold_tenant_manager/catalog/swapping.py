@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from freehold.ledger.client import Connection
-from freehold_tenant_manager.segments import Position
+from freehold_tenant_manager.archive.segments import Position
 
 
 @dataclass(frozen=True, slots=True)

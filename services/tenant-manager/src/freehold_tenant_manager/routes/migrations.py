@@ -28,7 +28,7 @@ from freehold_tenant_manager.catalog.ledger_migrations import (
     find_strangers,
     list_tenant_migrations,
 )
-from freehold_tenant_manager.migrations import MIGRATION
+from freehold_tenant_manager.migration.migrations import MIGRATION
 from freehold_tenant_manager.pages import read_filtered_page
 from freehold_tenant_manager.routes.dependencies import NO_QUERY, TENANT_ID, TheManager, answer
 

@@ -14,7 +14,7 @@ from freehold_tenant_manager.catalog.deletion import find_restorable
 from freehold_tenant_manager.catalog.former_databases import list_formers
 from freehold_tenant_manager.catalog.tenants import find_tenant
 from freehold_tenant_manager.pages import read_page
-from freehold_tenant_manager.restoring import KIND
+from freehold_tenant_manager.restore.restoring import KIND
 from freehold_tenant_manager.routes.dependencies import (
     NO_QUERY,
     PAGE_PARAMETERS,

@@ -1,0 +1,1 @@
+"""The continuous archive: what each ledger gains, shipped in segments."""

@@ -1,0 +1,1 @@
+"""Dumps of a ledger as a whole: exports and backups."""

@@ -1,0 +1,81 @@
+"""The final export: all of a tenant's ledger as plain SQL, kept in the vault for when they ask.
+
+It is made while nothing is added to the ledger any more, and given out after the database is gone.
+"""
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from uuid import UUID
+
+from freehold.contracts.problems import unavailable
+from freehold.security.sealing import KeyRing
+from freehold.service.bodies import field_errors
+from freehold.tenancy.catalog import Catalog
+from freehold_tenant_manager.catalog.deletion import FinalExport, find_final_export
+from freehold_tenant_manager.catalog.sources import find_source
+from freehold_tenant_manager.dumps.dumping import DumpError, Dumping, Form
+from freehold_tenant_manager.storage.objects import StorageError
+from freehold_tenant_manager.storage.vault import DamagedError, Vault
+
+
+class FinalExports:
+    """Makes final exports and gives them out."""
+
+    def __init__(self, catalog: Catalog, key_ring: KeyRing, dumping: Dumping, vault: Vault) -> None:
+        """Say where tenants are found, and where their exports go."""
+        self._catalog = catalog
+        self._key_ring = key_ring
+        self._dumping = dumping
+        self._vault = vault
+
+    async def make(self, tenant_id: str, backup_id: UUID) -> FinalExport:
+        """Export a ledger into the vault; one that is there already is replaced.
+
+        Args:
+            tenant_id: Whose ledger it is.
+            backup_id: The backup that was made of the same ledger.
+
+        Raises:
+            Problem: unavailable, where it cannot be dumped or stored now.
+        """
+        path = f"tenants/{tenant_id}/final-export.sql"
+        home, version = await find_source(self._catalog, self._key_ring, tenant_id)
+        try:
+            async with self._dumping.dump(
+                home, "sql", server_version=version, is_compressed_later=True
+            ) as pieces:
+                stored = await self._vault.put(tenant_id, path, pieces)
+        except (DumpError, StorageError) as error:
+            raise unavailable(f"the final export failed: {error}") from error
+        return FinalExport(path, stored.bytes, stored.sha256, backup_id)
+
+    async def find(self, tenant_id: str) -> FinalExport | None:
+        """Say where the final export of a tenant is; None where nothing of theirs was removed."""
+        async with self._catalog.connection() as connection:
+            return await find_final_export(connection, tenant_id)
+
+    @asynccontextmanager
+    async def open(
+        self, tenant_id: str, found: FinalExport, form: Form
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
+        """Give a final export out.
+
+        Yields:
+            The dump in pieces; they end with DumpError where what is stored is not whole.
+
+        Raises:
+            Problem: validation-failed, where it is wanted in another form than it has.
+        """
+        if form != "sql":
+            raise field_errors([("/format", "of a deleted tenant there is plain SQL only")])
+        async with aclosing(self._pieces(tenant_id, found)) as pieces:
+            yield pieces
+
+    async def _pieces(self, tenant_id: str, found: FinalExport) -> AsyncGenerator[bytes, None]:
+        try:
+            stored = self._vault.get(tenant_id, found.path, digest=found.sha256)
+            async with aclosing(stored) as pieces:
+                async for piece in pieces:
+                    yield piece
+        except (StorageError, DamagedError) as error:
+            raise DumpError(f"the final export: {error}") from error

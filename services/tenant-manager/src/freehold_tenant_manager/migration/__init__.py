@@ -1,0 +1,1 @@
+"""Migrations: of one database, and of all tenants' ledgers."""

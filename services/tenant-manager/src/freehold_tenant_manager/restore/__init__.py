@@ -1,0 +1,1 @@
+"""Restores of one tenant to any second."""

@@ -1,0 +1,1 @@
+"""What is kept outside of databases: objects in a folder or a bucket, compressed and encrypted."""
