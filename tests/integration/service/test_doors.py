@@ -202,6 +202,21 @@ async def test_a_head_without_end_is_cut_off() -> None:
         assert (await service.http.get("/healthz", headers=long)).status_code == 200
 
 
+async def test_trailers_without_end_are_cut_off_and_say_nothing_of_the_request() -> None:
+    chunked = b"POST /length HTTP/1.1\r\nhost: test\r\ntransfer-encoding: chunked\r\n\r\n"
+    async with serving() as service:
+        for field in (b"x-more: " + b"x" * 8_000 + b"\r\n", b"a: b\r\n" * 1_000, b"x" * 8_000):
+            endless = await service.connect()
+            endless.send(chunked + b"1\r\na\r\n0\r\n")
+            with pytest.raises(ConnectionError):
+                await endless.go_on(field, times=10_000)
+        asking = await service.connect()
+        asking.send(chunked + b"1\r\na\r\n0\r\nx-request-id: from-a-trailer\r\n\r\n")
+        answer = await asking.answer()
+        assert (answer.status_code, answer.text) == (200, "1")
+        assert answer.headers["x-request-id"] != "from-a-trailer"
+
+
 @pytest.mark.parametrize(
     "sent", [b"", b"GET /healthz", b"GET /healthz HTTP/1.1\r\nhost: ", b"\r\n"]
 )

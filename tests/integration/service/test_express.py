@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -48,19 +48,29 @@ class Station:
     """Whether what is taken is answered at once."""
     fault: Exception | None = None
 
-    def serve(self, request: ExpressRequest) -> Callable[[], None] | None:
+    undone: int = 0
+    """How many went another way after they had been let in."""
+
+    def admit(self, request: ExpressRequest) -> "Station | None":
+        """Let anybody in who does not say that they are a stranger."""
+        return None if b"stranger" in request.headers else self
+
+    def serve(self, request: ExpressRequest) -> bool:
         """Take any request but one that asks not to be."""
         if self.fault is not None:
             raise self.fault
         if request.body == b"no":
-            return None
+            return False
         self.taken.append(request)
         if self.answering:
             asyncio.get_running_loop().call_soon(answer, request)
-        return self.leave
+        return True
 
     def leave(self) -> None:
         self.left += 1
+
+    def undo(self) -> None:
+        self.undone += 1
 
     async def took(self, requests: int) -> None:
         """Wait until so many requests are at work, or were."""
@@ -105,6 +115,8 @@ async def station(**limits: Any) -> AsyncIterator[Station]:
 
     @app.post(PATH)
     async def ordinary(request: Request) -> Response:
+        if "stranger" in request.headers:
+            return json_response(b'"unread"', 401)
         return json_response(b'"ordinary: %b"' % await request.body())
 
     with socket.create_server(("127.0.0.1", 0)) as listening:
@@ -122,7 +134,7 @@ async def station(**limits: Any) -> AsyncIterator[Station]:
         ):
             task = asyncio.create_task(server.serve(sockets=[listening]))
             service = Station(server, task, port, http, stack)
-            app.include_express_lane("POST", PATH, service.serve)
+            app.include_express_lane("POST", PATH, service)
             try:
                 yield service
             finally:
@@ -298,6 +310,22 @@ async def test_who_hangs_up_before_the_end_holds_nothing() -> None:
             return (await service.ask(asking())).status_code == 200
 
         await eventually(let_in, "the request is let go", within_s=10)
+
+
+async def test_who_is_not_let_in_holds_nothing_whatever_they_announce() -> None:
+    async with station(requests_in_flight_max=1, all_bodies_bytes_max=10) as service:
+        for _ in range(3):
+            stranger = await service.connect()
+            stranger.send(asking(b"x" * 10, "stranger: yes")[:-1])
+            assert (await stranger.answer()).status_code == 401
+        assert (await service.ask(asking(b"y"))).text == '"express: y"'
+    assert (service.left, service.undone) == (1, 0)
+
+
+async def test_one_that_is_left_when_it_is_whole_has_not_been_let_in() -> None:
+    async with station() as service:
+        assert (await service.ask(asking(b"no"))).text == '"ordinary: no"'
+        assert (service.left, service.undone) == (0, 1)
 
 
 async def test_failures_are_answered_as_problems(capsys: pytest.CaptureFixture[str]) -> None:

@@ -115,7 +115,7 @@ def make_application(settings: Settings) -> FastAPI:
         streaming_paths=frozenset({IMPORT_PATH}),
     )
     app.include_direct_routes(direct_routes(admission, intake))
-    app.include_express_lane("POST", "/v1/events", ExpressEvents(directory, limits, appender).serve)
+    app.include_express_lane("POST", "/v1/events", ExpressEvents(directory, limits, appender))
     app.include_router(routes(admission, intake))
     app.include_router(transaction_routes(admission, Transactions(appender, calls, limits)))
     app.include_router(hold_routes(admission, Holds(appender, calls)))

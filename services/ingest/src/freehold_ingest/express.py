@@ -4,7 +4,8 @@ A request that anything at all speaks against is left to the route, which says w
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import cast
 
 from pydantic import ValidationError
 
@@ -15,11 +16,10 @@ from freehold.security.api_keys import Scope
 from freehold.service.authentication import known_caller
 from freehold.service.express import ExpressRequest
 from freehold.tenancy.directory import Directory
-from freehold.tenancy.homes import Home
 from freehold_ingest.answers import one_event, reply
 from freehold_ingest.appender import Appender
 from freehold_ingest.keys import usable_key
-from freehold_ingest.limits import Limits
+from freehold_ingest.limits import Limits, Share
 
 
 class _Waiter:
@@ -70,29 +70,21 @@ class ExpressEvents:
         self._appender = appender
         self._answered: list[_Waiter] = []
 
-    def serve(self, request: ExpressRequest) -> Callable[[], None] | None:
-        """Take a request, unless it is not plainly in order."""
-        headers = request.headers
-        caller = known_caller(self._directory, headers.get(b"authorization", b""), Scope.INGEST)
+    def admit(self, request: ExpressRequest) -> Share | None:
+        """Let a request in whose tenant is known, and has not had their share."""
+        authorization = request.headers.get(b"authorization", b"")
+        caller = known_caller(self._directory, authorization, Scope.INGEST)
         if caller is None:
             return None
-        home = caller.home
+        request.tenant_id = caller.home.tenant_id
         try:
-            share = self._limits.enter(home)
+            return self._limits.enter(caller.home)
         except Problem:
             return None
-        taken = False
-        try:
-            taken = self._submit(request, home)
-        finally:
-            if not taken:
-                share.undo()
-        if not taken:
-            return None
-        request.tenant_id = home.tenant_id
-        return share.leave
 
-    def _submit(self, request: ExpressRequest, home: Home) -> bool:
+    def serve(self, request: ExpressRequest) -> bool:
+        """Take a request, unless it is not plainly in order."""
+        home = cast("Share", request.admission).home
         sent = request.headers.get(b"idempotency-key", b"").decode("latin-1")
         try:
             key = usable_key(sent, "")

@@ -29,7 +29,7 @@ from freehold.contracts.problems import (
 from freehold.service.access import Access
 from freehold.service.bodies import field_errors, pointer
 from freehold.service.direct import Direct, DirectRoutes
-from freehold.service.express import ExpressLane, Serve
+from freehold.service.express import ExpressLane, ExpressService
 
 JSON = "application/json"
 _HTTP_PROBLEMS = {
@@ -80,9 +80,9 @@ class Application(FastAPI):
                 for method in route.methods or ():
                     self.direct_routes[method, route.path] = route
 
-    def include_express_lane(self, method: str, path: str, serve: Serve) -> None:
+    def include_express_lane(self, method: str, path: str, service: ExpressService) -> None:
         """Have the ordinary requests of a route served without ASGI (see express.py)."""
-        lane = ExpressLane(self.access, method, path, serve)
+        lane = ExpressLane(self.access, method, path, service)
         self.express_lanes[path.encode()] = lane
 
 

@@ -1,13 +1,14 @@
 """Express lanes: requests of one method and path, served without all that ASGI makes for each.
 
-Whether a request is ordinary is seen as it is read. Such a one is handed on when it is whole, and
-answered by whoever has its answer: no task, scope or future is made for it. Anything else goes the
-way of all other requests, so every refusal comes from one place whichever way was tried first.
+Whether a request is ordinary, and whether its sender is let in, is seen when its head is there, and
+before anything is held for its body. Such a one is handed on when it is whole, and answered by
+whoever has its answer: no task, scope or future is made for it. Anything else goes the way of all
+other requests, so every refusal comes from one place whichever way was tried first.
 """
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Protocol
 
 import structlog
@@ -37,6 +38,18 @@ class Connection(Protocol):
         ...
 
 
+class Admission(Protocol):
+    """That a request was let in, which is to end once."""
+
+    def leave(self) -> None:
+        """Let the request go."""
+        ...
+
+    def undo(self) -> None:
+        """Have the request not been let in: it goes another way."""
+        ...
+
+
 class ExpressRequest:
     """A request from when the lane has it until it is answered.
 
@@ -48,8 +61,8 @@ class ExpressRequest:
         "_body_bytes",
         "_connection",
         "_lane",
-        "_leave",
         "_started",
+        "admission",
         "body",
         "disconnected",
         "headers",
@@ -74,8 +87,8 @@ class ExpressRequest:
         self._body_bytes = body_bytes
         self._lane = lane
         self._connection = connection
-        self._leave: Callable[[], None] | None = None
         self._started = time.perf_counter()
+        self.admission: Admission | None = None
         self.headers = headers
         self.body = b""
         self.request_id = lane.access.request_id(headers).decode()
@@ -121,15 +134,18 @@ class ExpressRequest:
     def hand_on(self, body: bytes) -> bool:
         """Have it served now that it is whole; or let go of it, and say that nobody took it."""
         self.body = body
-        self._leave = self._lane.served(self)
-        if self._leave is None:
-            self._let_go()
-            return False
-        return True
+        if self._lane.served(self):
+            return True
+        if self.admission is not None:
+            self.admission.undo()
+        self._let_go()
+        return False
 
     def abandon(self) -> None:
         """Let go of it, for nobody is left to send its body or to answer."""
         if not self.response_complete:
+            if self.admission is not None:
+                self.admission.leave()
             self._let_go()
             # As for all others whose client went away before the end.
             self._lane.measure(self, 499, time.perf_counter() - self._started)
@@ -153,33 +169,40 @@ class ExpressRequest:
         )
         self._lane.access.leave(self, self._body_bytes)
         self._lane.measure(self, status, time.perf_counter() - self._started)
-        if self._leave is not None:
-            self._leave()
+        if self.admission is not None:
+            self.admission.leave()
         self._connection.send_whole(answer, keep_alive=self.keep_alive)
 
 
-Serve = Callable[[ExpressRequest], Callable[[], None] | None]
-"""Takes a request, to answer it later, and gives what is to be called when it has been answered;
-or leaves it, all as it was before, and gives None."""
+class ExpressService(Protocol):
+    """Serves the requests of a lane."""
+
+    def admit(self, request: ExpressRequest) -> Admission | None:
+        """Let a request in whose head is there; None where nothing speaks for it, or too much."""
+        ...
+
+    def serve(self, request: ExpressRequest) -> bool:
+        """Take a request that is whole, to answer it later; or leave it, all as it was before."""
+        ...
 
 
 class ExpressLane:
     """The requests of one method and path, within the limits that hold for all."""
 
-    def __init__(self, access: Access, method: str, path: str, serve: Serve) -> None:
+    def __init__(self, access: Access, method: str, path: str, service: ExpressService) -> None:
         """Set up the lane.
 
         Args:
             access: Counts and measures the requests, among all others.
             method: The method.
             path: The path, as it stands in a request: one without parameters.
-            serve: Takes requests.
+            service: Serves the requests.
         """
         self.access = access
         self.path = path
         self.method = method
         self._method_sent = method.encode()
-        self._serve = serve
+        self._service = service
         self._default_headers: list[tuple[bytes, bytes]] = []
         self._default_head = b""
 
@@ -195,21 +218,30 @@ class ExpressLane:
     def begin(
         self, connection: Connection, headers: _Headers, *, keep_alive: bool
     ) -> ExpressRequest | None:
-        """Begin with a request, if that is within the limits and its body is not a large one."""
+        """Begin with a request whose sender is let in, and whose body is not a large one."""
         length = headers.get(b"content-length", b"0")
         body_bytes = int(length) if length.isdigit() else _BODY_BYTES_MAX + 1
         if body_bytes > _BODY_BYTES_MAX:
             return None
         request = ExpressRequest(self, connection, headers, body_bytes, keep_alive=keep_alive)
-        return request if self.access.enter(request, body_bytes, connection.loop) else None
-
-    def served(self, request: ExpressRequest) -> Callable[[], None] | None:
-        """Have a request served; None where it is left."""
         try:
-            return self._serve(request)
+            request.admission = self._service.admit(request)
         except Exception:  # noqa: BLE001 (its route may know what to do, and will say so if not)
             _log.exception("express lane failed", path=self.path)
+        if request.admission is None:
             return None
+        if not self.access.enter(request, body_bytes, connection.loop):
+            request.admission.undo()
+            return None
+        return request
+
+    def served(self, request: ExpressRequest) -> bool:
+        """Have a request served; False where it is left."""
+        try:
+            return self._service.serve(request)
+        except Exception:  # noqa: BLE001 (as above)
+            _log.exception("express lane failed", path=self.path)
+            return False
 
     def default_head(self, headers: list[tuple[bytes, bytes]]) -> bytes:
         """Write the headers that stand in every answer, when they have changed."""

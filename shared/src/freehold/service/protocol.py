@@ -85,6 +85,9 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         # The request that is held back, and what has come of its body.
         self._held: ExpressRequest | None = None
         self._held_body = b""
+        self._in_message = False
+        # What has come since the last part of a body: sizes of chunks, trailers.
+        self._between_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for the first request."""
@@ -95,7 +98,11 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Read on; uvicorn makes a new scope where a head begins and completes it where it ends."""
         was_in_head = self._in_head
+        self._between_bytes += len(data)
         super().data_received(data)
+        if self._in_message and self._between_bytes > HEAD_BYTES_MAX:
+            self.transport.close()
+            return
         self._in_head = self.scope is not None and "method" not in self.scope
         if self._in_head:
             # The part with its beginning is not counted: it may be the end of a body as well.
@@ -110,8 +117,15 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         elif self._head_timer is not None:
             self._stop_timer()
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a field of the head; those after a body are left out (RFC 9110, section 6.5.1)."""
+        if not self._in_message:
+            super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
         """Hold an ordinary request back where there is a lane for it; begin to serve any other."""
+        self._in_message = True
+        self._between_bytes = 0
         lane = self._lanes.get(self.url)
         if lane is not None and self._idle() and not self.flow.write_paused:
             headers = lane.ordinary(self.parser.get_method(), self.headers)
@@ -126,6 +140,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         """Take a part of a body."""
+        self._between_bytes = 0
         if self._held is None:
             super().on_body(body)
         else:
@@ -133,6 +148,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """Hand a request on that is whole and was held back."""
+        self._in_message = False
         held = self._held
         if held is None:
             super().on_message_complete()
