@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import boto3
+import httpx
 from moto.server import ThreadedMotoServer
 
 ACCESS_KEY = "access-key-of-tests"
@@ -43,6 +44,9 @@ def amazon_server() -> Iterator[Amazon]:
     server.start()
     try:
         host, port = server.get_host_and_port()
-        yield Amazon(f"http://{host}:{port}")
+        url = f"http://{host}:{port}"
+        yield Amazon(url)
+        # What it has is this process's, and would be the next server's too.
+        httpx.post(f"{url}/moto-api/reset", trust_env=False).raise_for_status()
     finally:
         server.stop()

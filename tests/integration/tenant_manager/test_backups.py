@@ -17,9 +17,9 @@ from freehold_tenant_manager.dumps.backup_schedule import BackupSchedule
 from freehold_tenant_manager.manager import Manager
 from freehold_tenant_manager.settings import Settings
 from freehold_tenant_manager.storage.objects import Storage
+from integration.tenant_manager.buckets import BUCKET, bucket_settings
 from integration.tenant_manager.installation import Installation, client_of, manager_of, running
 from integration.tenant_manager.ledgers import append_some, connection_of, filled_tenant
-from support.amazon import ACCESS_KEY, REGION, SECRET_KEY, amazon_server
 from support.clients import problem
 from support.waiting import eventually
 
@@ -440,28 +440,14 @@ async def test_a_backup_stays_that_a_restored_history_begins_with(
     assert str(base.backup_id) in [backup["backup_id"] for backup in left]
 
 
-async def test_a_bucket_and_a_key_of_aws_do_as_well(
-    installation: Installation, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
-    with amazon_server() as amazon:
-        amazon.make_bucket("backups")
-        settings = installation.settings(
-            f"freehold_test_catalog_{uuid4().hex[:12]}",
-            storage_url="s3://backups/freehold",
-            storage_s3_endpoint=amazon.url,
-            storage_s3_region=REGION,
-            kms_aws_key=amazon.client("kms").create_key()["KeyMetadata"]["KeyId"],
-            kms_aws_region=REGION,
-            kms_aws_endpoint=amazon.url,
-        )
+async def test_a_bucket_and_a_key_of_aws_do_as_well(installation: Installation) -> None:
+    with bucket_settings(installation) as (settings, amazon):
         async with running(settings) as app, client_of(app) as client:
             tenant_id, _ = await filled_tenant(app, client, events=300)
             backup = await _backed_up(client, tenant_id)
             operation = await _verified(client, tenant_id, backup.backup_id)
             assert operation["status"] == "succeeded", operation["message"]
-            (stored,) = amazon.client("s3").list_objects_v2(Bucket="backups")["Contents"]
+            (stored,) = amazon.client("s3").list_objects_v2(Bucket=BUCKET)["Contents"]
             assert stored["Key"].startswith(f"freehold/tenants/{tenant_id}/")
             assert stored["Size"] == backup.bytes
 

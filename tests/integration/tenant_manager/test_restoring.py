@@ -25,12 +25,15 @@ from freehold_tenant_manager.catalog.former_databases import add_making
 from freehold_tenant_manager.dumps.dumping import Dumping
 from freehold_tenant_manager.parts import Parts
 from freehold_tenant_manager.provisioning.tenant_databases import new_database_name
+from integration.tenant_manager.buckets import BUCKET, bucket_settings
 from integration.tenant_manager.installation import (
     CREDENTIAL_KEYS,
     Installation,
+    client_of,
     connected,
     manager_of,
     new_tenant,
+    running,
 )
 from support.builders import append, append_request, new_event, new_hold
 from support.waiting import eventually
@@ -564,6 +567,47 @@ async def test_small_segments_are_joined_and_restore_as_before(
     await grow(parts, tenant_id, of(16))
     await restored(manager, tenant_id, to=text(instant + timedelta(milliseconds=1)))
     assert await amounts(parts, tenant_id) == list(range(1, 16))
+
+
+async def test_archive_and_restore_do_as_well_with_a_bucket_and_a_key_of_aws(
+    installation: Installation,
+) -> None:
+    with bucket_settings(installation) as (settings, amazon):
+        bucket = amazon.client("s3")
+
+        def segments() -> list[str]:
+            listed = bucket.list_objects_v2(Bucket=BUCKET).get("Contents", [])
+            return [one["Key"] for one in listed if "/segments/" in one["Key"]]
+
+        async with running(settings) as app, client_of(app) as manager:
+            parts, tenant_id = manager_of(app).parts, await made(manager)
+            for amount in range(1, 17):
+                await grow(parts, tenant_id, of(amount))
+                await archive(parts, tenant_id)
+            assert len(segments()) == 16
+            tomorrow = datetime.now(UTC) + timedelta(days=1)
+            assert await parts.restoration.joining.join_of(tenant_id, 1, tomorrow) == 16
+            (whole,) = segments()
+            first = await grow(parts, tenant_id, of(17))
+            await archive(parts, tenant_id)
+            await back_up(manager, tenant_id)
+            last = await grow(parts, tenant_id, of(18))
+            await archive(parts, tenant_id)
+            retention = parts.restoration.retention
+            # All that was joined is needed for the time before the backup, and then no more.
+            assert await retention.remove_of(tenant_id, first) == 0
+            result = await restored(manager, tenant_id, to=text(first), preview=True)
+            assert (result["head_seq"], result["backup_id"]) == (17, None)
+            assert await retention.remove_of(tenant_id, tomorrow) == 2
+            assert len(segments()) == 1
+            assert whole not in segments()
+            gone = (await home_of(parts, tenant_id, "ingest")).database
+        async with installation.superuser() as superuser:
+            await superuser.execute(f"DROP DATABASE {gone} WITH (FORCE)")
+        # A process that has nothing but the bucket, and asks for the data key anew.
+        async with running(settings) as app, client_of(app) as manager:
+            await restored(manager, tenant_id, to=text(last))
+            assert await amounts(manager_of(app).parts, tenant_id) == list(range(1, 19))
 
 
 async def test_a_tenant_shows_how_far_they_are_archived(
