@@ -3,17 +3,21 @@
 import asyncio
 import base64
 import json
+import logging
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stderr, suppress
+from io import StringIO
 from pathlib import Path
 from uuid import uuid4
 
 import httpx
 import pytest
+import structlog
 from fastapi import FastAPI
 
 from freehold.security.sealing import KeyRing
+from freehold.service.logs import configure_logs
 from freehold_tenant_manager.catalog.credentials import find_passwords
 from freehold_tenant_manager.storage.data_keys import DataKeys
 from freehold_tenant_manager.storage.kms import LocalKeyFile
@@ -28,9 +32,27 @@ from integration.tenant_manager.installation import (
     service_password,
 )
 from integration.tenant_manager.ledgers import append_some, filled_tenant
+from support.clients import problem
 from support.waiting import eventually
 
 S3_SECRET = "canary-s3-secret-key"
+
+
+@contextmanager
+def _logs() -> Iterator[StringIO]:
+    """Log as a process of its own does, for a while."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    with redirect_stderr(StringIO()) as written:
+        configure_logs("tenant-manager", "info", "json")
+    structlog.configure(cache_logger_on_first_use=False)
+    try:
+        yield written
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)
+        structlog.reset_defaults()
+        structlog.contextvars.clear_contextvars()
 
 
 @contextmanager
@@ -87,13 +109,33 @@ async def _secrets_of(app: FastAPI, tenant_id: str) -> set[str]:
     }
 
 
+def _secrets_of_everybody(installation: Installation, *keys: str) -> set[str]:
+    return {
+        *(key.rpartition("_")[2] for key in keys),
+        *(service_password(service) for service in SERVICES),
+        CREDENTIAL_KEYS.partition(":")[2],
+        OPERATOR_TOKEN,
+        S3_SECRET,
+        installation.password,
+    }
+
+
+def _assert_untold(secrets: set[str], told: list[str], commands: set[bytes]) -> None:
+    for program in (b"pg_dump", b"pg_restore"):
+        assert any(program in command for command in commands)
+    everything = [*told, *(command.decode(errors="replace") for command in commands)]
+    for secret in secrets:
+        assert secret
+        assert not any(secret in text for text in everything)
+
+
 async def test_no_secret_is_told(
     installation: Installation, capfd: pytest.CaptureFixture[str]
 ) -> None:
     settings = installation.settings(f"freehold_test_catalog_{uuid4().hex[:12]}")
     folder = Path(settings.storage_url.removeprefix("file://"))
     told: list[str] = []
-    with _watched_commands() as commands:
+    with _logs() as logs, _watched_commands() as commands:
         async with running(settings) as app, client_of(app) as client:
             tenant_id, key = await filled_tenant(app, client, events=100)
             await append_some(app, tenant_id, 3_000)
@@ -130,19 +172,65 @@ async def test_no_secret_is_told(
             shown = f"/v1/operations/{operation.json()['operation_id']}"
             await asyncio.sleep(1)
             told.append((await client.get(shown)).text)
-    assert any(b"pg_dump" in command for command in commands)
-    assert any(b"pg_restore" in command for command in commands)
-    logs = "".join(capfd.readouterr())
-    assert "backup damaged" in logs
-    assert "nothing to export" in logs
-    secrets |= {
-        *(key.rpartition("_")[2] for key in (key, other_key)),
-        *(service_password(service) for service in SERVICES),
-        CREDENTIAL_KEYS.partition(":")[2],
-        OPERATOR_TOKEN,
-        S3_SECRET,
-        installation.password,
-    }
-    everything = [*told, logs, *(command.decode(errors="replace") for command in commands)]
-    for secret in secrets:
-        assert not any(secret in text for text in everything)
+    logged = logs.getvalue()
+    assert "backup damaged" in logged
+    assert "nothing to export" in logged
+    secrets |= _secrets_of_everybody(installation, key, other_key)
+    _assert_untold(secrets, [*told, logged, *capfd.readouterr()], commands)
+
+
+async def test_no_secret_is_told_when_passwords_change_and_tenants_come_back_and_leave(
+    installation: Installation, capfd: pytest.CaptureFixture[str]
+) -> None:
+    settings = installation.settings(f"freehold_test_catalog_{uuid4().hex[:12]}")
+    folder = Path(settings.storage_url.removeprefix("file://"))
+    told: list[str] = []
+    with _logs() as logs, _watched_commands() as commands:
+        async with running(settings) as app, client_of(app) as client:
+            tenant_id, key = await filled_tenant(app, client, events=3_000)
+            path = f"/v1/tenants/{tenant_id}"
+            secrets = await _secrets_of(app, tenant_id)
+            told.append((await client.post(f"{path}/credentials/rotate")).text)
+            secrets |= await _secrets_of(app, tenant_id)
+            rotated = await client.post(f"{path}/api-keys/{key.split('_')[1]}/rotate")
+            new_key = rotated.json()["api_key"]
+            backup = await _ended(client, await client.post(f"{path}/backups"))
+            wanted = {"backup_id": json.loads(backup)["operation_id"]}
+            told.append(await _ended(client, await client.post(f"{path}/restores", json=wanted)))
+            assert '"succeeded"' in told[-1]
+            secrets |= await _secrets_of(app, tenant_id)
+            told.append((await client.get(f"{path}/former-databases")).text)
+            # A restore that fails, in a database that has passwords already.
+            await asyncio.to_thread(_cut_short, folder)
+            told.append(await _ended(client, await client.post(f"{path}/restores", json=wanted)))
+            assert "nothing was restored" in told[-1]
+            confirmed = {"confirm": tenant_id}
+            told.append(await _ended(client, await client.delete(path, params=confirmed)))
+            assert '"succeeded"' in told[-1]
+            told += [(await client.get(each)).text for each in (path, f"{path}/export")]
+
+            # One whose deletion and rotation fail: what both need is gone.
+            other_id, other_key = await filled_tenant(app, client, events=1)
+            path = f"/v1/tenants/{other_id}"
+            secrets |= await _secrets_of(app, other_id)
+            database = (await client.get(path)).json()["home"]["database"]
+            async with installation.superuser() as superuser:
+                await superuser.execute(f"DROP DATABASE {database} WITH (FORCE)")
+                await superuser.execute(f"DROP ROLE {database}_query")
+            confirmed = {"confirm": other_id}
+            told.append(await _ended(client, await client.delete(path, params=confirmed)))
+            assert '"failed"' in told[-1]
+            failed = await client.post(f"{path}/credentials/rotate")
+            problem(failed, "internal")
+            told.append(failed.text)
+            operations = await manager_of(app).parts.catalog.fetch(
+                "SELECT o::text FROM operations AS o"
+            )
+            told += [row[0] for row in operations]
+    logged = logs.getvalue()
+    for said in ("passwords replaced", '"restored"', "tenant deleted", "operation failed"):
+        assert said in logged
+    # The rotation that failed is told with where, and with none of what was at hand there.
+    assert "replace_passwords" in logged
+    secrets |= _secrets_of_everybody(installation, key, new_key, other_key)
+    _assert_untold(secrets, [*told, logged, *capfd.readouterr()], commands)
