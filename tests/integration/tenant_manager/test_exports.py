@@ -199,7 +199,7 @@ async def test_a_database_that_is_gone_is_told_before_a_file_begins(
 async def test_a_server_that_falls_silent_is_told_before_a_file_begins(
     installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("freehold_tenant_manager.exports._BEGINNING_S", 1)
+    monkeypatch.setattr("freehold_tenant_manager.dumps.exports._BEGINNING_S", 1)
     catalog = f"freehold_test_catalog_{uuid4().hex[:12]}"
     async with (
         proxy_to(*installation.address) as proxy,

@@ -598,8 +598,8 @@ async def test_archive_and_restore_do_as_well_with_a_bucket_and_a_key_of_aws(
             assert await retention.remove_of(tenant_id, first) == 0
             result = await restored(manager, tenant_id, to=text(first), preview=True)
             assert (result["head_seq"], result["backup_id"]) == (17, None)
-            assert await retention.remove_of(tenant_id, tomorrow) == 2
-            assert len(segments()) == 1
+            assert await retention.remove_of(tenant_id, tomorrow) == 1
+            assert len(segments()) == 2
             assert whole not in segments()
             gone = (await home_of(parts, tenant_id, "ingest")).database
         async with installation.superuser() as superuser:
