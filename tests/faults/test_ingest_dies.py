@@ -7,6 +7,7 @@ from functools import partial
 import httpx
 import pytest
 
+from support.builders import append, append_request, new_event
 from support.clients import Tenant, created, event_body
 from support.load import load_on
 from support.machine import Machine, waiting_for_a_lock
@@ -41,6 +42,46 @@ async def test_an_append_that_commits_as_ingest_dies_is_announced_by_its_success
     again = await tenant.post("/events", body, key="second")
     assert again.headers["idempotency-replayed"] == "true"
     await machine.assert_whole(tenant, [first, created(again)])
+
+
+async def test_an_append_that_commits_long_after_ingest_died_is_announced(
+    machine: Machine, tenant: Tenant
+) -> None:
+    first = await tenant.append(metadata={"key": "first"})
+    await tenant.caught_up()
+
+    async def adopted() -> bool:
+        async with machine.catalog() as catalog:
+            return bool(
+                await catalog.fetchval(
+                    "SELECT count(*) = 1 AND min(m.instance_id::text) <> $2"
+                    " FROM announcement_marks AS m WHERE m.tenant_id = $1",
+                    tenant.tenant_id,
+                    dead,
+                )
+            )
+
+    async with machine.catalog() as catalog:
+        dead = await catalog.fetchval(
+            "SELECT instance_id::text FROM announcement_marks WHERE tenant_id = $1",
+            tenant.tenant_id,
+        )
+    async with machine.ledger(tenant) as left, machine.ledger(tenant) as blocking:
+        async with blocking.transaction():
+            await blocking.execute("SELECT FROM ledger_head FOR UPDATE")
+            # Ingest's own would wait for no longer than its statement timeout, which is too short
+            # here for a process to be killed, started and relieved in. So the test sends it.
+            late = asyncio.create_task(append(left, [append_request(new_event(amount_minor=7))]))
+            await eventually(partial(waiting_for_a_lock, blocking), "the append waits")
+            await machine.replace("ingest", signal.SIGKILL)
+            await eventually(adopted, "the marks are taken over")
+            # The first look comes at once, and finds what was known.
+            await asyncio.sleep(1)
+        await late
+    assert (await tenant.caught_up(within_s=30))["head_seq"] == 2
+    assert await tenant.balances("cus_42") == {"USD": 2000}
+    assert await tenant.balances("cus_1") == {"USD": 7}
+    await machine.assert_whole(tenant, [first])
 
 
 async def test_events_accepted_without_a_broker_survive_their_ingest(

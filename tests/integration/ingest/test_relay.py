@@ -19,6 +19,7 @@ from freehold_ingest.marks import Marks
 from freehold_ingest.relay import Relay
 from integration.query.tenants import Tenant
 from support.builders import new_event
+from support.waiting import eventually
 
 
 class Bell:
@@ -60,13 +61,51 @@ async def test_a_dead_process_leaves_its_tenants_to_the_next(
     bell = Bell()
     announcer = announcer_of(bell)
     await announcer.open()
-    relay = Relay(marks_of(catalog), announcer, directory, connections)
+    relay = Relay(marks_of(catalog), announcer, directory, connections, again_after_s=0.2)
     await relay.beat()
     assert await relay.look_around()
+    # What the dead process sent last may be committed only now.
+    (late,) = await tenants[0].append(new_event())
+    assert not relay.settled
+    await asyncio.sleep(0.2)
+    assert not await relay.look_around()
     assert await announcer.close(5)
-    assert [doorbell.subject for doorbell in bell.rung] == [tenants[0].tenant_id]
-    assert bell.rung[0].data.last_event_id == event["event_id"]
+    assert {doorbell.subject for doorbell in bell.rung} == {tenants[0].tenant_id}
+    assert [doorbell.data.last_event_id for doorbell in bell.rung] == [
+        event["event_id"],
+        late["event_id"],
+    ]
     assert relay.settled
+
+
+async def test_a_mark_taken_over_stays_until_the_second_look(
+    catalog: Catalog,
+    directory: Directory,
+    connections: TenantConnections,
+    tenants: list[Tenant],
+) -> None:
+    await marks_of(catalog).ensure(tenants[0].tenant_id)
+    (event,) = await tenants[0].append(new_event())
+    bell = Bell()
+    announcer = announcer_of(bell)
+    await announcer.open()
+    marks = Marks(catalog, idle_s=0, dead_after_s=0)
+    relay = Relay(marks, announcer, directory, connections, again_after_s=0.5)
+    await relay.beat()
+    assert await relay.look_around()
+
+    async def rung() -> bool:
+        return bool(bell.rung) and not announcer.busy(tenants[0].tenant_id)
+
+    await eventually(rung, "the first look is announced")
+    await relay.beat()
+    assert await marked(catalog) == [tenants[0].tenant_id]
+    await asyncio.sleep(0.5)
+    await relay.look_around()
+    assert await announcer.close(5)
+    await relay.beat()
+    assert await marked(catalog) == []
+    assert bell.rung[0].data.last_event_id == event["event_id"]
 
 
 async def test_a_process_taken_for_dead_marks_all_its_tenants_again(
@@ -106,7 +145,7 @@ async def test_a_tenant_who_cannot_be_looked_at_keeps_no_other_waiting(
     bell = Bell()
     announcer = announcer_of(bell)
     await announcer.open()
-    relay = Relay(marks_of(catalog), announcer, directory, connections)
+    relay = Relay(marks_of(catalog), announcer, directory, connections, again_after_s=0.2)
     relay.look_at(bad)
     relay.look_at(good)
     await relay.beat()

@@ -14,7 +14,7 @@ from support.builders import append, append_request, let_pass, new_event, new_ho
 
 HOUR = timedelta(hours=1)
 HOLDS_MAX = 1000
-"""How many expired holds one call settles (0009_upkeep.sql)."""
+"""How many expired holds are settled at once (0014_due_holds.sql)."""
 
 
 async def decide(connection: Connection, request: AppendRequest) -> Answer:
@@ -242,6 +242,31 @@ async def test_what_an_expired_hold_lets_go_of_can_be_taken_at_once(
     await let_pass(connection, 2 * HOUR)
     assert (await decide(connection, take)).outcome is Outcome.CREATED
     assert await posted_and_held(connection) == (0, 0)
+
+
+async def test_what_the_last_of_many_expired_holds_lets_go_of_can_be_taken_at_once(
+    connection: Connection,
+) -> None:
+    number = HOLDS_MAX + HOLDS_MAX // 2
+    await append(connection, [append_request(new_event("last", 100))])
+    await connection.execute("SELECT limit_account('last', 'USD', 0)")
+    soon = datetime.now(UTC) + HOUR
+    holds = [new_hold(f"cus_{place % 7}", expires_at=soon) for place in range(number - 1)]
+    much_later = soon + 10 * HOUR
+    await place(
+        connection,
+        *holds,
+        new_hold("last", 100, expires_at=soon + timedelta(seconds=1)),
+        new_hold("patient", expires_at=much_later),
+    )
+    await let_pass(connection, 2 * HOUR)
+    (taken,) = (await decide(connection, append_request(new_event("last", -100)))).events
+    assert taken["seq"] == 1 + number + 1 + number + 1
+    assert await noted_expiry(connection) == much_later
+    assert await posted_and_held(connection, "last") == (0, 0)
+    found = await client.verify(connection)
+    assert (found.ok, found.events_checked) == (True, taken["seq"])
+    assert await client.reconcile(connection) == []
 
 
 async def test_many_holds_that_expire_together_are_settled_call_by_call(

@@ -35,6 +35,8 @@ from freehold_ingest.transactions import (
 )
 
 _NAME = "freehold-ingest"
+# The statement timeout, which is the request's, does not bound the commit that follows.
+_COMMIT_S = 5.0
 _DESCRIPTION = """Appends events to the ledger of the tenant whose key asks.
 
 Each process takes so many events a second of a tenant, and works on so many of their requests at
@@ -57,7 +59,13 @@ def make_application(settings: Settings) -> FastAPI:
     broker = Broker(settings.amqp_url.get_secret_value(), name=_NAME, timeout_s=5.0)
     marks = Marks(catalog, idle_s=settings.idle_mark_s, dead_after_s=settings.dead_after_s)
     announcer = Announcer(broker)
-    relay = Relay(marks, announcer, directory, connections)
+    relay = Relay(
+        marks,
+        announcer,
+        directory,
+        connections,
+        again_after_s=settings.request_timeout_s + _COMMIT_S,
+    )
     # Two of them: looking at a slow ledger must not delay the heartbeat.
     beating = Periodic("heartbeat", relay.beat, pause_s=settings.heartbeat_s)
     relaying = Periodic("relay", relay.look_around, pause_s=settings.heartbeat_s)
