@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
@@ -22,7 +23,7 @@ from freehold.messaging.topology import (
 from support.archive import is_archived
 from support.clients import Document, Tenant, event_body
 from support.commands import freehold
-from support.machine import Machine
+from support.machine import Machine, waiting_for_a_lock
 from support.waiting import eventually
 
 REASON = "x-freehold-reason"
@@ -81,6 +82,27 @@ async def test_a_flood_of_doorbells_for_one_tenant_keeps_no_other_from_being_arc
     begun = asyncio.get_running_loop().time()
     await is_archived(machine, other_tenant, 1)
     assert asyncio.get_running_loop().time() - begun < 5
+
+
+async def test_a_flood_while_a_projection_waits_keeps_no_other_from_being_projected(
+    machine: Machine, broker: AbstractChannel, tenant: Tenant, other_tenant: Tenant
+) -> None:
+    async with (
+        machine.ledger(tenant) as watching,
+        machine.ledger(tenant) as blocking,
+        blocking.transaction(),
+    ):
+        await blocking.execute("SELECT FROM projection_checkpoint FOR UPDATE")
+        event = await tenant.append()
+        await eventually(partial(waiting_for_a_lock, watching), "the projection waits")
+        bell = doorbell(tenant, event)
+        await asyncio.gather(*(ring(broker, tenant, bell) for _ in range(FLOOD)))
+        theirs = await other_tenant.append()
+        async with asyncio.timeout(5):
+            await other_tenant.caught_up()
+        assert (await tenant.lag())["events_behind"] == 1
+    await machine.assert_whole(tenant, [event])
+    await machine.assert_whole(other_tenant, [theirs])
 
 
 async def test_a_doorbell_under_another_tenants_key_projects_whom_it_names(

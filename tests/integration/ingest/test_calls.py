@@ -1,6 +1,7 @@
 """Short calls beside append: a tenant whose calls are slow is the only one who waits for them."""
 
 import asyncio
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from functools import partial
 
@@ -12,7 +13,7 @@ from freehold.tenancy.connections import TenantConnections
 from freehold.tenancy.directory import Directory
 from freehold.tenancy.homes import Home
 from freehold_ingest.calls import Calls
-from integration.query.tenants import Tenant
+from integration.query.tenants import Landlord, Tenant
 from support.waiting import eventually
 
 # For what takes no time; generous, as the machine may have other things to do.
@@ -60,6 +61,26 @@ async def test_a_tenant_whose_ledger_is_busy_keeps_nobody_else_waiting(
         assert not any(task.done() for task in waiting)
     # Whoever waited has been served.
     assert all(task.done() for task in waiting)
+    await connections.close()
+
+
+async def test_more_busy_ledgers_than_places_keep_nobody_else_waiting(
+    directory: Directory, tenants: list[Tenant], landlord: Landlord
+) -> None:
+    connections = connections_with(timeout_s=10)
+    calls = Calls(connections)
+    idle = await home_of(directory, tenants[0])
+    async with asyncio.TaskGroup() as group, AsyncExitStack() as held:
+        for _ in range(5):
+            tenant = await held.enter_async_context(landlord.tenant())
+            busy = await home_of(directory, tenant)
+            await held.enter_async_context(tenant.connection.transaction())
+            await tenant.connection.execute("SELECT FROM ledger_head FOR UPDATE")
+            waiting = group.create_task(close(calls, busy))
+            await eventually(partial(blocked, tenant, tenants[0]), "a call waits for the ledger")
+        async with asyncio.timeout(AT_ONCE_S):
+            await close(calls, idle)
+        assert not waiting.done()
     await connections.close()
 
 

@@ -41,14 +41,23 @@ async def test_reconciliation_begins_with_it(
 ) -> None:
     await keys(tenant, "old")
     await expire_all(tenant)
-    async with installation.superuser(CATALOG) as catalog:
-        await catalog.execute(
-            "UPDATE catalog.reconciliations SET due_at = now() - interval '1 day'"
-            " WHERE tenant_id = $1",
-            tenant.tenant_id,
-        )
+    await make_due(tenant, installation)
     await projector.reconciliation.reconcile_due()
     await projector.retention.forget()
+    assert await known(tenant) == set()
+
+
+async def test_it_begins_for_a_ledger_that_cannot_be_examined(
+    projector: Projector, tenant: Tenant, installation: Installation
+) -> None:
+    await keys(tenant, "old")
+    await expire_all(tenant)
+    await make_due(tenant, installation)
+    async with tenant.connection.transaction():
+        await tenant.connection.execute("LOCK TABLE account_balances, projection_checkpoint")
+        # Its statement is given up in the end.
+        await projector.reconciliation.reconcile_due()
+        await projector.retention.forget()
     assert await known(tenant) == set()
 
 
@@ -79,6 +88,15 @@ async def test_a_tenant_out_of_reach_keeps_nobody_waiting(
         return await known(other_tenant) == set()
 
     await eventually(forgotten, "the other's key is removed", within_s=5)
+
+
+async def make_due(tenant: Tenant, installation: Installation) -> None:
+    async with installation.superuser(CATALOG) as catalog:
+        await catalog.execute(
+            "UPDATE catalog.reconciliations SET due_at = now() - interval '1 day'"
+            " WHERE tenant_id = $1",
+            tenant.tenant_id,
+        )
 
 
 async def keys(tenant: Tenant, *names: str) -> None:

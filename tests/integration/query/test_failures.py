@@ -174,6 +174,25 @@ async def test_a_tenant_whose_reads_all_hang_does_not_stop_other_tenants(
         assert {answer.status_code for answer in await asyncio.gather(*burst)} <= {200, 404}
 
 
+async def test_a_read_that_hangs_keeps_no_other_tenant_from_reading_for_long(
+    landlord: Landlord, tenant: Tenant, other_tenant: Tenant
+) -> None:
+    """Even with a single place in flight."""
+    await other_tenant.append(new_event("cus_1", 5))
+    await other_tenant.project()
+    async with serve(landlord.dsn(), tenant, transactions_in_flight_max=1) as query:
+        async with tenant.connection.transaction():
+            await tenant.connection.execute("LOCK TABLE account_balances")
+            hanging = asyncio.create_task(query.get(PATHS[0]))
+            await asyncio.sleep(0.2)
+            # Its statement is given up after four seconds.
+            async with asyncio.timeout(2.5):
+                answer = await query.get(PATHS[0], headers=other_tenant.authorization)
+            assert answer.status_code == 200
+            assert not hanging.done()
+        await hanging
+
+
 async def test_whoever_still_connects_keeps_nobody_from_reading(
     landlord: Landlord, far_tenant: Tenant, tenant: Tenant, proxy: Proxy
 ) -> None:

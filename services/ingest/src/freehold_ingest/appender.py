@@ -14,6 +14,7 @@ import asyncpg
 from freehold.ledger.appending import Answer, Appended, AppendRequest, Outcome, append
 from freehold.ledger.client import Connection
 from freehold.service.metrics import LEDGER_CALL_SECONDS
+from freehold.service.places import place
 from freehold.tenancy.connections import TenantConnections
 from freehold.tenancy.failures import database_failures
 from freehold.tenancy.homes import Home
@@ -90,7 +91,7 @@ class Appender:
     ) -> Sequence[Sequence[Answer] | BaseException]:
         with database_failures():
             # The connection first: one that is slow to come must not hold a place in flight.
-            async with self._connections.use(home) as connection, self._in_flight:
+            async with self._connections.use(home) as connection, place(self._in_flight):
                 groups = take()
                 return await self._call(connection, home, groups) if groups else []
 

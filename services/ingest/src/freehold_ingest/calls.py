@@ -11,6 +11,7 @@ from weakref import WeakValueDictionary
 
 from freehold.ledger.client import Connection
 from freehold.service.metrics import LEDGER_CALL_SECONDS
+from freehold.service.places import place
 from freehold.tenancy.connections import TenantConnections
 from freehold.tenancy.failures import database_failures
 from freehold.tenancy.homes import Home
@@ -43,5 +44,5 @@ class Calls:
             turn = self._turns[home.tenant_id] = asyncio.Lock()
         with database_failures(), LEDGER_CALL_SECONDS.labels(call).time():
             # The connection before the place: one that is slow to come must not hold a place.
-            async with turn, self._connections.use(home) as connection, self._in_flight:
+            async with turn, self._connections.use(home) as connection, place(self._in_flight):
                 yield connection

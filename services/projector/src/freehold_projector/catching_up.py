@@ -11,6 +11,7 @@ from freehold.ledger import client as ledger
 from freehold.ledger.client import Projection
 from freehold.messaging.broker import Broker, LinkError
 from freehold.service.metrics import LEDGER_CALL_SECONDS
+from freehold.service.places import place
 from freehold.tenancy.connections import TenantConnections
 from freehold.tenancy.directory import Directory
 from freehold.tenancy.failures import database_failures
@@ -70,7 +71,7 @@ class CatchingUp:
         with _PROJECT_SECONDS.time(), database_failures():
             # The connection first: one that is slow to come must not hold a place in flight. Both
             # are let go between calls, so that a long tail keeps no other tenant waiting.
-            async with self._connections.use(home) as connection, self._in_flight:
+            async with self._connections.use(home) as connection, place(self._in_flight):
                 projection = await ledger.project(connection, self._events_max)
         CALL_EVENTS.observe(projection.applied)
         if projection.applied:

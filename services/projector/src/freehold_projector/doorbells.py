@@ -1,8 +1,9 @@
 """Doorbells: taken from the queue, coalesced per tenant, acknowledged once the tenant caught up.
 
-One tenant never blocks another: each has a task of its own while doorbells wait, and a tenant in
-trouble holds a single unacknowledged doorbell, since one is as good as a hundred. So does one whose
-next hold's expiry the catalog has yet to take a note of; they are projected all the same.
+One tenant never blocks another: each has a task of its own while doorbells wait, and holds no more
+of them unacknowledged than the one it is projected for and the newest since, which stands for those
+before it. A tenant in trouble holds a single one. So does one whose next hold's expiry the catalog
+has yet to take a note of; they are projected all the same.
 """
 
 import asyncio
@@ -76,8 +77,8 @@ class Doorbells:
             task = asyncio.create_task(self._serve(tenant))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
-        elif tenant.in_trouble:
-            await self._keep_newest(tenant)
+        # A call may wait for minutes, and the broker lets us hold only so many.
+        await self._keep_newest(tenant)
 
     async def drain(self, timeout_s: float) -> None:
         """Finish what was taken; whatever is in trouble goes back to the queue."""
@@ -158,7 +159,9 @@ class Doorbells:
 
     async def _keep_newest(self, tenant: _Tenant) -> None:
         older, tenant.waiting = tenant.waiting[:-1], tenant.waiting[-1:]
-        await acknowledge(older)
+        if older:
+            DOORBELLS.labels("superseded").inc(len(older))
+            await acknowledge(older)
 
     async def _park(self, delivery: Delivery, reason: str) -> None:
         try:

@@ -79,6 +79,8 @@ class Reconciliation:
             # A restore is being heard of; it makes the tenant due again.
             _log.info("not reconciled while restored", tenant_id=tenant_id)
             return
+        # First: a ledger that cannot be examined in time would keep its expired keys for ever.
+        self._retention.take_up(tenant_id)
         try:
             stuck = await self._stuck(tenant_id)
             with database_failures():
@@ -89,7 +91,6 @@ class Reconciliation:
         except Problem as problem:
             _log.warning("could not reconcile", tenant_id=tenant_id, fault=problem.detail)
             return
-        self._retention.take_up(tenant_id)
         findings = stuck + findings
         await self._record(home, findings, head)
 

@@ -17,6 +17,7 @@ from prometheus_client import Histogram
 from freehold.ledger import client as ledger
 from freehold.ledger.client import Connection, Lag, Record
 from freehold.service.metrics import LEDGER_CALL_SECONDS
+from freehold.service.places import place
 from freehold.tenancy.connections import TenantConnections
 from freehold.tenancy.failures import database_failures
 from freehold.tenancy.homes import Home
@@ -175,8 +176,9 @@ class Reads:
 
         Whoever reads takes their turn first, then a connection, then the place, always in this
         order: so nobody waits in a circle, and whoever still connects keeps no place from others.
+        Nor does a call that takes long: then it waits for something else.
         """
-        async with self._connections.use(home) as connection, self._in_flight:
+        async with self._connections.use(home) as connection, place(self._in_flight):
             yield connection
 
     def _turns_of(self, home: Home) -> _Turns:
