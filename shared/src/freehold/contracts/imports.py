@@ -50,7 +50,11 @@ class ImportProgress(BaseModel):
 
     line: int = Field(ge=0, description="Every line up to this one has been decided.")
     accepted: int = Field(ge=0, description="Events added by this request.")
-    duplicates: int = Field(ge=0, description="Events whose external_id the ledger had already.")
+    duplicates: int = Field(
+        ge=0,
+        description="Events whose external_id the ledger had already; among them are this import's"
+        " own, where it had to append a chunk again and the first try had been written.",
+    )
     rejected_count: int = Field(ge=0)
 
 
