@@ -52,7 +52,7 @@ def export(
 ) -> None:
     """Download a tenant's whole ledger as one file.
 
-    It restores into any PostgreSQL of the ledger's version or later, without Freehold.
+    As SQL it restores into PostgreSQL 15 to 18, without Freehold.
 
     The file gets its name only when it is complete. Without TENANT it is the ledger of the key in
     FREEHOLD_API_KEY, which needs the scope export.
