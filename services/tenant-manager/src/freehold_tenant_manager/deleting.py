@@ -25,7 +25,7 @@ from freehold_tenant_manager.catalog.deletion import (
     withdraw,
 )
 from freehold_tenant_manager.catalog.tenants import TenantRow, find_tenant, no_tenant
-from freehold_tenant_manager.dumps.backups import Backups, Tell
+from freehold_tenant_manager.dumps.backups import Backups
 from freehold_tenant_manager.dumps.final_exports import FinalExports
 from freehold_tenant_manager.dumps.scratch import new_scratch_name
 from freehold_tenant_manager.locks import Lock, locked
@@ -101,13 +101,13 @@ class Deletion:
         # Named by the operation: whoever goes on with it finds it made.
         backup_id = running.operation_id
         backup = await self._backups.make(
-            tenant.tenant_id, backup_id, _telling(running, 0.05, 0.35, "final backup")
+            tenant.tenant_id, backup_id, running.part(0.05, 0.35, "final backup")
         )
         if backup.verified_at is None:
             # Noted before it is made: whoever goes on in our place drops it first.
             scratch = running.state.get("scratch") or new_scratch_name()
             await running.note(0.35, "final backup: verifying", scratch=scratch)
-            tell = _telling(running, 0.35, 0.6, "final backup")
+            tell = running.part(0.35, 0.6, "final backup")
             await self._backups.verify(tenant.tenant_id, backup_id, scratch, tell)
         await running.note(0.6, "final export")
         return await self._exports.make(tenant.tenant_id, backup_id)
@@ -183,18 +183,9 @@ async def _lock_out(connection: Connection, tenant: TenantRow, services: Sequenc
 
 
 async def _join_owner(connection: Connection, tenant: TenantRow) -> None:
-    """Become a member of the owner's role: only so may we enter the database, and drop it."""
+    """Become a member of the owner's role: only so may we enter the database."""
     settings = role_settings(tenant.database_name)
     await execute_with(connection, TENANT_MEMBERSHIP, settings, timeout_s=_STATEMENT_TIMEOUT_S)
-
-
-def _telling(running: Running, begin: float, end: float, what: str) -> Tell:
-    """Make the progress of a part that of the whole."""
-
-    async def tell(progress: float, message: str) -> None:
-        await running.note(begin + (end - begin) * progress, f"{what}: {message}")
-
-    return tell
 
 
 def _owner(tenant: TenantRow) -> str:

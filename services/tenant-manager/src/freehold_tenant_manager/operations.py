@@ -42,6 +42,10 @@ _KEPT_S = 90 * 86_400.0
 _FORGET_EVERY_LOOKS = 3_600
 
 
+Tell = Callable[[float, str], Awaitable[None]]
+"""Hears how far something is, from 0 to 1, and what is being done."""
+
+
 class OperationLostError(Exception):
     """The operation is no longer ours: we were silent for too long, and another goes on with it."""
 
@@ -89,6 +93,21 @@ class Running:
                 connection, self._worker, self.operation_id, progress, message, self.state
             ):
                 raise OperationLostError
+
+    def part(self, begin: float, end: float, what: str = "") -> Tell:
+        """Give what hears of the progress of a part, and notes it as that of the whole.
+
+        Args:
+            begin: The progress of the whole when the part begins.
+            end: What it is when the part has ended.
+            what: Stands before what is told, where that does not say enough.
+        """
+        prefix = f"{what}: " if what else ""
+
+        async def tell(progress: float, message: str) -> None:
+            await self.note(begin + (end - begin) * progress, prefix + message)
+
+        return tell
 
 
 Handler = Callable[[Running], Awaitable[dict[str, Any]]]

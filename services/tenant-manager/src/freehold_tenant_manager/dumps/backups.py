@@ -6,7 +6,7 @@ stored whole; one that a crash left half-made is made anew under the same id, or
 
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -35,7 +35,7 @@ from freehold_tenant_manager.catalog.sources import find_source
 from freehold_tenant_manager.dumps.dumping import APPLICATION, DumpError, Dumping
 from freehold_tenant_manager.dumps.scratch import new_scratch_name, scratch_database
 from freehold_tenant_manager.metrics import BACKUP_BYTES, BACKUPS_MADE
-from freehold_tenant_manager.operations import Running
+from freehold_tenant_manager.operations import Running, Tell
 from freehold_tenant_manager.server import Server
 from freehold_tenant_manager.statements import execute_formatted
 from freehold_tenant_manager.storage.objects import NotStoredError, StorageError
@@ -50,9 +50,6 @@ _DUMPED = 0.95
 _RESTORED = 0.6
 # For progress alone: how much larger a dump is than what is stored of it.
 _USUAL_COMPRESSION = 3
-
-Tell = Callable[[float, str], Awaitable[None]]
-"""Hears how far something is, from 0 to 1, and what is being done."""
 
 
 @dataclass(frozen=True, slots=True)

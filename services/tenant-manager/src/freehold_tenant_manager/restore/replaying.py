@@ -1,7 +1,7 @@
 """Replays archived segments into a new database: as many epochs' as a plan says, and no more."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,6 +21,7 @@ from freehold_tenant_manager.archive.segments import (
 )
 from freehold_tenant_manager.archive.store import Archive, Archived
 from freehold_tenant_manager.catalog.epochs import list_epochs
+from freehold_tenant_manager.operations import Tell
 from freehold_tenant_manager.restore.history import Leg, Plan
 from freehold_tenant_manager.storage.objects import NotStoredError
 from freehold_tenant_manager.storage.pieces import pieces_of
@@ -30,9 +31,6 @@ _AHEAD_MAX = 8
 _AHEAD_BYTES_MAX = 1024 * 1024
 _HELD_BYTES_MAX = 8 * 1024 * 1024
 _LISTINGS = 2
-
-Tell = Callable[[float, str], Awaitable[None]]
-"""Is told which share of the work is done, and what."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,6 @@ import asyncio
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -161,7 +160,7 @@ class Restorer:
                     tenant.tenant_id,
                     plan,
                     until=wanted.to,
-                    tell=partial(_tell_replayed, running),
+                    tell=running.part(0.4, 0.8),
                 )
                 await running.note(0.8, "checking every hash and balance")
                 anchors = await find_anchors(
@@ -367,10 +366,6 @@ class Restorer:
 def _require_swapped(*, swapped: bool) -> None:
     if not swapped:
         raise Problem(NOT_FOUND, "the tenant was moved to another database meanwhile")
-
-
-async def _tell_replayed(running: Running, share: float, what: str) -> None:
-    await running.note(0.4 + 0.4 * share, what)
 
 
 def _first_epoch(tenant: TenantRow) -> EpochRow:
