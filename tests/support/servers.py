@@ -28,6 +28,8 @@ KIND = os.environ.pop("FREEHOLD_TEST_SERVERS", "")
 POSTGRES_VERSION = 17
 POSTGRES_IMAGE = f"postgres:{POSTGRES_VERSION}"
 RABBITMQ_IMAGE = "rabbitmq:4-management"
+# For servers that forget everything when they end, whatever becomes of the machine.
+NOT_DURABLE = ("fsync=off", "full_page_writes=off")
 START_TIMEOUT_S = 120
 POLL_S = 0.1
 
@@ -112,7 +114,7 @@ def _postgres_container(stack: ExitStack) -> str:
         POSTGRES_IMAGE,
         5432,
         {"POSTGRES_PASSWORD": password},
-        "postgres -c fsync=off -c max_connections=200",
+        " ".join(["postgres -c max_connections=200", *(f"-c {s}" for s in NOT_DURABLE)]),
     )
     url = f"postgresql://postgres:{password}@{host}:{port}/postgres"
     _wait(lambda: _answers_queries(url), POSTGRES_IMAGE)
@@ -136,13 +138,16 @@ def _require_client_programs() -> None:
 
 def _own_postgres(stack: ExitStack, folder: Path) -> str:
     from freehold_local.folders import discard
-    from freehold_local.postgres import PrivatePostgres
+    from freehold_local.postgres import STOP_TIMEOUT_S, PrivatePostgres
+    from freehold_local.processes import end_processes
 
     server = PrivatePostgres(folder / "postgres")
     stack.callback(discard, server.folder)
     stack.callback(server.stop)
+    stack.callback(end_processes, server.folder, timeout_s=STOP_TIMEOUT_S, in_order=False)
     server.start()
-    _execute(server.url, "ALTER SYSTEM SET fsync = off")
+    for setting in NOT_DURABLE:
+        _execute(server.url, f"ALTER SYSTEM SET {setting}")
     _execute(server.url, "SELECT pg_reload_conf()")
     return server.url
 

@@ -13,6 +13,7 @@ import asyncpg
 from freehold_local.ports import LOOPBACK, remembered_ports
 from freehold_local.postgres import PrivatePostgres
 from freehold_local.stack import Stack
+from support.servers import NOT_DURABLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,8 @@ def private_stack(
 async def _no_longer_wait_for_the_disk(url: str) -> None:
     connection = await asyncpg.connect(url, timeout=10, command_timeout=10)
     try:
-        await connection.execute("ALTER SYSTEM SET fsync = off")
+        for setting in NOT_DURABLE:
+            await connection.execute(f"ALTER SYSTEM SET {setting}")
         await connection.execute("SELECT pg_reload_conf()")
     finally:
         await connection.close(timeout=5)

@@ -30,12 +30,13 @@ def processes_of(owner: Path) -> list[int]:
     return found
 
 
-def end_processes(owner: Path, *, timeout_s: float) -> None:
+def end_processes(owner: Path, *, timeout_s: float, in_order: bool = True) -> None:
     """End every process of a stack: asked first, killed when the time is up.
 
     Args:
         owner: The folder of the stack.
         timeout_s: How long they may take to finish what they do.
+        in_order: Whether they are asked at all; not where all that they keep goes with them.
 
     Raises:
         StackError: Some would not even be killed.
@@ -43,7 +44,7 @@ def end_processes(owner: Path, *, timeout_s: float) -> None:
     # The supervisor ends the others in order, and would start again what we end before it.
     for group in (_supervisors(processes_of(owner)), processes_of(owner)):
         for pid in group:
-            _signal(pid, _polite_signal(pid))
+            _signal(pid, _polite_signal(pid) if in_order else _curt_signal(pid))
         wait_until_ended(group, timeout_s=timeout_s)
     stubborn = processes_of(owner)
     for pid in stubborn:
@@ -106,8 +107,16 @@ def _supervisors(pids: Iterable[int]) -> list[int]:
 
 def _polite_signal(pid: int) -> signal.Signals:
     # SIGTERM makes Postgres wait for its clients to leave of their own accord.
-    is_postgres = _read(pid, "comm").strip() == b"postgres"
-    return signal.SIGINT if is_postgres else signal.SIGTERM
+    return signal.SIGINT if _is_postgres(pid) else signal.SIGTERM
+
+
+def _curt_signal(pid: int) -> signal.Signals:
+    # Killed, Postgres would leave its shared memory behind.
+    return signal.SIGQUIT if _is_postgres(pid) else signal.SIGKILL
+
+
+def _is_postgres(pid: int) -> bool:
+    return _read(pid, "comm").strip() == b"postgres"
 
 
 def _is_alive(pid: int) -> bool:

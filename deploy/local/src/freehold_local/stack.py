@@ -115,8 +115,8 @@ class Stack:
             return True
 
     def discard(self) -> None:
-        """Stop the stack and delete all that it kept, its data with it."""
-        self.down()
+        """End the stack and delete all that it kept, its data with it."""
+        end_processes(self.state, timeout_s=DOWN_TIMEOUT_S, in_order=False)
         for server in ("postgres", "rabbitmq"):
             discard(self.state / server)
         shutil.rmtree(self.state, ignore_errors=True)
