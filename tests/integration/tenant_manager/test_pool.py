@@ -43,9 +43,13 @@ async def pool(app: FastAPI, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[P
 
 
 @pytest.fixture
-async def still_pool(app: FastAPI, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Pool]:
+async def still_pool(app: FastAPI, replica: FastAPI) -> AsyncIterator[Pool]:
     """A pool that is filled when the test says so; nobody else touches it."""
     manager = manager_of(app)
+    # Even a process that keeps none ready drops what nobody will be given.
+    others = [manager_of(process).parts.pool for process in (app, replica)]
+    for other in others:
+        await other.close()
     pool = Pool(
         manager.parts.catalog,
         manager.parts.server,
@@ -55,14 +59,10 @@ async def still_pool(app: FastAPI, monkeypatch: pytest.MonkeyPatch) -> AsyncIter
         cluster=manager.settings.cluster,
         size=1,
     )
-    with monkeypatch.context() as patch:
-        patch.setattr(Pool, "_fill", _do_nothing)
-        yield pool
+    yield pool
+    for other in others:
+        await other.open()
     await empty(manager)
-
-
-async def _do_nothing(_: Pool) -> bool:
-    return False
 
 
 async def empty(manager: Manager) -> None:
