@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import hypothesis
 import pytest
+import structlog
 
 from freehold.ledger.client import Connection
 from support.ledgers import Ledger, Ledgers
@@ -23,7 +24,26 @@ hypothesis.settings.register_profile(
 hypothesis.settings.register_profile(
     "thorough", deadline=None, max_examples=500, stateful_step_count=60, print_blob=True
 )
+# As services do: the variables of every frame, which structlog shows unless told otherwise, take
+# many seconds to print where a payload is among them.
+structlog.configure(
+    processors=[
+        *structlog.get_config()["processors"][:-1],
+        structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback),
+    ]
+)
 hypothesis.settings.load_profile(os.environ.pop("FREEHOLD_TEST_PROFILE", "quick"))
+
+# Stacks that many files of tests share.
+_STACKS = ("addresses", "fragile_stack")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests of a file with one worker, and so all that share a stack: each has but one."""
+    for item in items:
+        fixtures = getattr(item, "fixturenames", ())
+        group = next((stack for stack in _STACKS if stack in fixtures), str(item.path))
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="session")
