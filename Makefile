@@ -2,7 +2,7 @@
 # python3-venv. What it installs goes to .venv and .local in this folder.
 
 PYTHON ?= python3
-# Files of tests that are run at once; 0 for one after the other.
+# Tests that are run at once, of one file each; 0 for one after the other.
 TEST_WORKERS ?= 2
 UV_VERSION := 0.13.8
 
@@ -23,6 +23,8 @@ export UV_PYTHON := $(PYTHON)
 export UV_PYTHON_DOWNLOADS := never
 export UV_SYSTEM_CERTS := $(if $(wildcard /etc/ssl/certs/ca-certificates.crt),true,false)
 unexport VIRTUAL_ENV UV_PROJECT_ENVIRONMENT
+# What Python has compiled it keeps, beside the sources: or every process here would compile it all anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 export MYPYPATH := $(subst $(space),:,$(SOURCES) tests)
 
@@ -45,7 +47,7 @@ down: $(VENV_READY)  ## Stop them; the data stays
 # Tests take Docker's servers where an engine answers, and programs of this machine where not.
 test: $(VENV_READY)  ## Run all tests (up to 10 minutes)
 	@$(BIN)/freehold-local install || docker info >/dev/null 2>&1
-	$(BIN)/python -m pytest tests --ignore=tests/bench --numprocesses=$(TEST_WORKERS) --dist=loadfile
+	$(BIN)/python -m pytest tests --ignore=tests/bench --numprocesses=$(TEST_WORKERS) --dist=loadgroup --no-loadscope-reorder
 
 check: $(VENV_READY)  ## Check lock file, format, lint, types, SQL and imports
 	$(UV) lock --check
@@ -68,7 +70,7 @@ setup: $(VENV_READY)  ## Install what the other commands need, and no more
 
 $(VENV_READY): uv.lock pyproject.toml $(wildcard */pyproject.toml */*/pyproject.toml) $(UV_READY)
 	@[ ! -e .venv ] || grep -qsF '$(CURDIR)/.venv' .venv/bin/activate || rm -rf .venv
-	@$(UV) sync --quiet --frozen --all-packages
+	@$(UV) sync --quiet --frozen --all-packages --compile-bytecode
 	@touch $@
 
 $(UV_READY):
