@@ -110,6 +110,24 @@ async def test_of_many_settlements_at_once_one_is_made(tenant: Tenant) -> None:
     assert await funds(tenant) == (100 - made["captured_minor"], 0, 100 - made["captured_minor"])
 
 
+async def test_a_client_that_offers_another_protocol_captures_what_it_asks_for(
+    tenant: Tenant,
+) -> None:
+    await endow(tenant, 100)
+    placed = await hold(tenant, amount_minor=80)
+    # As Java's client does of its own accord.
+    offer = {
+        "Connection": "Upgrade, HTTP2-Settings",
+        "Upgrade": "h2c",
+        "HTTP2-Settings": "AAEAAEAAAAIAAAABAAMAAABkAAQBAAAAAAUAAEAA",
+    }
+    path = f"/holds/{placed['hold_id']}/capture"
+    created(await tenant.post(path, {"amount_minor": 50}, headers=offer))
+    assert await funds(tenant) == (50, 0, 50)
+    created(await tenant.post("/events", event_body(amount_minor=7), headers=offer))
+    assert await funds(tenant) == (57, 0, 57)
+
+
 async def test_what_is_held_is_not_available_to_anything_else(tenant: Tenant) -> None:
     await endow(tenant, 100)
     placed = await hold(tenant, amount_minor=80)

@@ -217,6 +217,57 @@ async def test_trailers_without_end_are_cut_off_and_say_nothing_of_the_request()
         assert answer.headers["x-request-id"] != "from-a-trailer"
 
 
+OFFERS = {
+    "h2c": "connection: Upgrade, HTTP2-Settings\r\nupgrade: h2c\r\nhttp2-settings: AAMAAABkAAQ",
+    "websocket": "connection: keep-alive, upgrade\r\nupgrade: websocket",
+    "twice": "connection: upgrade\r\nconnection: x-mine\r\nupgrade: a\r\nupgrade: b\r\nx-mine: c",
+}
+
+
+@pytest.mark.parametrize("offer", OFFERS.values(), ids=OFFERS)
+@pytest.mark.parametrize(
+    ("framing", "body"),
+    [
+        ("content-length: 5", b"hello"),
+        ("transfer-encoding: chunked", b"2\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n"),
+    ],
+    ids=["sized", "chunked"],
+)
+async def test_an_offer_of_another_protocol_takes_nothing_from_a_request(
+    offer: str, framing: str, body: bytes
+) -> None:
+    head = f"POST /length HTTP/1.1\r\nhost: test\r\n{offer}\r\n{framing}\r\n\r\n".encode()
+    async with serving() as service:
+        asking = await service.connect()
+        # All at once, and in two pieces: cut before the body, in it, and in the head.
+        for cut in (0, len(head), len(head) + 3, len(head) - 20):
+            asking.send((head + body)[:cut])
+            await asyncio.sleep(0.02)
+            asking.send((head + body)[cut:])
+            answer = await asking.answer()
+            assert (answer.status_code, answer.text) == (200, "5")
+            assert "upgrade" not in answer.headers
+        # What comes behind it is the next request.
+        asking.send((head + body) * 500)
+        for _ in range(500):
+            assert (await asking.answer()).text == "5"
+
+
+async def test_an_offer_with_the_wish_to_end_is_answered_and_ended() -> None:
+    async with serving() as service:
+        asking = await service.connect()
+        asking.send(
+            b"POST /length HTTP/1.1\r\nhost: test\r\nconnection: close, Upgrade\r\n"
+            b"upgrade: h2c\r\ncontent-length: 2\r\n\r\nhi"
+        )
+        assert (await asking.answer()).text == "2"
+        assert await asking.is_closed()
+        tunnel = await service.connect()
+        tunnel.send(b"CONNECT test:443 HTTP/1.1\r\nhost: test:443\r\n\r\nGET / HTTP/1.1\r\n\r\n")
+        assert (await tunnel.answer()).status_code == 400
+        assert await tunnel.is_closed()
+
+
 @pytest.mark.parametrize(
     "sent", [b"", b"GET /healthz", b"GET /healthz HTTP/1.1\r\nhost: ", b"\r\n"]
 )

@@ -3,6 +3,8 @@
 Ordinary requests of a few routes take an express lane (see express.py): held back where uvicorn
 would begin to serve them, they are handed on when they are whole.
 
+An offer to go on in another protocol is not taken: such a request is read as if it made none.
+
 Bounded are how long a request's head may be, and how long it may take. What comes after it is
 bounded elsewhere: a body by `Access`, the number of connections by the files that the process may
 open.
@@ -12,6 +14,7 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any, cast
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from freehold.service.express import ExpressLane, ExpressRequest
@@ -20,6 +23,9 @@ HEAD_BYTES_MAX = 65_536
 HEAD_TIMEOUT_S = 10.0
 # More is dearer to copy than a second write is.
 _JOINED_BYTES_MAX = 65_536
+_CONNECT = b"CONNECT"
+# What makes an offer: fields, and options of `connection` (RFC 9110, 7.8; RFC 7540, 3.2.1).
+_OFFER = frozenset({b"upgrade", b"http2-settings"})
 
 
 class _JoiningTransport:
@@ -86,6 +92,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._held: ExpressRequest | None = None
         self._held_body = b""
         self._in_message = False
+        # The head that is read in place of one that made an offer.
+        self._declined = b""
         # What has come since the last part of a body: sizes of chunks, trailers.
         self._between_bytes = 0
 
@@ -99,7 +107,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         """Read on; uvicorn makes a new scope where a head begins and completes it where it ends."""
         was_in_head = self._in_head
         self._between_bytes += len(data)
-        super().data_received(data)
+        self._read(data)
         if self._in_message and self._between_bytes > HEAD_BYTES_MAX:
             self.transport.close()
             return
@@ -117,6 +125,24 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         elif self._head_timer is not None:
             self._stop_timer()
 
+    def _read(self, data: bytes) -> None:
+        """Read on as uvicorn does, but for offers: to the parser a request ends with its offer."""
+        self._unset_keepalive_if_required()
+        try:
+            while data:
+                try:
+                    self.parser.feed_data(data)
+                except httptools.HttpParserUpgrade as offer:
+                    data, self._declined = self._declined + data[offer.args[0] :], b""
+                    # One that has read `connection: close` reads nothing more.
+                    self.parser = httptools.HttpRequestParser(self)
+                    self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+                else:
+                    return
+        except httptools.HttpParserError:
+            self.logger.warning("Invalid HTTP request received.")
+            self.send_400_response("Invalid HTTP request received.")
+
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a field of the head; those after a body are left out (RFC 9110, section 6.5.1)."""
         if not self._in_message:
@@ -124,6 +150,9 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Hold an ordinary request back where there is a lane for it; begin to serve any other."""
+        if self.parser.should_upgrade():
+            self._declined = self._head_without_offer()
+            return
         self._in_message = True
         self._between_bytes = 0
         lane = self._lanes.get(self.url)
@@ -148,6 +177,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """Hand a request on that is whole and was held back."""
+        if self._declined:
+            return
         self._in_message = False
         held = self._held
         if held is None:
@@ -163,6 +194,25 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self.cycle.keep_alive = held.keep_alive
         super().on_body(body)
         super().on_message_complete()
+
+    def _head_without_offer(self) -> bytes:
+        """Write the head that is being read as it would stand without its offer.
+
+        Raises:
+            ValueError: The method makes it; no path of ours is asked for so.
+        """
+        method, version = self.parser.get_method(), self.parser.get_http_version().encode()
+        if method == _CONNECT:
+            raise ValueError("nothing is passed on to other servers")
+        lines = [b"%b %b HTTP/%b" % (method, self.url, version)]
+        for name, value in self.headers:
+            if name == b"connection":
+                options = [option.strip() for option in value.split(b",")]
+                kept = b", ".join([option for option in options if option.lower() not in _OFFER])
+                lines.append(b"connection: %b" % kept)
+            elif name not in _OFFER:
+                lines.append(b"%b: %b" % (name, value))
+        return b"\r\n".join([*lines, b"", b""])
 
     def _keeps_alive(self) -> bool:
         keeps: bool = self.parser.should_keep_alive()
