@@ -227,7 +227,8 @@ class Restorer:
         """Archive what was acknowledged until the fence: no later restore is to lack it.
 
         Raises:
-            Problem: unavailable, where that cannot be done, and could before.
+            Problem: unavailable, where that cannot be done, and could before; or can be done, and
+                could not before.
             StorageError: The storage does not take it.
         """
         try:
@@ -237,6 +238,9 @@ class Restorer:
             raise unavailable("what came in last is not archived in time") from error
         if fault is not None and known_fault is None:
             raise unavailable(f"what came in last cannot be archived: {fault}")
+        if fault is None and known_fault is not None:
+            # The plan was made without what has been archived only now.
+            raise unavailable("the live database answers again, and is archived first")
 
     async def _plan(self, tenant: TenantRow, wanted: _Wanted) -> tuple[Plan, datetime]:
         """Say what the restore is made of, and which instant it stands for."""
