@@ -493,6 +493,65 @@ async def test_an_instant_whose_segments_are_gone_is_not_restored_as_an_earlier_
     assert await amounts(parts, tenant_id) == [1, 2, 3, 4, 5]
 
 
+@pytest.mark.parametrize(("lost", "change"), [(1, 0), (2, 1), (4, 2)])
+async def test_a_change_of_rules_that_is_lost_is_not_restored_without(
+    parts: Parts,
+    manager: httpx.AsyncClient,
+    tenant_id: str,
+    installation: Installation,
+    lost: int,
+    change: int,
+) -> None:
+    """Those that stand alone in a segment: no event is missing then."""
+    await grow(parts, tenant_id, of(1))
+    await archive(parts, tenant_id)
+    for limit in (-5, 0):
+        await limit_and_archive(parts, tenant_id, limit)
+    instant = await grow(parts, tenant_id, of(2))
+    await archive(parts, tenant_id)
+    if lost == 4:
+        await limit_and_archive(parts, tenant_id, -9)
+        instant = datetime.now(UTC)
+    before = await home_of(parts, tenant_id, "ingest")
+    files = sorted(installation.folder.glob(f"*/storage/tenants/{tenant_id}/1/segments/*"))
+    kept = files[lost].read_bytes()
+    files[lost].unlink()
+    shown = await operated(manager, tenant_id, to=text(instant))
+    lacking = f"the archive lacks what follows change {change} of the rules"
+    assert shown["message"] == f"nothing was restored: {lacking}"
+    assert await home_of(parts, tenant_id, "ingest") == before
+    files[lost].write_bytes(kept)
+    await restored(manager, tenant_id, to=text(instant))
+    async with inside(parts, tenant_id) as connection:
+        (found,) = await rules.limits_of(connection, "cus_9")
+    assert found["min_balance_minor"] == (-9 if lost == 4 else 0)
+
+
+async def test_rules_that_were_changed_later_are_not_missing(
+    parts: Parts, manager: httpx.AsyncClient, tenant_id: str
+) -> None:
+    await grow(parts, tenant_id, of(1))
+    await limit_and_archive(parts, tenant_id, 0)
+    instant = await grow(parts, tenant_id, of(2))
+    for limit in (-5, -6, None):
+        await limit_and_archive(parts, tenant_id, limit)
+    await restored(manager, tenant_id, to=text(instant))
+    await limit_and_archive(parts, tenant_id, -7)
+    # And through an epoch that goes on beyond where the next one began.
+    await restored(manager, tenant_id, to=text(datetime.now(UTC)))
+    assert await amounts(parts, tenant_id) == [1, 2]
+    async with inside(parts, tenant_id) as connection:
+        assert [row[1] for row in await rules.limits_of(connection, "cus_9")] == [-7]
+
+
+async def limit_and_archive(parts: Parts, tenant_id: str, limit: int | None) -> None:
+    """Change a rule, and have that archived in a segment of its own."""
+    async with inside(parts, tenant_id) as connection:
+        await rules.limit_account(connection, "cus_9", "USD", limit)
+    await archive(parts, tenant_id)
+    await asyncio.sleep(0.002)
+
+
 async def test_nothing_is_swapped_while_the_storage_does_not_take_what_the_tenant_has(
     parts: Parts, manager: httpx.AsyncClient, tenant_id: str, installation: Installation
 ) -> None:
