@@ -380,6 +380,15 @@ async def test_rules_from_before_are_written_down_by_the_upgrade(
             assert (await contents(other))[table] == kept[table]
 
 
+async def test_a_rule_that_is_set_again_as_it_stands_is_no_change(connection: Connection) -> None:
+    for sign, least in (("any", 4), ("any", 4), ("positive", 5), ("positive", 5)):
+        assert await rules.declare_event_type(connection, "CHARGE", sign, "")
+        await rules.limit_account(connection, "cus_1", "USD", least)
+        await rules.close_event_types(connection, closed=False)
+    kinds = [row[0] for row in await connection.fetch("SELECT kind FROM rule_changes ORDER BY 1")]
+    assert kinds == ["account_limit"] * 2 + ["event_type"] * 2
+
+
 async def test_changes_of_rules_are_for_good(connection: Connection) -> None:
     await rules.limit_account(connection, "cus_1", "USD", 4)
     for statement in ("UPDATE rule_changes SET subject = ''", "DELETE FROM rule_changes"):
