@@ -20,7 +20,6 @@ from freehold.contracts.problems import NOT_FOUND, OVERLOADED, UNAVAILABLE, Prob
 from freehold.ledger.schema import (
     LEDGER_MIGRATIONS,
     LEDGER_SCHEMA,
-    LEDGER_VERSION,
     services_version_min,
 )
 from freehold.security.sealing import KeyRing
@@ -155,6 +154,8 @@ class Restorer:
         name = await self._begin(running, tenant, plan, new_epoch)
         with database_failures():
             async with self._beside.as_owner(name, timeout_s=self._timeout_s) as connection:
+                # What a backup of an earlier release lacks, or a database that one has begun.
+                schema_version = await migrate(connection, LEDGER_MIGRATIONS, LEDGER_SCHEMA)
                 restored = await self._replaying.replay(
                     connection,
                     tenant.tenant_id,
@@ -187,7 +188,7 @@ class Restorer:
                 await keep_as_preview(connection, name, restored.last_recorded_at)
         else:
             await running.note(0.95, "putting it in place", result=result)
-            await self._swap(running, tenant, plan, name, restored, instant, fault)
+            await self._swap(running, tenant, plan, name, schema_version, restored, instant, fault)
         RESTORES.labels("preview" if wanted.preview else "swapped").inc()
         RESTORED_EVENTS.inc(restored.end.seq)
         _log.info("restored", tenant_id=tenant.tenant_id, **result)
@@ -297,9 +298,6 @@ class Restorer:
             await self._dumping.restore(
                 login, f"{name}_owner", pieces, server_version=server_version
             )
-        async with self._beside.as_owner(name, timeout_s=self._timeout_s) as connection:
-            # What a backup of an earlier release lacks.
-            await migrate(connection, LEDGER_MIGRATIONS, LEDGER_SCHEMA)
 
     async def _swap(
         self,
@@ -307,6 +305,7 @@ class Restorer:
         tenant: TenantRow,
         plan: Plan,
         name: str,
+        schema_version: int,
         restored: Restored,
         instant: datetime,
         fault: str | None,
@@ -336,7 +335,7 @@ class Restorer:
                         new_database=name,
                         old_epoch=tenant.epoch,
                         new_epoch=tenant.epoch + 1,
-                        schema_version=LEDGER_VERSION,
+                        schema_version=schema_version,
                         services_version_min=services_version_min(LEDGER_MIGRATIONS),
                         parent_epoch=plan.epoch,
                         start_at=instant,
