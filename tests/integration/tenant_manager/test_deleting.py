@@ -8,17 +8,19 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import asyncpg
 import httpx
 import pytest
 from fastapi import FastAPI
 
-from freehold.contracts.problems import UNAVAILABLE, Problem
+from freehold.contracts.problems import UNAVAILABLE, Problem, unavailable
 from freehold_tenant_manager.catalog.deletion import (
     FinalExport,
     begin_deletion,
     keep_final_export,
 )
 from freehold_tenant_manager.dumps.backup_schedule import BackupSchedule
+from freehold_tenant_manager.dumps.backups import Backups
 from freehold_tenant_manager.manager import Manager
 from freehold_tenant_manager.operations import Running
 from freehold_tenant_manager.storage.objects import Storage, StorageError
@@ -95,6 +97,36 @@ async def test_what_is_left_is_the_whole_ledger(
     finally:
         async with installation.superuser() as superuser:
             await superuser.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+async def test_whoever_was_just_coming_in_is_locked_out_too(
+    app: FastAPI,
+    manager: httpx.AsyncClient,
+    mortal_manager: Manager,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tenant_id, _ = await filled_tenant(app, manager, events=10)
+    fetch, looks = asyncpg.Connection.fetch, 0
+
+    async def fetch_too_early(connection: Any, query: str, *arguments: Any, **named: Any) -> Any:
+        nonlocal looks
+        if "pg_terminate_backend" in query:
+            looks += 1
+            if looks == 1:
+                return []
+        return await fetch(connection, query, *arguments, **named)
+
+    async def fails(*_: object) -> None:
+        raise unavailable("no backup today")
+
+    async with connection_of(app, tenant_id, "ingest") as connection:
+        monkeypatch.setattr(asyncpg.Connection, "fetch", fetch_too_early)
+        monkeypatch.setattr(Backups, "make", fails)
+        with pytest.raises(Problem, match="no backup today"):
+            await mortal_manager.parts.deletion.delete(Noted(tenant_id))
+        with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError, OSError)):
+            await connection.execute("SELECT 1")
+        connection.terminate()
 
 
 async def test_a_deletion_cut_short_before_anything_went_goes_on(
