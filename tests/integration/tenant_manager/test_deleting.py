@@ -1,5 +1,6 @@
 """A deletion that is cut short anywhere goes on, and nothing goes before it is kept elsewhere."""
 
+import asyncio
 import os
 import time
 from datetime import timedelta
@@ -17,13 +18,16 @@ from freehold.contracts.problems import UNAVAILABLE, Problem, unavailable
 from freehold_tenant_manager.catalog.deletion import (
     FinalExport,
     begin_deletion,
+    find_final_export,
     keep_final_export,
 )
 from freehold_tenant_manager.dumps.backup_schedule import BackupSchedule
 from freehold_tenant_manager.dumps.backups import Backups
 from freehold_tenant_manager.manager import Manager
-from freehold_tenant_manager.operations import Running
-from freehold_tenant_manager.storage.objects import Storage, StorageError
+from freehold_tenant_manager.operations import OperationLostError, Running
+from freehold_tenant_manager.restore.former_databases import FormerDatabases
+from freehold_tenant_manager.storage.objects import Storage, StorageError, Stored
+from freehold_tenant_manager.storage.pieces import pieces_of
 from integration.tenant_manager.crashing import dies, make_mortal
 from integration.tenant_manager.installation import Installation, manager_of, new_tenant
 from integration.tenant_manager.ledgers import append_some, connection_of, filled_tenant
@@ -144,6 +148,69 @@ async def test_a_deletion_cut_short_before_anything_went_goes_on(
     assert statements > STEP
 
 
+async def test_a_final_export_is_whole_although_a_try_taken_for_dead_still_writes_one(
+    app: FastAPI,
+    manager: httpx.AsyncClient,
+    mortal_manager: Manager,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tenant_id, _ = await filled_tenant(app, manager, events=10)
+    put, late, exports = Storage.put, asyncio.Event(), 0
+    begun = asyncio.Event()
+
+    async def put_late_at_first(storage: Storage, path: str, pieces: Any) -> Stored:
+        nonlocal exports
+        exports += "final-export" in path
+        if "final-export" not in path or exports > 1:
+            return await put(storage, path, pieces)
+        read = [piece async for piece in pieces]
+        begun.set()
+        await late.wait()
+        return await put(storage, path, pieces_of(b"".join(read)))
+
+    class Lost(Noted):
+        async def note(self, progress: float, message: str, **state: Any) -> None:
+            if late.is_set():
+                raise OperationLostError
+            await super().note(progress, message, **state)
+
+    monkeypatch.setattr(Storage, "put", put_late_at_first)
+    first, second = Lost(tenant_id), Noted(tenant_id)
+    second.operation_id = first.operation_id
+    stalled = asyncio.create_task(mortal_manager.parts.deletion.delete(first))
+    await begun.wait()
+    await mortal_manager.parts.deletion.delete(second)
+    late.set()
+    with pytest.raises(OperationLostError):
+        await stalled
+    export = await manager.get(f"/v1/tenants/{tenant_id}/export")
+    assert (export.status_code, "cus_9\t" in export.text) == (200, True)
+
+
+async def test_what_tries_of_a_final_export_have_left_goes(
+    app: FastAPI,
+    manager: httpx.AsyncClient,
+    mortal_manager: Manager,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tenant_id, _ = await filled_tenant(app, manager, events=10)
+
+    async def fails(*_: object) -> None:
+        raise unavailable("somebody is still connected")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(FormerDatabases, "drop_all", fails)
+        with pytest.raises(Problem, match="still connected"):
+            await mortal_manager.parts.deletion.delete(Noted(tenant_id))
+    # Another operation: the first one has given up.
+    await mortal_manager.parts.deletion.delete(Noted(tenant_id))
+    (left,) = _stored(mortal_manager, tenant_id).glob("final-exports/*")
+    async with mortal_manager.parts.catalog.connection() as catalog:
+        found = await find_final_export(catalog, tenant_id)
+    assert found is not None
+    assert found.path.endswith(left.name)
+
+
 async def test_a_removal_cut_short_anywhere_goes_on(
     manager: httpx.AsyncClient, mortal_manager: Manager
 ) -> None:
@@ -217,7 +284,8 @@ async def test_what_was_kept_goes_in_time_and_the_final_export_stays(
 
     await _age(mortal_manager, tenant_id, KEEP_DAYS + 1)
     await _remove_old(mortal_manager)
-    assert [file.name for file in kept.rglob("*") if file.is_file()] == ["final-export.sql"]
+    (export_file,) = (file for file in kept.rglob("*") if file.is_file())
+    assert export_file.parent.name == "final-exports"
     assert await _known_of(mortal_manager, tenant_id) == {"export", "data key"}
     export = await manager.get(f"/v1/tenants/{tenant_id}/export")
     assert (export.status_code, "cus_9\t" in export.text) == (200, True)
