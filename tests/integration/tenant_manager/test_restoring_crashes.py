@@ -19,7 +19,7 @@ from freehold_tenant_manager.catalog.operations import (
     end_operation,
 )
 from freehold_tenant_manager.migration.migrating import migrate
-from freehold_tenant_manager.operations import Running
+from freehold_tenant_manager.operations import OperationLostError, Running
 from freehold_tenant_manager.parts import Parts
 from freehold_tenant_manager.provisioning.tenant_databases import new_database_name
 from freehold_tenant_manager.restore.beside import Beside
@@ -110,8 +110,7 @@ async def test_a_restore_cut_short_anywhere_is_ended_by_another(
             result = await others.restoration.restorer.restore(await running())
         assert result["head_seq"] == len(expected), statements
         assert await amounts(others, tenant_id) == expected, statements
-        kinds = [row["kind"] for row in await former_databases(manager, tenant_id)]
-        assert kinds == ["former"], statements
+        assert await former_kinds(manager, tenant_id) == ["former"], statements
         (dropped,) = await drop_formers(manager, tenant_id)
         async with installation.superuser() as superuser:
             left = await superuser.fetchval(
@@ -149,3 +148,40 @@ async def test_a_restore_that_an_earlier_release_began_ends_with_a_ledger_of_thi
         version = await superuser.fetchval("SELECT max(version) FROM ledger.schema_migrations")
     shown = (await manager.get(f"/v1/tenants/{tenant_id}")).json()
     assert shown["schema_version"] == version == LEDGER_VERSION
+
+
+async def test_a_process_that_was_taken_for_dead_swaps_nothing(
+    app: FastAPI, manager: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = manager_of(app).parts
+    tenant_id = await made(manager)
+    wanted = {"to": text(await grow(parts, tenant_id, of(1))), "backup_id": None, "preview": False}
+    fence, successor = Beside.fence, uuid.uuid4()
+    async with claimed(parts, tenant_id, wanted) as running:
+        first = await running()
+
+        async def fence_and_stall(beside: Beside, name: str) -> None:
+            await fence(beside, name)
+            await parts.catalog.execute(
+                "UPDATE operations SET worker = $2 WHERE operation_id = $1",
+                first.operation_id,
+                successor,
+            )
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Beside, "fence", fence_and_stall)
+            with pytest.raises(OperationLostError):
+                await parts.restoration.restorer.restore(first)
+        assert await former_kinds(manager, tenant_id) == ["making"]
+        # The services are in again.
+        await grow(parts, tenant_id, of(2))
+        second = await _running(parts, successor, first.operation_id)
+        await parts.restoration.restorer.restore(second)
+        async with parts.catalog.connection() as connection:
+            await end_operation(connection, successor, first.operation_id, message="", result={})
+    assert await amounts(parts, tenant_id) == [1]
+    assert await former_kinds(manager, tenant_id) == ["former"]
+
+
+async def former_kinds(manager: httpx.AsyncClient, tenant_id: str) -> list[str]:
+    return [row["kind"] for row in await former_databases(manager, tenant_id)]

@@ -327,21 +327,24 @@ class Restorer:
                 if has_old:
                     await self._beside.fence(old)
                     await self._archive_fenced(tenant, fault)
-                swapped = await swap(
-                    connection,
-                    Swap(
-                        tenant.tenant_id,
-                        old_database=old,
-                        new_database=name,
-                        old_epoch=tenant.epoch,
-                        new_epoch=tenant.epoch + 1,
-                        schema_version=schema_version,
-                        services_version_min=services_version_min(LEDGER_MIGRATIONS),
-                        parent_epoch=plan.epoch,
-                        start_at=instant,
-                        start=restored.end,
-                    ),
-                )
+                # Who was silent for too long must not swap: the successor has lifted the fence.
+                async with connection.transaction():
+                    await running.hold(connection)
+                    swapped = await swap(
+                        connection,
+                        Swap(
+                            tenant.tenant_id,
+                            old_database=old,
+                            new_database=name,
+                            old_epoch=tenant.epoch,
+                            new_epoch=tenant.epoch + 1,
+                            schema_version=schema_version,
+                            services_version_min=services_version_min(LEDGER_MIGRATIONS),
+                            parent_epoch=plan.epoch,
+                            start_at=instant,
+                            start=restored.end,
+                        ),
+                    )
                 _require_swapped(swapped=swapped)
             except BaseException:
                 # Also where this process is told to stop: nobody else may come soon.
