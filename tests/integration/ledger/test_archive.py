@@ -215,7 +215,8 @@ async def test_a_ledger_is_brought_to_an_instant(connection: Connection, other: 
     await rules.limit_account(connection, "a", "USD", -9)
     await append(connection, [append_request(new_event("a", 4, external_id="late"), key="two")])
     replayed = await replay_all(other, await all_segments(connection, 1000), until=instant)
-    assert (replayed.end.seq, replayed.end.change, replayed.reached) == (2, 1, True)
+    assert (replayed.end.seq, replayed.end.change) == (2, 1)
+    assert (replayed.reached, replayed.rules_reached) == (True, True)
     assert await other.fetchval("SELECT count(*) FROM external_ids") == 0
     keys = await other.fetch("SELECT idempotency_key FROM idempotency_keys")
     assert [row[0] for row in keys] == ["one"]
@@ -224,6 +225,24 @@ async def test_a_ledger_is_brought_to_an_instant(connection: Connection, other: 
     # And from there it has a history of its own.
     (answer,) = await append(other, [append_request(new_event("a", 4, external_id="late"))])
     assert answer.events[0]["seq"] == 3
+
+
+async def test_a_later_rule_that_an_early_segment_tells_of_ends_nothing(
+    ledgers: Ledgers, other: Connection
+) -> None:
+    """As segments do that version 12 of a ledger has cut off."""
+    async with ledgers.unmade() as ledger, ledger.connection(**COPY_SETTINGS) as connection:
+        await migrate(connection, LEDGER_MIGRATIONS[:12], LEDGER_SCHEMA)
+        for amount in (1, 2):
+            await append(connection, [append_request(new_event(amount_minor=amount))])
+        instant: datetime = await connection.fetchval("SELECT clock_timestamp()")
+        await rules.limit_account(connection, "cus_1", "USD", 0)
+        first, *later = await all_segments(connection, 1)
+    assert first[0].end.change == 1
+    replayed = await replay_bytes(other, first[1], until=instant)
+    assert (replayed.reached, replayed.rules_reached) == (False, True)
+    replayed = await replay_all(other, later, until=instant)
+    assert (replayed.end.seq, replayed.end.change) == (2, 0)
 
 
 async def test_a_ledger_is_brought_to_a_position(connection: Connection, other: Connection) -> None:
@@ -359,6 +378,15 @@ async def test_rules_from_before_are_written_down_by_the_upgrade(
         kept = await contents(connection)
         for table in ("event_types", "account_limits", "rule_changes", "ledger_events"):
             assert (await contents(other))[table] == kept[table]
+
+
+async def test_a_rule_that_is_set_again_as_it_stands_is_no_change(connection: Connection) -> None:
+    for sign, least in (("any", 4), ("any", 4), ("positive", 5), ("positive", 5)):
+        assert await rules.declare_event_type(connection, "CHARGE", sign, "")
+        await rules.limit_account(connection, "cus_1", "USD", least)
+        await rules.close_event_types(connection, closed=False)
+    kinds = [row[0] for row in await connection.fetch("SELECT kind FROM rule_changes ORDER BY 1")]
+    assert kinds == ["account_limit"] * 2 + ["event_type"] * 2
 
 
 async def test_changes_of_rules_are_for_good(connection: Connection) -> None:

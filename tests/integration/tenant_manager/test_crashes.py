@@ -159,6 +159,31 @@ async def test_a_creation_cut_short_may_be_asked_for_with_other_settings(
     assert not await exists(installation, shown["home"]["database"])
 
 
+async def test_a_creation_that_an_earlier_release_began_is_made_anew(
+    mortal_manager: Manager, manager: httpx.AsyncClient, installation: Installation
+) -> None:
+    wanted = new_tenant()
+    await _make_all_but_active(mortal_manager, wanted)
+    begun: str = (
+        await mortal_manager.parts.catalog.fetch(
+            "UPDATE tenants SET schema_version = $2 WHERE tenant_id = $1 RETURNING database_name",
+            wanted["tenant_id"],
+            LEDGER_VERSION - 1,
+        )
+    )[0][0]
+    async with installation.superuser(begun) as superuser:
+        await superuser.execute(
+            "DELETE FROM ledger.schema_migrations WHERE version = $1", LEDGER_VERSION
+        )
+    answer = await manager.post("/v1/tenants", json=wanted)
+    assert answer.status_code == 201
+    made = answer.json()["tenant"]
+    async with installation.superuser(made["home"]["database"]) as superuser:
+        version = await superuser.fetchval("SELECT max(version) FROM ledger.schema_migrations")
+    assert made["schema_version"] == version == LEDGER_VERSION
+    assert not await exists(installation, begun)
+
+
 async def test_a_tenant_in_the_making_has_no_keys_yet(
     mortal_manager: Manager, manager: httpx.AsyncClient
 ) -> None:

@@ -1,5 +1,6 @@
 """A deletion that is cut short anywhere goes on, and nothing goes before it is kept elsewhere."""
 
+import asyncio
 import os
 import time
 from datetime import timedelta
@@ -8,20 +9,25 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import asyncpg
 import httpx
 import pytest
 from fastapi import FastAPI
 
-from freehold.contracts.problems import UNAVAILABLE, Problem
+from freehold.contracts.problems import UNAVAILABLE, Problem, unavailable
 from freehold_tenant_manager.catalog.deletion import (
     FinalExport,
     begin_deletion,
+    find_final_export,
     keep_final_export,
 )
 from freehold_tenant_manager.dumps.backup_schedule import BackupSchedule
+from freehold_tenant_manager.dumps.backups import Backups
 from freehold_tenant_manager.manager import Manager
-from freehold_tenant_manager.operations import Running
-from freehold_tenant_manager.storage.objects import Storage, StorageError
+from freehold_tenant_manager.operations import OperationLostError, Running
+from freehold_tenant_manager.restore.former_databases import FormerDatabases
+from freehold_tenant_manager.storage.objects import Storage, StorageError, Stored
+from freehold_tenant_manager.storage.pieces import pieces_of
 from integration.tenant_manager.crashing import dies, make_mortal
 from integration.tenant_manager.installation import Installation, manager_of, new_tenant
 from integration.tenant_manager.ledgers import append_some, connection_of, filled_tenant
@@ -97,6 +103,36 @@ async def test_what_is_left_is_the_whole_ledger(
             await superuser.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
+async def test_whoever_was_just_coming_in_is_locked_out_too(
+    app: FastAPI,
+    manager: httpx.AsyncClient,
+    mortal_manager: Manager,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tenant_id, _ = await filled_tenant(app, manager, events=10)
+    fetch, looks = asyncpg.Connection.fetch, 0
+
+    async def fetch_too_early(connection: Any, query: str, *arguments: Any, **named: Any) -> Any:
+        nonlocal looks
+        if "pg_terminate_backend" in query:
+            looks += 1
+            if looks == 1:
+                return []
+        return await fetch(connection, query, *arguments, **named)
+
+    async def fails(*_: object) -> None:
+        raise unavailable("no backup today")
+
+    async with connection_of(app, tenant_id, "ingest") as connection:
+        monkeypatch.setattr(asyncpg.Connection, "fetch", fetch_too_early)
+        monkeypatch.setattr(Backups, "make", fails)
+        with pytest.raises(Problem, match="no backup today"):
+            await mortal_manager.parts.deletion.delete(Noted(tenant_id))
+        with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError, OSError)):
+            await connection.execute("SELECT 1")
+        connection.terminate()
+
+
 async def test_a_deletion_cut_short_before_anything_went_goes_on(
     app: FastAPI, manager: httpx.AsyncClient, mortal_manager: Manager
 ) -> None:
@@ -110,6 +146,69 @@ async def test_a_deletion_cut_short_before_anything_went_goes_on(
         if not died:
             break
     assert statements > STEP
+
+
+async def test_a_final_export_is_whole_although_a_try_taken_for_dead_still_writes_one(
+    app: FastAPI,
+    manager: httpx.AsyncClient,
+    mortal_manager: Manager,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tenant_id, _ = await filled_tenant(app, manager, events=10)
+    put, late, exports = Storage.put, asyncio.Event(), 0
+    begun = asyncio.Event()
+
+    async def put_late_at_first(storage: Storage, path: str, pieces: Any) -> Stored:
+        nonlocal exports
+        exports += "final-export" in path
+        if "final-export" not in path or exports > 1:
+            return await put(storage, path, pieces)
+        read = [piece async for piece in pieces]
+        begun.set()
+        await late.wait()
+        return await put(storage, path, pieces_of(b"".join(read)))
+
+    class Lost(Noted):
+        async def note(self, progress: float, message: str, **state: Any) -> None:
+            if late.is_set():
+                raise OperationLostError
+            await super().note(progress, message, **state)
+
+    monkeypatch.setattr(Storage, "put", put_late_at_first)
+    first, second = Lost(tenant_id), Noted(tenant_id)
+    second.operation_id = first.operation_id
+    stalled = asyncio.create_task(mortal_manager.parts.deletion.delete(first))
+    await begun.wait()
+    await mortal_manager.parts.deletion.delete(second)
+    late.set()
+    with pytest.raises(OperationLostError):
+        await stalled
+    export = await manager.get(f"/v1/tenants/{tenant_id}/export")
+    assert (export.status_code, "cus_9\t" in export.text) == (200, True)
+
+
+async def test_what_tries_of_a_final_export_have_left_goes(
+    app: FastAPI,
+    manager: httpx.AsyncClient,
+    mortal_manager: Manager,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tenant_id, _ = await filled_tenant(app, manager, events=10)
+
+    async def fails(*_: object) -> None:
+        raise unavailable("somebody is still connected")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(FormerDatabases, "drop_all", fails)
+        with pytest.raises(Problem, match="still connected"):
+            await mortal_manager.parts.deletion.delete(Noted(tenant_id))
+    # Another operation: the first one has given up.
+    await mortal_manager.parts.deletion.delete(Noted(tenant_id))
+    (left,) = _stored(mortal_manager, tenant_id).glob("final-exports/*")
+    async with mortal_manager.parts.catalog.connection() as catalog:
+        found = await find_final_export(catalog, tenant_id)
+    assert found is not None
+    assert found.path.endswith(left.name)
 
 
 async def test_a_removal_cut_short_anywhere_goes_on(
@@ -185,7 +284,8 @@ async def test_what_was_kept_goes_in_time_and_the_final_export_stays(
 
     await _age(mortal_manager, tenant_id, KEEP_DAYS + 1)
     await _remove_old(mortal_manager)
-    assert [file.name for file in kept.rglob("*") if file.is_file()] == ["final-export.sql"]
+    (export_file,) = (file for file in kept.rglob("*") if file.is_file())
+    assert export_file.parent.name == "final-exports"
     assert await _known_of(mortal_manager, tenant_id) == {"export", "data key"}
     export = await manager.get(f"/v1/tenants/{tenant_id}/export")
     assert (export.status_code, "cus_9\t" in export.text) == (200, True)

@@ -13,6 +13,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from freehold.contracts.problems import unavailable
 from freehold.ledger import client, rules
 from freehold.ledger.appending import AppendRequest, Outcome
 from freehold.ledger.client import Connection
@@ -492,6 +493,65 @@ async def test_an_instant_whose_segments_are_gone_is_not_restored_as_an_earlier_
     assert await amounts(parts, tenant_id) == [1, 2, 3, 4, 5]
 
 
+@pytest.mark.parametrize(("lost", "change"), [(1, 0), (2, 1), (4, 2)])
+async def test_a_change_of_rules_that_is_lost_is_not_restored_without(
+    parts: Parts,
+    manager: httpx.AsyncClient,
+    tenant_id: str,
+    installation: Installation,
+    lost: int,
+    change: int,
+) -> None:
+    """Those that stand alone in a segment: no event is missing then."""
+    await grow(parts, tenant_id, of(1))
+    await archive(parts, tenant_id)
+    for limit in (-5, 0):
+        await limit_and_archive(parts, tenant_id, limit)
+    instant = await grow(parts, tenant_id, of(2))
+    await archive(parts, tenant_id)
+    if lost == 4:
+        await limit_and_archive(parts, tenant_id, -9)
+        instant = datetime.now(UTC)
+    before = await home_of(parts, tenant_id, "ingest")
+    files = sorted(installation.folder.glob(f"*/storage/tenants/{tenant_id}/1/segments/*"))
+    kept = files[lost].read_bytes()
+    files[lost].unlink()
+    shown = await operated(manager, tenant_id, to=text(instant))
+    lacking = f"the archive lacks what follows change {change} of the rules"
+    assert shown["message"] == f"nothing was restored: {lacking}"
+    assert await home_of(parts, tenant_id, "ingest") == before
+    files[lost].write_bytes(kept)
+    await restored(manager, tenant_id, to=text(instant))
+    async with inside(parts, tenant_id) as connection:
+        (found,) = await rules.limits_of(connection, "cus_9")
+    assert found["min_balance_minor"] == (-9 if lost == 4 else 0)
+
+
+async def test_rules_that_were_changed_later_are_not_missing(
+    parts: Parts, manager: httpx.AsyncClient, tenant_id: str
+) -> None:
+    await grow(parts, tenant_id, of(1))
+    await limit_and_archive(parts, tenant_id, 0)
+    instant = await grow(parts, tenant_id, of(2))
+    for limit in (-5, -6, None):
+        await limit_and_archive(parts, tenant_id, limit)
+    await restored(manager, tenant_id, to=text(instant))
+    await limit_and_archive(parts, tenant_id, -7)
+    # And through an epoch that goes on beyond where the next one began.
+    await restored(manager, tenant_id, to=text(datetime.now(UTC)))
+    assert await amounts(parts, tenant_id) == [1, 2]
+    async with inside(parts, tenant_id) as connection:
+        assert [row[1] for row in await rules.limits_of(connection, "cus_9")] == [-7]
+
+
+async def limit_and_archive(parts: Parts, tenant_id: str, limit: int | None) -> None:
+    """Change a rule, and have that archived in a segment of its own."""
+    async with inside(parts, tenant_id) as connection:
+        await rules.limit_account(connection, "cus_9", "USD", limit)
+    await archive(parts, tenant_id)
+    await asyncio.sleep(0.002)
+
+
 async def test_nothing_is_swapped_while_the_storage_does_not_take_what_the_tenant_has(
     parts: Parts, manager: httpx.AsyncClient, tenant_id: str, installation: Installation
 ) -> None:
@@ -523,6 +583,51 @@ async def test_nothing_is_swapped_while_the_storage_does_not_take_what_the_tenan
     )
     assert row is not None
     assert row["archived_seq"] == 2
+
+
+async def test_what_only_the_live_database_has_is_restored_although_it_did_not_answer_at_first(
+    parts: Parts, manager: httpx.AsyncClient, tenant_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await grow(parts, tenant_id, of(1))
+    await archive(parts, tenant_id)
+    async with inside(parts, tenant_id) as connection:
+        await rules.limit_account(connection, "cus_9", "USD", 0)
+    instant = await grow(parts, tenant_id, of(2))
+    archiver = parts.restoration.archiver
+    archive_really, tries = archiver.archive, 0
+
+    async def archive_but_at_first(tenant_id: str, **named: bool) -> Any:
+        nonlocal tries
+        tries += 1
+        if tries == 1:
+            raise unavailable("too many connections")
+        return await archive_really(tenant_id, **named)
+
+    monkeypatch.setattr(archiver, "archive", archive_but_at_first)
+    result = await restored(manager, tenant_id, to=text(instant))
+    assert (result["head_seq"], result["archive_fault"]) == (2, None)
+    assert await amounts(parts, tenant_id) == [1, 2]
+    # It is made in the database that was begun, and lets the services in.
+    (former,) = await former_databases(manager, tenant_id)
+    assert former["name"] == result["former_database"]
+    async with inside(parts, tenant_id) as connection:
+        (answer,) = await append(connection, [append_request(new_event("cus_9", -1))])
+    assert answer.outcome == Outcome.INSUFFICIENT_FUNDS
+
+
+async def test_a_ledger_that_is_to_be_migrated_first_is_restored_from_what_is_archived(
+    parts: Parts, manager: httpx.AsyncClient, tenant_id: str
+) -> None:
+    instant = await grow(parts, tenant_id, of(1))
+    await archive(parts, tenant_id)
+    await parts.catalog.execute(
+        "UPDATE tenants SET schema_version = $2 WHERE tenant_id = $1",
+        tenant_id,
+        LEDGER_VERSION_MIN - 1,
+    )
+    result = await restored(manager, tenant_id, to=text(instant))
+    assert "migrated" in result["archive_fault"]
+    assert await amounts(parts, tenant_id) == [1]
 
 
 async def test_a_database_that_a_restore_has_left_is_dropped(

@@ -34,6 +34,7 @@ from freehold_tenant_manager.provisioning.roles import role_settings
 from freehold_tenant_manager.provisioning.tenant_databases import TenantDatabases
 from freehold_tenant_manager.restore.former_databases import FormerDatabases
 from freehold_tenant_manager.server import Server
+from freehold_tenant_manager.sessions import until_nobody_is_in
 from freehold_tenant_manager.statements import (
     TENANT_LOCKOUT,
     TENANT_MEMBERSHIP,
@@ -109,7 +110,10 @@ class Deletion:
             await running.note(0.35, "final backup: verifying", scratch=scratch)
             tell = running.part(0.35, 0.6, "final backup")
             await self._backups.verify(tenant.tenant_id, backup_id, scratch, tell)
+        earlier = await self._exports.list_tries(tenant.tenant_id)
+        # Fails where another process goes on with the deletion: so none of them is that one's.
         await running.note(0.6, "final export")
+        await self._exports.remove(earlier)
         return await self._exports.make(tenant.tenant_id, backup_id)
 
     async def _project(self, tenant: TenantRow) -> None:
@@ -172,14 +176,19 @@ async def _lock_out(connection: Connection, tenant: TenantRow, services: Sequenc
     """
     settings = role_settings(tenant.database_name) | {"freehold.locked_out": ",".join(services)}
     await execute_with(connection, TENANT_LOCKOUT, settings, timeout_s=_STATEMENT_TIMEOUT_S)
-    ended = await connection.fetch(
-        "SELECT pg_terminate_backend(pid, $2) FROM pg_stat_activity WHERE usename = ANY ($1)",
-        [f"{tenant.database_name}_{service}" for service in services],
-        round(_END_SESSION_TIMEOUT_S * 1000),
-        timeout=_STATEMENT_TIMEOUT_S,
-    )
-    if not all(row[0] for row in ended):
-        raise unavailable("sessions of the tenant's roles do not end")
+
+    async def is_empty() -> bool:
+        ended = await connection.fetch(
+            "SELECT pg_terminate_backend(pid, $2) FROM pg_stat_activity WHERE usename = ANY ($1)",
+            [f"{tenant.database_name}_{service}" for service in services],
+            round(_END_SESSION_TIMEOUT_S * 1000),
+            timeout=_STATEMENT_TIMEOUT_S,
+        )
+        if not all(row[0] for row in ended):
+            raise unavailable("sessions of the tenant's roles do not end")
+        return not ended
+
+    await until_nobody_is_in(is_empty, timeout_s=_STATEMENT_TIMEOUT_S)
 
 
 async def _join_owner(connection: Connection, tenant: TenantRow) -> None:

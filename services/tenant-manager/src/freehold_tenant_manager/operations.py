@@ -16,6 +16,7 @@ import structlog
 
 from freehold.contracts.operations import Operation
 from freehold.contracts.problems import OVERLOADED, UNAVAILABLE, Problem
+from freehold.ledger.client import Connection
 from freehold.tenancy.catalog import Catalog
 from freehold_tenant_manager.catalog.operations import (
     OperationRow,
@@ -24,6 +25,7 @@ from freehold_tenant_manager.catalog.operations import (
     end_operation,
     forget_operations,
     give_operations_back,
+    hold_operation,
     note_progress,
     note_seen,
 )
@@ -93,6 +95,15 @@ class Running:
                 connection, self._worker, self.operation_id, progress, message, self.state
             ):
                 raise OperationLostError
+
+    async def hold(self, connection: Connection) -> None:
+        """Keep the operation ours until a transaction in the catalog ends, however long that takes.
+
+        Raises:
+            OperationLostError: Another process goes on with it; stop at once.
+        """
+        if not await hold_operation(connection, self._worker, self.operation_id):
+            raise OperationLostError
 
     def part(self, begin: float, end: float, what: str = "") -> Tell:
         """Give what hears of the progress of a part, and notes it as that of the whole.

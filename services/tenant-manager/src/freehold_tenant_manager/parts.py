@@ -114,7 +114,7 @@ class Parts:
         self._data_keys = DataKeys(self.catalog, _key_management(settings))
         self.vault = Vault(storage, self._data_keys)
         dumping = Dumping(timeout_s=settings.dump_timeout_s, bytes_per_s=settings.dump_bytes_per_s)
-        final_exports = FinalExports(self.catalog, key_ring, dumping, self.vault)
+        final_exports = FinalExports(self.catalog, key_ring, dumping, storage, self.vault)
         self.exports = Exports(
             self.catalog,
             key_ring,

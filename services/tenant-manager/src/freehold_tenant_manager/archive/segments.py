@@ -185,11 +185,15 @@ async def _copied(
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """What a replay left: where the ledger ends, and whether it was asked to go no further."""
+    """What a replay left: where the ledger ends, and whether it was asked to go no further.
+
+    Changes of rules say so apart from events: one may be told of before events that came earlier.
+    """
 
     end: Position
     last_recorded_at: datetime
     reached: bool
+    rules_reached: bool
 
 
 class SegmentReader:
@@ -279,10 +283,14 @@ async def replay(
             await _copy_in(connection, reader, timeout_s)
         try:
             row = await connection.fetchrow(
-                "SELECT * FROM replay_segment("
-                "coalesce($1::timestamptz, 'infinity'),"
-                " coalesce($2::bigint, 9223372036854775807),"
-                " coalesce($3::bigint, 9223372036854775807))",
+                "SELECT r.*, EXISTS ("
+                "  SELECT FROM staged_rules AS s WHERE s.changed_at > $1 OR s.change_id > $3"
+                " ) AS rules_reached"
+                " FROM replay_segment("
+                "  coalesce($1::timestamptz, 'infinity'),"
+                "  coalesce($2::bigint, 9223372036854775807),"
+                "  coalesce($3::bigint, 9223372036854775807)"
+                " ) AS r",
                 until,
                 *(through or (None, None)),
                 timeout=timeout_s,
@@ -295,6 +303,7 @@ async def replay(
         Position(row["last_seq"], row["last_event_id"], row["last_hash"], row["last_change"]),
         row["last_recorded_at"],
         row["reached"],
+        row["rules_reached"],
     )
 
 

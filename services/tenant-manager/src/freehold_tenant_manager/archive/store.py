@@ -14,11 +14,12 @@ from freehold_tenant_manager.storage.vault import Vault
 
 @dataclass(frozen=True, slots=True)
 class Archived:
-    """A segment that is stored: which events it has, by its name."""
+    """A segment that is stored: which events it has and how far it tells of rules, by its name."""
 
     path: str
     first_seq: int
     last_seq: int
+    last_change: int
     bytes: int
     written_at: datetime
 
@@ -50,8 +51,8 @@ class Archive:
         """
         found = []
         async for entry in self._storage.list(_folder(tenant_id, epoch)):
-            first, last, _ = entry.path.rpartition("/")[2].split("-")
-            found.append(Archived(entry.path, int(first), int(last), entry.bytes, entry.written_at))
+            first, last, change = map(int, entry.path.rpartition("/")[2].split("-"))
+            found.append(Archived(entry.path, first, last, change, entry.bytes, entry.written_at))
         return sorted(found, key=lambda one: one.path)
 
     def get(self, tenant_id: str, segment: Archived) -> AsyncGenerator[bytes, None]:

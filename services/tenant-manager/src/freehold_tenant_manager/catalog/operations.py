@@ -152,6 +152,17 @@ async def note_progress(
     )
 
 
+async def hold_operation(connection: Connection, worker: UUID, operation_id: UUID) -> bool:
+    """Have nobody take an operation over until the transaction ends; say whether it is theirs."""
+    row = await connection.fetchrow(
+        "SELECT FROM operations WHERE operation_id = $1 AND worker = $2 AND status = 'running'"
+        " FOR UPDATE",
+        operation_id,
+        worker,
+    )
+    return row is not None
+
+
 async def end_operation(
     connection: Connection,
     worker: UUID,

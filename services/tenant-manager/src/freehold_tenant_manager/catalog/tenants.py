@@ -12,7 +12,12 @@ from typing import Literal
 from freehold.contracts.problems import NOT_FOUND, TENANT_DELETED, Problem, unavailable
 from freehold.contracts.tenants import NewTenant, Tenant, TenantHome, TenantLimits, TenantStatus
 from freehold.ledger.client import Connection, Record
-from freehold.ledger.schema import LEDGER_MIGRATIONS, LEDGER_SCHEMA, services_version_min
+from freehold.ledger.schema import (
+    LEDGER_MIGRATIONS,
+    LEDGER_SCHEMA,
+    LEDGER_VERSION,
+    services_version_min,
+)
 
 _COLUMNS = (
     "tenant_id, name, region, isolation, status, created_at, epoch, cluster, database_name,"
@@ -49,6 +54,10 @@ class TenantRow:
             wanted.region,
             wanted.isolation,
         )
+
+    def is_of_this_release(self) -> bool:
+        """Say whether the ledger is as this release makes it."""
+        return self.schema_version == LEDGER_VERSION
 
     def shown(self) -> Tenant:
         """Give what an operator sees of it."""
@@ -143,11 +152,11 @@ async def list_abandoned(connection: Connection, older_than_s: float) -> list[st
 async def add_tenant(
     connection: Connection, wanted: NewTenant, cluster: str, database_name: str
 ) -> TenantRow:
-    """Add a tenant who is still to be provisioned."""
+    """Add a tenant who is still to be provisioned, with a ledger as this release makes it."""
     row = await connection.fetchrow(
-        "INSERT INTO tenants"  # noqa: S608 (our own column names)
-        " (tenant_id, name, region, isolation, status, cluster, database_name, schema_name)"
-        f" VALUES ($1, $2, $3, $4, 'provisioning', $5, $6, $7) RETURNING {_COLUMNS}",
+        "INSERT INTO tenants (tenant_id, name, region, isolation, status, cluster,"  # noqa: S608
+        " database_name, schema_name, schema_version)"
+        f" VALUES ($1, $2, $3, $4, 'provisioning', $5, $6, $7, $8) RETURNING {_COLUMNS}",
         wanted.tenant_id,
         wanted.name,
         wanted.region,
@@ -155,26 +164,18 @@ async def add_tenant(
         cluster,
         database_name,
         LEDGER_SCHEMA,
+        LEDGER_VERSION,
     )
     return TenantRow(**_required(row))
 
 
-async def activate_tenant(connection: Connection, tenant_id: str, schema_version: int) -> TenantRow:
-    """Show a provisioned tenant to the services, and have projector reconcile them before long.
-
-    Args:
-        connection: To the catalog.
-        tenant_id: Who it is.
-        schema_version: The last migration that their ledger has.
-    """
-    applied = [one for one in LEDGER_MIGRATIONS if one.version <= schema_version]
+async def activate_tenant(connection: Connection, tenant_id: str) -> TenantRow:
+    """Show a provisioned tenant to the services, and have projector reconcile them before long."""
     row = await connection.fetchrow(
-        "UPDATE tenants"  # noqa: S608 (our own column names)
-        " SET status = 'active', schema_version = $2, services_version_min = $3"
+        "UPDATE tenants SET status = 'active', services_version_min = $2"  # noqa: S608
         f" WHERE tenant_id = $1 RETURNING {_COLUMNS}",
         tenant_id,
-        schema_version,
-        services_version_min(applied),
+        services_version_min(LEDGER_MIGRATIONS),
     )
     await connection.execute(
         "INSERT INTO reconciliations (tenant_id, due_at)"

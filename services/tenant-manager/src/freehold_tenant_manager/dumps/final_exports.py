@@ -3,7 +3,8 @@
 It is made while nothing is added to the ledger any more, and given out after the database is gone.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator
+import secrets
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from uuid import UUID
 
@@ -14,22 +15,53 @@ from freehold.tenancy.catalog import Catalog
 from freehold_tenant_manager.catalog.deletion import FinalExport, find_final_export
 from freehold_tenant_manager.catalog.sources import find_source
 from freehold_tenant_manager.dumps.dumping import DumpError, Dumping, Form
-from freehold_tenant_manager.storage.objects import StorageError
+from freehold_tenant_manager.storage.objects import Storage, StorageError
 from freehold_tenant_manager.storage.vault import DamagedError, Vault
 
 
 class FinalExports:
     """Makes final exports and gives them out."""
 
-    def __init__(self, catalog: Catalog, key_ring: KeyRing, dumping: Dumping, vault: Vault) -> None:
-        """Say where tenants are found, and where their exports go."""
+    def __init__(
+        self,
+        catalog: Catalog,
+        key_ring: KeyRing,
+        dumping: Dumping,
+        storage: Storage,
+        vault: Vault,
+    ) -> None:
+        """Say where tenants are found, and where their exports are listed and go."""
         self._catalog = catalog
         self._key_ring = key_ring
         self._dumping = dumping
+        self._storage = storage
         self._vault = vault
 
+    async def list_tries(self, tenant_id: str) -> list[str]:
+        """List what tries so far have stored, of which the catalog knows nothing yet.
+
+        Raises:
+            Problem: unavailable, where the storage does not say.
+        """
+        try:
+            return [entry.path async for entry in self._storage.list(_folder(tenant_id))]
+        except StorageError as error:
+            raise unavailable(f"earlier final exports are not listed: {error}") from error
+
+    async def remove(self, paths: Sequence[str]) -> None:
+        """Remove what tries have stored that were cut short.
+
+        Raises:
+            Problem: unavailable, where the storage does not delete it.
+        """
+        try:
+            for path in paths:
+                await self._vault.delete(path)
+        except StorageError as error:
+            raise unavailable(f"an earlier final export is not removed: {error}") from error
+
     async def make(self, tenant_id: str, backup_id: UUID) -> FinalExport:
-        """Export a ledger into the vault; one that is there already is replaced.
+        """Export a ledger into the vault.
 
         Args:
             tenant_id: Whose ledger it is.
@@ -38,7 +70,8 @@ class FinalExports:
         Raises:
             Problem: unavailable, where it cannot be dumped or stored now.
         """
-        path = f"tenants/{tenant_id}/final-export.sql"
+        # Each try has a place of its own: one that was taken for dead may still be writing.
+        path = f"{_folder(tenant_id)}{secrets.token_hex(4)}.sql"
         home, version = await find_source(self._catalog, self._key_ring, tenant_id)
         try:
             async with self._dumping.dump(
@@ -79,3 +112,7 @@ class FinalExports:
                     yield piece
         except (StorageError, DamagedError) as error:
             raise DumpError(f"the final export: {error}") from error
+
+
+def _folder(tenant_id: str) -> str:
+    return f"tenants/{tenant_id}/final-exports/"

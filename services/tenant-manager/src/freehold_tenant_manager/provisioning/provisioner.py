@@ -14,7 +14,6 @@ import structlog
 from freehold.contracts.problems import TENANT_EXISTS, Problem
 from freehold.contracts.tenants import NewTenant, ProvisionedTenant
 from freehold.ledger.client import Connection
-from freehold.ledger.schema import LEDGER_VERSION
 from freehold.security.api_keys import Scope
 from freehold.security.sealing import KeyRing
 from freehold.tenancy.catalog import Catalog
@@ -124,8 +123,10 @@ class Provisioner:
                     )
                 return ProvisionedTenant(tenant=tenant.shown())
             with PROVISIONING_SECONDS.time():
-                if tenant is not None and not tenant.is_as_asked(wanted):
-                    # Begun with other settings and never answered for: nobody can miss it.
+                if tenant is not None and not (
+                    tenant.is_as_asked(wanted) and tenant.is_of_this_release()
+                ):
+                    # Begun otherwise and never answered for: nobody can miss it.
                     await self._undo(connection, tenant)
                     tenant = None
                 if tenant is None:
@@ -161,7 +162,7 @@ class Provisioner:
 
     async def _activate(self, connection: Connection, tenant: TenantRow) -> ProvisionedTenant:
         async with connection.transaction():
-            active = await activate_tenant(connection, tenant.tenant_id, LEDGER_VERSION)
+            active = await activate_tenant(connection, tenant.tenant_id)
             key = await add_api_key(connection, tenant.tenant_id, Scope)
         return ProvisionedTenant(tenant=active.shown(), api_key=key.api_key)
 

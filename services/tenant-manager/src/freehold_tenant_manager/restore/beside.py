@@ -3,7 +3,6 @@
 All of it can be repeated: what was cut short by a crash is gone on with, or dropped.
 """
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -17,6 +16,7 @@ from freehold_tenant_manager.dumps.dumping import Login
 from freehold_tenant_manager.provisioning.roles import role_settings
 from freehold_tenant_manager.provisioning.tenant_databases import TenantDatabases
 from freehold_tenant_manager.server import Server
+from freehold_tenant_manager.sessions import until_nobody_is_in
 from freehold_tenant_manager.statements import (
     TENANT_FENCE,
     TENANT_MEMBERSHIP,
@@ -30,8 +30,6 @@ _log = structlog.get_logger(__name__)
 
 _TIMEOUT_S = 30.0
 _FENCE_S = 10.0
-_FENCE_PAUSE_S = 0.05
-_EMPTY_LOOKS = 2
 
 
 class Beside:
@@ -125,16 +123,20 @@ class Beside:
             await execute_with(
                 connection, TENANT_MEMBERSHIP, role_settings(name), timeout_s=_TIMEOUT_S
             )
-            async with asyncio.timeout(_FENCE_S):
-                # Whoever was just coming in is seen the next time.
-                empty_looks = 0
-                while empty_looks < _EMPTY_LOOKS:
-                    await execute_with(
-                        connection, TENANT_FENCE, role_settings(name), timeout_s=_TIMEOUT_S
-                    )
-                    await asyncio.sleep(_FENCE_PAUSE_S)
-                    is_empty = not await self._services_in(connection, name)
-                    empty_looks = empty_looks + 1 if is_empty else 0
+
+            async def close() -> None:
+                await execute_with(
+                    connection, TENANT_FENCE, role_settings(name), timeout_s=_TIMEOUT_S
+                )
+
+            async def is_empty() -> bool:
+                if not await self._services_in(connection, name):
+                    return True
+                await close()
+                return False
+
+            await close()
+            await until_nobody_is_in(is_empty, timeout_s=_FENCE_S)
             await execute_with(
                 connection, TENANT_MEMBERSHIP_ENDED, role_settings(name), timeout_s=_TIMEOUT_S
             )

@@ -11,6 +11,7 @@ from freehold.ledger import client as ledger
 from freehold.ledger.client import Connection
 from freehold.tenancy.catalog import Catalog
 from freehold_tenant_manager.archive.segments import (
+    BEGINNING,
     Position,
     Replayed,
     Segment,
@@ -101,21 +102,21 @@ class Replaying:
             return restored
         for _ in range(_LISTINGS):
             # Asked before the listing: more may be archived from one moment to the next.
-            known_seq = await self._archived_seq(tenant_id, leg)
+            known = await self._archived(tenant_id, leg)
             segments = await self._list(tenant_id, leg, restored)
-            restored, whole = await self._replay_listed(
-                connection, tenant_id, leg, segments, restored, until, tell
+            restored, lacking = await self._replay_listed(
+                connection, tenant_id, leg, segments, restored, until, tell, known
             )
-            if whole or (whole is None and restored.end.seq >= known_seq):
+            if lacking is None:
                 return restored
             # What was joined during a listing may be in it in neither form, but is in the next.
-        raise SegmentError(f"the archive lacks what follows event {restored.end.seq}")
+        raise SegmentError(f"the archive lacks what follows {lacking}")
 
     async def _list(self, tenant_id: str, leg: Leg, restored: Restored) -> list[Archived]:
         return [
             segment
             for segment in await self._archive.list(tenant_id, leg.epoch)
-            if segment.last_seq >= restored.end.seq
+            if (segment.last_seq >= restored.end.seq or segment.last_change > restored.end.change)
             and (leg.through is None or segment.first_seq <= leg.through[0] + 1)
         ]
 
@@ -128,13 +129,29 @@ class Replaying:
         restored: Restored,
         until: datetime | None,
         tell: Tell,
-    ) -> tuple[Restored, bool | None]:
-        """Replay segments; say also whether that was all, False for a gap, None for no end seen."""
+        known: Position,
+    ) -> tuple[Restored, str | None]:
+        """Replay segments; say also what is followed by something that they lack, None if all.
+
+        Where none goes beyond what is asked for, the last event and the last change of rules that
+        are known to be archived must be among them.
+        """
+        rules_reached = False
+
+        def lacking(position: Position) -> str | None:
+            seq, change = leg.through or (position.seq, position.change)
+            if min(seq, position.seq) > restored.end.seq:
+                return f"event {restored.end.seq}"
+            # Rules that were changed later than is asked for are left out, and so are not missing.
+            if min(change, position.change) > restored.end.change and not rules_reached:
+                return f"change {restored.end.change} of the rules"
+            return None
+
         done, events = 0, sum(segment.last_seq - segment.first_seq + 1 for segment in segments)
         async with aclosing(self._read_ahead(tenant_id, segments)) as batches:
             async for batch in batches:
-                if batch[0][0].after.seq > restored.end.seq:
-                    return restored, False
+                if (gap := lacking(batch[0][0].after)) is not None:
+                    return restored, gap
                 replayed = await replay(
                     connection,
                     [reader for _, reader in batch],
@@ -148,15 +165,15 @@ class Replaying:
                     min(1, done / max(1, events)), f"replayed up to event {restored.end.seq}"
                 )
                 if replayed.reached:
-                    return restored, True
-        return restored, None
+                    return restored, None
+                rules_reached = rules_reached or replayed.rules_reached
+        return restored, lacking(known)
 
-    async def _archived_seq(self, tenant_id: str, leg: Leg) -> int:
-        """Say how far the archive of a leg goes at least."""
+    async def _archived(self, tenant_id: str, leg: Leg) -> Position:
+        """Say how far the epoch of a leg is archived at least."""
         async with self._catalog.connection() as connection:
             epochs = {epoch.epoch: epoch for epoch in await list_epochs(connection, tenant_id)}
-        known = epochs[leg.epoch].archived.seq if leg.epoch in epochs else 0
-        return known if leg.through is None else min(known, leg.through[0])
+        return epochs[leg.epoch].archived if leg.epoch in epochs else BEGINNING
 
     async def _read_ahead(
         self, tenant_id: str, segments: Sequence[Archived]

@@ -20,7 +20,6 @@ from freehold.contracts.problems import NOT_FOUND, OVERLOADED, UNAVAILABLE, Prob
 from freehold.ledger.schema import (
     LEDGER_MIGRATIONS,
     LEDGER_SCHEMA,
-    LEDGER_VERSION,
     services_version_min,
 )
 from freehold.security.sealing import KeyRing
@@ -155,6 +154,8 @@ class Restorer:
         name = await self._begin(running, tenant, plan, new_epoch)
         with database_failures():
             async with self._beside.as_owner(name, timeout_s=self._timeout_s) as connection:
+                # What a backup of an earlier release lacks, or a database that one has begun.
+                schema_version = await migrate(connection, LEDGER_MIGRATIONS, LEDGER_SCHEMA)
                 restored = await self._replaying.replay(
                     connection,
                     tenant.tenant_id,
@@ -187,7 +188,7 @@ class Restorer:
                 await keep_as_preview(connection, name, restored.last_recorded_at)
         else:
             await running.note(0.95, "putting it in place", result=result)
-            await self._swap(running, tenant, plan, name, restored, instant, fault)
+            await self._swap(running, tenant, plan, name, schema_version, restored, instant, fault)
         RESTORES.labels("preview" if wanted.preview else "swapped").inc()
         RESTORED_EVENTS.inc(restored.end.seq)
         _log.info("restored", tenant_id=tenant.tenant_id, **result)
@@ -227,7 +228,8 @@ class Restorer:
         """Archive what was acknowledged until the fence: no later restore is to lack it.
 
         Raises:
-            Problem: unavailable, where that cannot be done, and could before.
+            Problem: unavailable, where that cannot be done, and could before; or can be done, and
+                could not before.
             StorageError: The storage does not take it.
         """
         try:
@@ -237,6 +239,9 @@ class Restorer:
             raise unavailable("what came in last is not archived in time") from error
         if fault is not None and known_fault is None:
             raise unavailable(f"what came in last cannot be archived: {fault}")
+        if fault is None and known_fault is not None:
+            # The plan was made without what has been archived only now.
+            raise unavailable("the live database answers again, and is archived first")
 
     async def _plan(self, tenant: TenantRow, wanted: _Wanted) -> tuple[Plan, datetime]:
         """Say what the restore is made of, and which instant it stands for."""
@@ -293,9 +298,6 @@ class Restorer:
             await self._dumping.restore(
                 login, f"{name}_owner", pieces, server_version=server_version
             )
-        async with self._beside.as_owner(name, timeout_s=self._timeout_s) as connection:
-            # What a backup of an earlier release lacks.
-            await migrate(connection, LEDGER_MIGRATIONS, LEDGER_SCHEMA)
 
     async def _swap(
         self,
@@ -303,6 +305,7 @@ class Restorer:
         tenant: TenantRow,
         plan: Plan,
         name: str,
+        schema_version: int,
         restored: Restored,
         instant: datetime,
         fault: str | None,
@@ -324,21 +327,24 @@ class Restorer:
                 if has_old:
                     await self._beside.fence(old)
                     await self._archive_fenced(tenant, fault)
-                swapped = await swap(
-                    connection,
-                    Swap(
-                        tenant.tenant_id,
-                        old_database=old,
-                        new_database=name,
-                        old_epoch=tenant.epoch,
-                        new_epoch=tenant.epoch + 1,
-                        schema_version=LEDGER_VERSION,
-                        services_version_min=services_version_min(LEDGER_MIGRATIONS),
-                        parent_epoch=plan.epoch,
-                        start_at=instant,
-                        start=restored.end,
-                    ),
-                )
+                # Who was silent for too long must not swap: the successor has lifted the fence.
+                async with connection.transaction():
+                    await running.hold(connection)
+                    swapped = await swap(
+                        connection,
+                        Swap(
+                            tenant.tenant_id,
+                            old_database=old,
+                            new_database=name,
+                            old_epoch=tenant.epoch,
+                            new_epoch=tenant.epoch + 1,
+                            schema_version=schema_version,
+                            services_version_min=services_version_min(LEDGER_MIGRATIONS),
+                            parent_epoch=plan.epoch,
+                            start_at=instant,
+                            start=restored.end,
+                        ),
+                    )
                 _require_swapped(swapped=swapped)
             except BaseException:
                 # Also where this process is told to stop: nobody else may come soon.
