@@ -7,13 +7,12 @@ import asyncio
 from collections.abc import Sequence
 from typing import cast
 
-from pydantic import ValidationError
-
 from freehold.contracts.events import NewEvent
 from freehold.contracts.problems import Problem
 from freehold.ledger.appending import Answer, AppendRequest, fingerprint
 from freehold.security.api_keys import Scope
 from freehold.service.authentication import known_caller
+from freehold.service.bodies import parse
 from freehold.service.express import ExpressRequest
 from freehold.tenancy.directory import Directory
 from freehold_ingest.answers import one_event, reply
@@ -88,10 +87,10 @@ class ExpressEvents:
         sent = request.headers.get(b"idempotency-key", b"").decode("latin-1")
         try:
             key = usable_key(sent, "")
-            additions = [NewEvent.model_validate_json(request.body)]
+            additions = [parse(NewEvent, request.body)]
             wanted = AppendRequest(key, fingerprint("event", additions), additions)
             return self._appender.submit(home, wanted, _Waiter(self, request, wanted))
-        except (Problem, ValidationError):
+        except Problem:
             return False
 
     def answer_soon(self, waiter: _Waiter) -> None:

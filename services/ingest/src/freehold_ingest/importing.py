@@ -38,8 +38,8 @@ _log = structlog.get_logger(__name__)
 _CHUNK_LINES_MAX = 1_000
 _CHUNK_BYTES_MAX = 2**20
 _CHUNK_S_MAX = 0.5
-# Reading this many lines takes about as long as one request of another client may have to wait.
-_LINES_IN_A_ROW_MAX = 64
+# For so long the lines that are there are read without a pause: other clients' requests wait.
+_IN_A_ROW_S_MAX = 0.001
 _RETRY_S_MAX = 5.0
 
 
@@ -167,7 +167,7 @@ class Import:
         Raises:
             Problem: It could not be appended within the patience there is.
         """
-        answers = await self._insist(chunk.requests) if chunk.requests else []
+        answers = await self._insist(chunk) if chunk.lines else []
         for number, request, answer in zip(chunk.numbers, chunk.requests, answers, strict=True):
             if isinstance(answer, Problem):
                 chunk.refusals.append((number, answer))
@@ -184,8 +184,11 @@ class Import:
             chunk.refusals.sort(key=lambda refused: refused[0])
             self._rejected += [rejected(*refused) for refused in chunk.refusals[:shown]]
 
-    async def _insist(self, requests: Sequence[AppendRequest]) -> Sequence[Answer | Problem]:
-        """Append, and again where that is worth trying: the external ids make it safe."""
+    async def _insist(self, chunk: _Chunk) -> Sequence[Answer | Problem]:
+        """Append, and again where that is worth trying: the external ids make it safe.
+
+        Every line is spent, empty and bad ones too: to read it was work, whatever is in it.
+        """
         loop = asyncio.get_running_loop()
         give_up_at = None
         is_spent = False
@@ -193,9 +196,9 @@ class Import:
             try:
                 home = await self._caller()
                 if not is_spent:
-                    await self._limits.spend_in_time(home, len(requests))
+                    await self._limits.spend_in_time(home, chunk.lines)
                     is_spent = True
-                return await self._append(home, requests)
+                return await self._append(home, chunk.requests) if chunk.requests else []
             except Problem as problem:
                 pause_s = min(int(problem.headers.get("Retry-After", 0)), _RETRY_S_MAX)
                 give_up_at = give_up_at or loop.time() + self._patience_s
@@ -230,6 +233,7 @@ async def _chunks(pieces: AsyncIterator[bytes], patience_s: float) -> AsyncGener
     loop = asyncio.get_running_loop()
     lines = Lines()
     chunk = _Chunk(loop.time() + _CHUNK_S_MAX)
+    pause_at = loop.time() + _IN_A_ROW_S_MAX
     async with aclosing(_with_pauses(pieces, patience_s)) as heard:
         async for piece in heard:
             for line in lines.feed(piece):
@@ -237,8 +241,9 @@ async def _chunks(pieces: AsyncIterator[bytes], patience_s: float) -> AsyncGener
                 if chunk.is_full:
                     yield chunk
                     chunk = _Chunk(loop.time() + _CHUNK_S_MAX)
-                elif lines.count % _LINES_IN_A_ROW_MAX == 0:
+                if loop.time() >= pause_at:
                     await asyncio.sleep(0)
+                    pause_at = loop.time() + _IN_A_ROW_S_MAX
             if loop.time() >= chunk.due:
                 yield chunk
                 chunk = _Chunk(loop.time() + _CHUNK_S_MAX)

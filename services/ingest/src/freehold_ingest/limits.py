@@ -169,7 +169,8 @@ class Limits:
         while pause_s := share.pause_s():  # noqa: ASYNC110 (time itself is waited for)
             # In small steps, as the limits may change meanwhile.
             await asyncio.sleep(min(pause_s, _PAUSE_S_MAX))
-        share.spend(events)
+        # One more: of these none was taken already, as one is of a request that is let in.
+        share.spend(events + 1)
 
     def _share(self, home: Home) -> Share:
         share = self._shares.get(home.tenant_id)

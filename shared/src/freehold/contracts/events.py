@@ -1,10 +1,10 @@
 """Requests that add events to a ledger, and the events it answers with."""
 
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, FailFast, Field
 
 from freehold.contracts.fields import (
     AccountId,
@@ -81,7 +81,7 @@ class NewBatch(Request):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"events": [NEW_EVENT_EXAMPLE]}]})
 
-    events: list[NewEvent] = Field(min_length=1, max_length=BATCH_EVENTS_MAX)
+    events: Annotated[list[NewEvent], FailFast()] = Field(min_length=1, max_length=BATCH_EVENTS_MAX)
 
 
 class NewReversal(Request):

@@ -4,7 +4,7 @@ from collections import Counter
 from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, FailFast, Field
 
 from freehold.contracts.events import LEDGER_EVENT_EXAMPLE, LedgerEvent, NewEvent, Request
 from freehold.contracts.fields import TransactionTime
@@ -96,7 +96,10 @@ class NewTransaction(Request):
     model_config = ConfigDict(json_schema_extra={"examples": [_NEW_TRANSACTION_EXAMPLE]})
 
     legs: Annotated[
-        list[NewEvent], Field(min_length=2, max_length=LEGS_MAX), AfterValidator(_balanced)
+        list[NewEvent],
+        FailFast(),
+        Field(min_length=2, max_length=LEGS_MAX),
+        AfterValidator(_balanced),
     ] = Field(description="Their amounts sum to zero in each currency.")
     transaction_time: TransactionTime | None = Field(
         default=None, description="Of the legs that have none of their own."
