@@ -85,6 +85,14 @@ async def test_every_broken_rule_is_named(still_query: httpx.AsyncClient) -> Non
     assert pointers == {"/limit", "/currency", "/min", "/as_of"}
 
 
+async def test_so_many_parameters_are_not_read(still_query: httpx.AsyncClient) -> None:
+    for given, faults in ((100, 100), (101, 1), (5_000, 1)):
+        query_string = "&".join([f"p{number}=" for number in range(given)])
+        answer = await still_query.get(f"{LAG}?{query_string}")
+        assert answer.status_code == 422
+        assert len(answer.json()["errors"]) == faults
+
+
 async def test_bounds_that_nothing_can_meet_are_refused(still_query: httpx.AsyncClient) -> None:
     assert (await still_query.get(f"{BALANCES}?min=2&max=1")).status_code == 422
     assert (await still_query.get(f"{BALANCES}?min=2&max=2")).status_code == 200

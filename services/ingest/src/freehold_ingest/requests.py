@@ -8,6 +8,7 @@ from pydantic import TypeAdapter, ValidationError
 from freehold.contracts.problems import IDEMPOTENCY_KEY_INVALID, Problem
 from freehold.service.application import json_response
 from freehold.service.bodies import field_errors, header_values, pointer
+from freehold.service.parameters import given_parameters
 from freehold_ingest.answers import Reply
 from freehold_ingest.keys import usable_key
 
@@ -38,9 +39,9 @@ def refuse_parameters(request: Request) -> None:
     Raises:
         Problem: validation-failed.
     """
-    if request.scope["query_string"] and request.query_params:
+    if request.scope["query_string"] and (given := given_parameters(request)):
         raise field_errors(
-            (pointer([name]), "this route takes no parameters") for name in request.query_params
+            (pointer([name]), "this route takes no parameters") for name in dict(given)
         )
 
 

@@ -13,9 +13,10 @@ from fastapi import Request
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from freehold.contracts.fields import read_event_id
-from freehold.contracts.problems import NOT_FOUND, Problem
+from freehold.contracts.problems import NOT_FOUND, VALIDATION_FAILED, Problem
 from freehold.service.bodies import field_errors, pointer, refusal
 
+_PARAMETERS_MAX = 100
 _INTEGER = re.compile(r"-?[0-9]{1,38}", re.ASCII)
 
 AnyQuery = TypeVar("AnyQuery", bound="NoQuery")
@@ -48,13 +49,25 @@ class PageQuery(NoQuery):
     )
 
 
+def given_parameters(request: Request) -> list[tuple[str, str]]:
+    """Give the names and values in a request's query string.
+
+    Raises:
+        Problem: validation-failed, where there are so many that to read them would hold others up.
+    """
+    if request.scope["query_string"].count(b"&") >= _PARAMETERS_MAX:
+        detail = f"a request has at most {_PARAMETERS_MAX} parameters"
+        raise Problem(VALIDATION_FAILED, detail, errors=[{"pointer": "", "detail": detail}])
+    return request.query_params.multi_items()
+
+
 def read_query(model: type[AnyQuery], request: Request) -> AnyQuery:
     """Read a request's query string.
 
     Raises:
         Problem: validation-failed, naming every parameter that is unknown or breaks a rule.
     """
-    given = request.query_params.multi_items()
+    given = given_parameters(request)
     values = dict(given)
     if len(values) < len(given):
         counts = Counter(name for name, _ in given)
