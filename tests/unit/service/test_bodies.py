@@ -69,7 +69,7 @@ def places(problem: Problem) -> list[str]:
         (NewEvent, f'{{"metadata":{{{MEMBERS}}}}}', "/metadata", "more than 50 members"),
         (NewEvent, f"[{LISTS}]", "", "must not be a list"),
         (NewEvent, f'{{"a":[{OBJECTS}]}}', "/a", "must be neither"),
-        (NewEvent, f'{{"account_id":{"[" * BODY_BYTES}', "/account_id", "must be neither"),
+        (NewEvent, f'{{"account_id":[{LISTS}]}}', "/account_id", "must be neither"),
         (NewBatch, f'{{"events":[{OBJECTS}]}}', "/events", "more than 10000 items"),
         (NewBatch, f'{{"events":[{LISTS}]}}', "/events/0", "must not be a list"),
         (NewBatch, f'{{"events":{{{MEMBERS}}}}}', "/events", "must not be an object"),
@@ -92,6 +92,18 @@ def test_more_than_there_is_a_place_for_is_refused_at_its_place(
     (error,) = raised.value.members["errors"]
     assert error["pointer"] == place
     assert detail in error["detail"]
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * BODY_BYTES, '{"a":' * (BODY_BYTES // 5), '{"metadata":' + '[{"a": ' * 300_000]
+)
+def test_what_is_deeper_than_any_json_that_is_read_is_not_read(text: str) -> None:
+    tracemalloc.start()
+    try:
+        assert refused(NewEvent, text).kind.slug == "malformed-json"
+        assert tracemalloc.get_traced_memory()[1] < EXTRA_BYTES_MAX + 2 * BODY_BYTES
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_batch_of_bad_events_is_looked_at_until_a_hundred_faults_are_found() -> None:

@@ -22,6 +22,9 @@ _BYTES_UNSEEN_MAX = 4_096
 # Members that a model does not know: of a few the model itself says that they are none of its own.
 _UNKNOWN_MAX = 10
 
+# Deeper than that the parser goes in no body, and says that it is no JSON.
+_LEVELS_MAX = 200
+
 # What has been matched is never tried again in another way (`++`, `*+`): time and memory are flat.
 _SPACE = r"[ \t\r\n]*+"
 _STRING = r'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
@@ -38,6 +41,7 @@ def _compiled(pattern: str) -> re.Pattern[bytes]:
 _MANY = _compiled(rf'(?:(?:[^",\[{{]++|{_STRING})*+[,\[{{]){{{_VALUES_MAX}}}')
 _LEADING = _compiled(_SPACE)
 _OPENING = _compiled(rf"[\[{{]{_SPACE}")
+_DEEP = _compiled(rf"(?:[\[{{]{_SPACE}(?:{_NAME})?+){{{_LEVELS_MAX}}}")
 _MEMBER = _compiled(_NAME)
 _BETWEEN = _compiled(_COMMA)
 
@@ -146,7 +150,7 @@ def _skip(body: bytes, at: int, shape: _Shape, place: Place) -> int:
         return found.end()
     # Only now part by part: one of them does not fit, or there are too many.
     opening = _char(body, at)
-    if opening not in _NOT_MEANT:
+    if opening not in _NOT_MEANT or _DEEP.match(body, at):
         raise _NoJSONError
     if opening != shape.opening:
         raise _ExcessError(place, _NOT_MEANT[opening if shape.opening else ""])
