@@ -29,7 +29,7 @@ POSTGRES_VERSION = 17
 POSTGRES_IMAGE = f"postgres:{POSTGRES_VERSION}"
 RABBITMQ_IMAGE = "rabbitmq:4-management"
 # For servers that forget everything when they end, whatever becomes of the machine.
-NOT_DURABLE = ("fsync=off", "full_page_writes=off")
+_NOT_DURABLE = ("fsync=off", "full_page_writes=off")
 START_TIMEOUT_S = 120
 POLL_S = 0.1
 
@@ -57,6 +57,11 @@ def rabbitmq_server(folder: Path) -> Iterator[str]:
     """Run a RabbitMQ for a while, and yield its URL."""
     with _server(AMQP_URL, _rabbitmq_container, lambda stack: _own_rabbitmq(stack, folder)) as url:
         yield url
+
+
+def no_longer_wait_for_the_disk(url: str) -> None:
+    """Have a running Postgres, whose superuser's URL this is, forget everything in a crash."""
+    _execute(url, *(f"ALTER SYSTEM SET {s}" for s in _NOT_DURABLE), "SELECT pg_reload_conf()")
 
 
 @contextmanager
@@ -114,7 +119,7 @@ def _postgres_container(stack: ExitStack) -> str:
         POSTGRES_IMAGE,
         5432,
         {"POSTGRES_PASSWORD": password},
-        " ".join(["postgres -c max_connections=200", *(f"-c {s}" for s in NOT_DURABLE)]),
+        " ".join(["postgres -c max_connections=200", *(f"-c {s}" for s in _NOT_DURABLE)]),
     )
     url = f"postgresql://postgres:{password}@{host}:{port}/postgres"
     _wait(lambda: _answers_queries(url), POSTGRES_IMAGE)
@@ -146,9 +151,7 @@ def _own_postgres(stack: ExitStack, folder: Path) -> str:
     stack.callback(server.stop)
     stack.callback(end_processes, server.folder, timeout_s=STOP_TIMEOUT_S, in_order=False)
     server.start()
-    for setting in NOT_DURABLE:
-        _execute(server.url, f"ALTER SYSTEM SET {setting}")
-    _execute(server.url, "SELECT pg_reload_conf()")
+    no_longer_wait_for_the_disk(server.url)
     return server.url
 
 
@@ -207,11 +210,12 @@ def _answers_queries(url: str) -> bool:
     return True
 
 
-def _execute(url: str, statement: str) -> None:
+def _execute(url: str, *statements: str) -> None:
     async def connect_and_execute() -> None:
         connection = await asyncpg.connect(url, timeout=5)
         try:
-            await connection.execute(statement, timeout=5)
+            for statement in statements:
+                await connection.execute(statement, timeout=5)
         finally:
             await connection.close(timeout=5)
 

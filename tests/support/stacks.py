@@ -1,19 +1,15 @@
 """The running Freehold that a test asks: one that is given by its URLs, or a private one."""
 
-import asyncio
 import shutil
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import asyncpg
-
 from freehold_local.ports import LOOPBACK, remembered_ports
 from freehold_local.postgres import PrivatePostgres
 from freehold_local.stack import Stack
-from support.servers import NOT_DURABLE
+from support.servers import no_longer_wait_for_the_disk
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,22 +70,9 @@ def private_stack(
     try:
         stack.up()
         if not durable:
-            url = PrivatePostgres(stack.state / "postgres").url
-            # In a thread of its own, away from the event loop of the tests.
-            with ThreadPoolExecutor(1) as executor:
-                executor.submit(asyncio.run, _no_longer_wait_for_the_disk(url)).result()
+            no_longer_wait_for_the_disk(PrivatePostgres(stack.state / "postgres").url)
         yield stack
     finally:
         if (stack.state / "logs").is_dir():
             shutil.copytree(stack.state / "logs", folder / "logs")
         stack.discard()
-
-
-async def _no_longer_wait_for_the_disk(url: str) -> None:
-    connection = await asyncpg.connect(url, timeout=10, command_timeout=10)
-    try:
-        for setting in NOT_DURABLE:
-            await connection.execute(f"ALTER SYSTEM SET {setting}")
-        await connection.execute("SELECT pg_reload_conf()")
-    finally:
-        await connection.close(timeout=5)
