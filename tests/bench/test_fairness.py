@@ -17,6 +17,7 @@ from rich.table import Table
 
 from bench.load import request_bytes
 from bench.pacing import Paced, run_paced
+from bench.pool import pool_is_full
 from freehold_local.stack import Stack
 
 SHARE_PER_S = 200
@@ -89,6 +90,8 @@ async def keys(stack: Stack) -> tuple[str, str]:
             json={"events_per_s": SHARE_PER_S},
         )
         limits.raise_for_status()
+    async with httpx.AsyncClient(base_url=manager, timeout=60, trust_env=False) as client:
+        await pool_is_full(client)
     return made[0]["api_key"], made[1]["api_key"]
 
 

@@ -104,6 +104,31 @@ async def test_a_refusal_is_the_same_whichever_way_it_came(
     assert set(answers[0].headers) == set(answers[1].headers)
 
 
+async def test_who_has_had_their_share_hears_the_same_whichever_way_it_came(
+    freehold: Freehold, tenant: Tenant
+) -> None:
+    await freehold.manage("PUT", f"/tenants/{tenant.tenant_id}/limits", {"events_per_s": 1})
+    body = json.dumps(event_body()).encode()
+
+    async def refused() -> bool:
+        # The first one that is counted has to be made up for in two minutes.
+        await tenant.post("/events/batch", {"events": [event_body() for _ in range(120)]})
+        return (await post(freehold, tenant, body, "idempotency-key: k")).status_code == 429
+
+    await eventually(refused, "the limit holds", within_s=10)
+    # Before anything else that would be said of them.
+    for lines in (["idempotency-key: k"], []):
+        answers = [
+            await post(freehold, tenant, body, *lines, *unusual)
+            for unusual in ([], [f"{UNUSUAL}: 1", f"{UNUSUAL}: 2"])
+        ]
+        for answer in answers:
+            problem(answer, "too-many-requests")
+            assert int(answer.headers["retry-after"]) > 1
+        assert answers[0].content == answers[1].content
+        assert set(answers[0].headers) == set(answers[1].headers)
+
+
 async def test_a_key_is_good_for_as_long_as_it_is_and_no_secret_stands_for_another(
     freehold: Freehold, tenant: Tenant
 ) -> None:

@@ -12,7 +12,7 @@ import pytest
 import uvicorn
 from fastapi import FastAPI, Request, Response
 
-from freehold.contracts.problems import unavailable
+from freehold.contracts.problems import too_many_requests, unavailable
 from freehold.service.application import json_response, new_application
 from freehold.service.express import ExpressRequest
 from freehold.service.protocol import BoundedHttpProtocol
@@ -52,7 +52,9 @@ class Station:
     """How many went another way after they had been let in."""
 
     def admit(self, request: ExpressRequest) -> "Station | None":
-        """Let anybody in who does not say that they are a stranger."""
+        """Let anybody in who does not say that they are a stranger, or have had their share."""
+        if b"greedy" in request.headers:
+            raise too_many_requests("it is enough", 7)
         return None if b"stranger" in request.headers else self
 
     def serve(self, request: ExpressRequest) -> bool:
@@ -320,6 +322,47 @@ async def test_who_is_not_let_in_holds_nothing_whatever_they_announce() -> None:
             assert (await stranger.answer()).status_code == 401
         assert (await service.ask(asking(b"y"))).text == '"express: y"'
     assert (service.left, service.undone) == (1, 0)
+
+
+async def test_who_has_had_their_share_is_told_when_to_come_again_and_holds_nothing() -> None:
+    async with station(requests_in_flight_max=1, all_bodies_bytes_max=10) as service:
+        conversation = await service.connect()
+        for _ in range(3):
+            # Before the body is there; what is left of it is no request.
+            conversation.send(asking(b"x" * 10, "greedy: yes")[:-1])
+            refused = await conversation.answer()
+            problem(refused, "too-many-requests")
+            assert refused.headers["retry-after"] == "7"
+            conversation.send(b"x")
+        conversation.send(asking(b"y" * 10))
+        assert (await conversation.answer()).text == f'"express: {"y" * 10}"'
+        problem(await service.ask(asking(b"x", "greedy: yes")), "too-many-requests")
+        gone = await service.connect()
+        gone.send(asking(b"x", "greedy: yes"))
+        await gone.close()
+        assert (await service.ask(asking(b"z"))).text == '"express: z"'
+    assert (service.left, service.undone) == (2, 0)
+
+
+async def test_who_is_let_in_is_served_amid_a_flood_of_the_refused() -> None:
+    # More than may wait for their refusal, in less than may be in flight with those.
+    async with station(requests_in_flight_max=120) as service:
+        flood = [await service.connect() for _ in range(150)]
+        conversation = await service.connect()
+        ended: list[int] = []
+
+        async def answered(whose: Conversation) -> None:
+            answer = await whose.answer()
+            ended.append(answer.status_code)
+
+        answers = [asyncio.create_task(answered(whose)) for whose in (*flood, conversation)]
+        for greedy in flood:
+            greedy.send(asking(b"x", "greedy: yes"))
+        conversation.send(asking(b"x"))
+        await asyncio.gather(*answers)
+        assert sorted(ended) == [200] + [429] * 150
+        # It came last of all.
+        assert ended.index(200) < 100
 
 
 async def test_one_that_is_left_when_it_is_whole_has_not_been_let_in() -> None:

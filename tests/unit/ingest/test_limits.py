@@ -78,6 +78,20 @@ def test_more_than_the_rate_is_refused_until_time_has_gone_by(limits: Limits, cl
     assert let_in(limits, acme, 100) == AT_ONCE
 
 
+def test_who_was_refused_is_let_in_again_for_several_at_once(limits: Limits, clock: Clock) -> None:
+    acme = home(events_per_s=100)
+    # Two seconds' worth at first, and all that comes back while they go on and on.
+    assert let_in(limits, acme, 1_000) == 200
+    rounds = []
+    for _ in range(10):
+        clock.now += 0.06
+        assert refused(limits, acme) == 1
+        clock.now += 0.06
+        rounds.append(let_in(limits, acme, 1_000))
+    assert min(rounds) >= 11
+    assert sum(rounds) == pytest.approx(120, abs=1)
+
+
 def test_a_batch_may_take_what_comes_later_and_the_next_waits_for_it(
     limits: Limits, clock: Clock
 ) -> None:

@@ -1,6 +1,7 @@
 """The express lane of single events: those that nothing speaks against, without a task for each.
 
-A request that anything at all speaks against is left to the route, which says what it is.
+A request of a tenant who has had their share is refused. Any other that something speaks against is
+left to the route, which says what it is.
 """
 
 import asyncio
@@ -70,16 +71,17 @@ class ExpressEvents:
         self._answered: list[_Waiter] = []
 
     def admit(self, request: ExpressRequest) -> Share | None:
-        """Let a request in whose tenant is known, and has not had their share."""
+        """Let a request in whose tenant is known.
+
+        Raises:
+            Problem: too-many-requests.
+        """
         authorization = request.headers.get(b"authorization", b"")
         caller = known_caller(self._directory, authorization, Scope.INGEST)
         if caller is None:
             return None
         request.tenant_id = caller.home.tenant_id
-        try:
-            return self._limits.enter(caller.home)
-        except Problem:
-            return None
+        return self._limits.enter(caller.home)
 
     def serve(self, request: ExpressRequest) -> bool:
         """Take a request, unless it is not plainly in order."""

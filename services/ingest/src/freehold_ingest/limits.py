@@ -14,6 +14,12 @@ from freehold.tenancy.homes import Home
 
 _BURST_S = 2
 """What a tenant has left unused, up to so many seconds' worth, may come at once."""
+_REOPENS_AT_S = 0.1
+"""Who has been refused is let in again when so many seconds' worth has come back.
+
+Let in one by one, each as its event comes free, they would cost one append each, and the doorbell
+and the projection behind it: several at once share those, and their neighbours have them to spare.
+"""
 _SWEPT_AT_LEAST = 1024
 _PAUSE_S_MAX = 0.5
 
@@ -22,7 +28,8 @@ class Share:
     """One tenant's share: a bucket of events that fills as time goes by, and places for requests.
 
     A request takes at least one event out, whatever becomes of it. One with more events may take
-    what is not there yet; whoever comes next is let in when that has been made up for.
+    what is not there yet; whoever comes next is let in when that has been made up for. Who finds
+    the bucket empty finds it closed, until there is enough in it for several.
     """
 
     __slots__ = (
@@ -31,6 +38,7 @@ class Share:
         "_events_max",
         "_events_per_s",
         "_left",
+        "_needed",
         "_requests",
         "_requests_max",
         "home",
@@ -42,6 +50,8 @@ class Share:
         self._clock = clock
         self._at = clock()
         self._left = float(events_per_s * _BURST_S)
+        # So many must be there for a request to be let in.
+        self._needed = 1.0
         self._requests = 0
         self._set(home, events_per_s, requests_max)
 
@@ -61,8 +71,10 @@ class Share:
                 f"no more than {self._requests_max} of the tenant's requests are worked on at once"
             )
         self._fill()
-        if self._left < 1:
+        if self._left < self._needed:
+            self._needed = max(1.0, self._events_per_s * _REOPENS_AT_S)
             self._refuse()
+        self._needed = 1.0
         self._left -= 1
         self._requests += 1
 
@@ -89,7 +101,7 @@ class Share:
     def pause_s(self) -> float:
         """Say how long it takes until a request is let in."""
         self._fill()
-        return max(0.0, (1 - self._left) / self._events_per_s)
+        return max(0.0, (self._needed - self._left) / self._events_per_s)
 
     @property
     def idle(self) -> bool:
@@ -102,6 +114,7 @@ class Share:
         self._events_per_s = events_per_s
         self._events_max = float(events_per_s * _BURST_S)
         self._left = min(self._left, self._events_max)
+        self._needed = 1.0
         self._requests_max = requests_max
 
     def _fill(self) -> None:
@@ -114,7 +127,7 @@ class Share:
         # In whole seconds (RFC 9110, section 10.2.3).
         raise too_many_requests(
             f"the tenant sends more than {self._events_per_s} events a second",
-            max(1, math.ceil((1 - self._left) / self._events_per_s)),
+            max(1, math.ceil((self._needed - self._left) / self._events_per_s)),
         )
 
 

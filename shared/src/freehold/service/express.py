@@ -2,12 +2,17 @@
 
 Whether a request is ordinary, and whether its sender is let in, is seen when its head is there, and
 before anything is held for its body. Such a one is handed on when it is whole, and answered by
-whoever has its answer: no task, scope or future is made for it. Anything else goes the way of all
-other requests, so every refusal comes from one place whichever way was tried first.
+whoever has its answer: no task, scope or future is made for it. One whose sender has had their
+share is refused here, too, as a flood of those must cost as little as can be. Anything else goes
+the way of all other requests, so every other refusal comes from one place.
+
+Each time that the event loop comes round it sends one of these refusals: those who were let in are
+served between any two, and who sends more when they have their answer is held back.
 """
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Mapping
 from typing import Protocol
 
@@ -21,6 +26,8 @@ _log = structlog.get_logger(__name__)
 _JSON_HEADERS = b"content-type: application/json\r\n"
 _UNUSUAL = frozenset({b"transfer-encoding", b"upgrade", b"expect"})
 _BODY_BYTES_MAX = 65_536
+_REFUSED_WAITING_MAX = 100
+"""More are not held back: each has one of the places in flight, which are there for others."""
 _Headers = Mapping[bytes, bytes]
 
 
@@ -67,6 +74,7 @@ class ExpressRequest:
         "disconnected",
         "headers",
         "keep_alive",
+        "refused",
         "request_id",
         "response_complete",
         "tenant_id",
@@ -95,6 +103,7 @@ class ExpressRequest:
         self.tenant_id: str | None = None
         self.keep_alive = keep_alive
         self.disconnected = False
+        self.refused = False
         self.response_complete = False
 
     def answer(self, status: int, body: bytes, headers: bytes = b"") -> None:
@@ -134,7 +143,7 @@ class ExpressRequest:
     def hand_on(self, body: bytes) -> bool:
         """Have it served now that it is whole; or let go of it, and say that nobody took it."""
         self.body = body
-        if self._lane.served(self):
+        if self.refused or self._lane.served(self):
             return True
         if self.admission is not None:
             self.admission.undo()
@@ -178,7 +187,11 @@ class ExpressService(Protocol):
     """Serves the requests of a lane."""
 
     def admit(self, request: ExpressRequest) -> Admission | None:
-        """Let a request in whose head is there; None where nothing speaks for it, or too much."""
+        """Let a request in whose head is there; None where that is for its route to decide.
+
+        Raises:
+            Problem: It is refused, as its route would refuse it.
+        """
         ...
 
     def serve(self, request: ExpressRequest) -> bool:
@@ -203,6 +216,7 @@ class ExpressLane:
         self.method = method
         self._method_sent = method.encode()
         self._service = service
+        self._refused: deque[tuple[ExpressRequest, Problem]] = deque()
         self._default_headers: list[tuple[bytes, bytes]] = []
         self._default_head = b""
 
@@ -218,22 +232,43 @@ class ExpressLane:
     def begin(
         self, connection: Connection, headers: _Headers, *, keep_alive: bool
     ) -> ExpressRequest | None:
-        """Begin with a request whose sender is let in, and whose body is not a large one."""
+        """Begin with a request whose body is not a large one; it may be answered already."""
         length = headers.get(b"content-length", b"0")
         body_bytes = int(length) if length.isdigit() else _BODY_BYTES_MAX + 1
         if body_bytes > _BODY_BYTES_MAX:
             return None
         request = ExpressRequest(self, connection, headers, body_bytes, keep_alive=keep_alive)
+        if not self.access.enter(request, body_bytes, connection.loop):
+            return None
         try:
             request.admission = self._service.admit(request)
+        except Problem as problem:
+            self._refuse_in_turn(request, problem, connection.loop)
+            return request
         except Exception:  # noqa: BLE001 (its route may know what to do, and will say so if not)
             _log.exception("express lane failed", path=self.path)
         if request.admission is None:
-            return None
-        if not self.access.enter(request, body_bytes, connection.loop):
-            request.admission.undo()
+            self.access.leave(request, body_bytes)
             return None
         return request
+
+    def _refuse_in_turn(
+        self, request: ExpressRequest, problem: Problem, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        request.refused = True
+        if len(self._refused) >= _REFUSED_WAITING_MAX:
+            request.refuse(problem)
+            return
+        if not self._refused:
+            loop.call_soon(self._refuse_next, loop)
+        # Without the frames that it came through, which have the request and this very problem.
+        self._refused.append((request, problem.with_traceback(None)))
+
+    def _refuse_next(self, loop: asyncio.AbstractEventLoop) -> None:
+        request, problem = self._refused.popleft()
+        if self._refused:
+            loop.call_soon(self._refuse_next, loop)
+        request.refuse(problem)
 
     def served(self, request: ExpressRequest) -> bool:
         """Have a request served; False where it is left."""
