@@ -30,6 +30,7 @@ MORE_SETTINGS = {
 }
 SETTINGS = {
     "tenant-manager": {
+        "FREEHOLD_ARCHIVE_CONNECTIONS_MAX": str(BUDGETS["backup"]),
         "FREEHOLD_ARCHIVE_IN_FLIGHT_MAX": str(BUDGETS["backup"]),
         "FREEHOLD_BACKUP_EVERY_S": "0",
     },

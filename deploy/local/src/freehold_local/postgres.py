@@ -31,7 +31,7 @@ SETTINGS = """\
 listen_addresses = '127.0.0.1'
 port = {port}
 unix_socket_directories = ''
-max_connections = 400
+max_connections = 500
 shared_buffers = 256MB
 # For many databases: by default each file is opened after a crash, each database seen every minute.
 recovery_init_sync_method = syncfs

@@ -159,6 +159,12 @@ class Settings(ServiceSettings):
         default=600.0, gt=0, description="Each tenant is looked at so often without a doorbell."
     )
     archive_in_flight_max: int = Field(default=4, ge=1, description="Tenants archived at once.")
+    archive_connections_max: int = Field(
+        default=64,
+        ge=1,
+        description="Open connections to tenants' databases, to archive whoever goes on; of more"
+        " tenants each turn costs a new one.",
+    )
     archive_events_max: int = Field(
         default=20_000, ge=1, description="Events of a segment, but for the rest of an append."
     )

@@ -147,6 +147,8 @@ async def take(
         (b"K", "segment_keys", ids),
         (b"R", "segment_rules", changes),
     ):
+        if bounds[0] == bounds[1]:
+            continue
         query = f"SELECT {', '.join(_COLUMNS[kind])} FROM {function}($1, $2)"  # noqa: S608 (our own names)
         async with aclosing(_copied(connection, query, bounds, timeout_s)) as copied:
             async for piece in copied:

@@ -50,7 +50,7 @@ class Restoration:
     ) -> None:
         self._connections = TenantConnections(
             application=_NAME,
-            connections_max=settings.archive_in_flight_max,
+            connections_max=settings.archive_connections_max,
             per_tenant_max=1,
             idle_s=_IDLE_S,
             timeout_s=_STATEMENT_TIMEOUT_S,
