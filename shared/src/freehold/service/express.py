@@ -6,8 +6,8 @@ whoever has its answer: no task, scope or future is made for it. One whose sende
 share is refused here, too, as a flood of those must cost as little as can be. Anything else goes
 the way of all other requests, so every other refusal comes from one place.
 
-Each time that the event loop comes round it sends one of these refusals: those who were let in are
-served between any two, and who sends more when they have their answer is held back.
+These refusals are sent at a pace of their own, a few at a time: between them those are served who
+were let in, and who goes on sending whatever they are told is held back, answer by answer.
 """
 
 import asyncio
@@ -26,7 +26,9 @@ _log = structlog.get_logger(__name__)
 _JSON_HEADERS = b"content-type: application/json\r\n"
 _UNUSUAL = frozenset({b"transfer-encoding", b"upgrade", b"expect"})
 _BODY_BYTES_MAX = 65_536
-_REFUSED_WAITING_MAX = 100
+_REFUSED_AT_ONCE = 5
+_REFUSING_PAUSE_S = 0.01
+_REFUSED_WAITING_MAX = 256
 """More are not held back: each has one of the places in flight, which are there for others."""
 _Headers = Mapping[bytes, bytes]
 
@@ -217,6 +219,7 @@ class ExpressLane:
         self._method_sent = method.encode()
         self._service = service
         self._refused: deque[tuple[ExpressRequest, Problem]] = deque()
+        self._refusing = False
         self._default_headers: list[tuple[bytes, bytes]] = []
         self._default_head = b""
 
@@ -259,16 +262,19 @@ class ExpressLane:
         if len(self._refused) >= _REFUSED_WAITING_MAX:
             request.refuse(problem)
             return
-        if not self._refused:
-            loop.call_soon(self._refuse_next, loop)
         # Without the frames that it came through, which have the request and this very problem.
         self._refused.append((request, problem.with_traceback(None)))
+        if not self._refusing:
+            self._refusing = True
+            loop.call_soon(self._refuse_some, loop)
 
-    def _refuse_next(self, loop: asyncio.AbstractEventLoop) -> None:
-        request, problem = self._refused.popleft()
-        if self._refused:
-            loop.call_soon(self._refuse_next, loop)
-        request.refuse(problem)
+    def _refuse_some(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._refusing = bool(self._refused)
+        if self._refusing:
+            loop.call_later(_REFUSING_PAUSE_S, self._refuse_some, loop)
+        for _ in range(min(len(self._refused), _REFUSED_AT_ONCE)):
+            request, problem = self._refused.popleft()
+            request.refuse(problem)
 
     def served(self, request: ExpressRequest) -> bool:
         """Have a request served; False where it is left."""
