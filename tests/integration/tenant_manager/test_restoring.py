@@ -450,6 +450,33 @@ async def test_rules_that_changed_without_an_event_outlive_retention(
     assert answer.outcome == Outcome.INSUFFICIENT_FUNDS
 
 
+async def test_the_archive_keeps_its_connections_to_those_who_go_on(
+    installation: Installation, parts: Parts, manager: httpx.AsyncClient
+) -> None:
+    # More of them than are archived at once.
+    tenant_ids = [await made(manager) for _ in range(6)]
+    homes = [await home_of(parts, tenant_id, "backup") for tenant_id in tenant_ids]
+
+    async def archivers() -> set[int]:
+        async with installation.superuser() as superuser:
+            rows = await superuser.fetch(
+                "SELECT pid FROM pg_stat_activity WHERE usename = ANY($1::text[])",
+                [home.role for home in homes],
+            )
+        return {row["pid"] for row in rows}
+
+    async def round_of_all() -> None:
+        for tenant_id in tenant_ids:
+            await grow(parts, tenant_id)
+            await archive(parts, tenant_id)
+
+    await round_of_all()
+    before = await archivers()
+    assert len(before) == len(tenant_ids)
+    await round_of_all()
+    assert await archivers() == before
+
+
 async def test_a_segment_that_is_cut_off_tells_of_no_rule_that_came_later(
     parts: Parts, manager: httpx.AsyncClient, tenant_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
