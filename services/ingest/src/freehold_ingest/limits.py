@@ -58,6 +58,7 @@ class Share:
     def limit(self, home: Home, events_per_s: int, requests_max: int) -> None:
         """Hold the tenant to other limits from now on."""
         self._fill()
+        self._needed = 1.0
         self._set(home, events_per_s, requests_max)
 
     def enter(self) -> None:
@@ -114,7 +115,6 @@ class Share:
         self._events_per_s = events_per_s
         self._events_max = float(events_per_s * _BURST_S)
         self._left = min(self._left, self._events_max)
-        self._needed = 1.0
         self._requests_max = requests_max
 
     def _fill(self) -> None:

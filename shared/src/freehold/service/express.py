@@ -76,7 +76,6 @@ class ExpressRequest:
         "disconnected",
         "headers",
         "keep_alive",
-        "refused",
         "request_id",
         "response_complete",
         "tenant_id",
@@ -105,7 +104,6 @@ class ExpressRequest:
         self.tenant_id: str | None = None
         self.keep_alive = keep_alive
         self.disconnected = False
-        self.refused = False
         self.response_complete = False
 
     def answer(self, status: int, body: bytes, headers: bytes = b"") -> None:
@@ -145,10 +143,10 @@ class ExpressRequest:
     def hand_on(self, body: bytes) -> bool:
         """Have it served now that it is whole; or let go of it, and say that nobody took it."""
         self.body = body
-        if self.refused or self._lane.served(self):
+        # One that was not let in waits for its refusal.
+        if self.admission is None or self._lane.served(self):
             return True
-        if self.admission is not None:
-            self.admission.undo()
+        self.admission.undo()
         self._let_go()
         return False
 
@@ -235,7 +233,7 @@ class ExpressLane:
     def begin(
         self, connection: Connection, headers: _Headers, *, keep_alive: bool
     ) -> ExpressRequest | None:
-        """Begin with a request whose body is not a large one; it may be answered already."""
+        """Begin with a request whose body is not a large one: it is let in, or to be refused."""
         length = headers.get(b"content-length", b"0")
         body_bytes = int(length) if length.isdigit() else _BODY_BYTES_MAX + 1
         if body_bytes > _BODY_BYTES_MAX:
@@ -258,7 +256,6 @@ class ExpressLane:
     def _refuse_in_turn(
         self, request: ExpressRequest, problem: Problem, loop: asyncio.AbstractEventLoop
     ) -> None:
-        request.refused = True
         if len(self._refused) >= _REFUSED_WAITING_MAX:
             request.refuse(problem)
             return
