@@ -2,6 +2,10 @@
 
 This is group commit without a timer: a lone item goes at once, and while a call runs, or waits for
 its connection, the next batch gathers behind it.
+
+Of many items a call leaves half to the next one. Clients who send again as soon as they are
+answered would all end up in one call, and this process and the database would only ever work in
+turn. In two halves, one is answered, and comes again, while the other is worked on.
 """
 
 import asyncio
@@ -16,6 +20,9 @@ from freehold.tenancy.homes import Home
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+# So little goes together whatever else waits: a call has a price of its own.
+_NOT_HALVED = 16
 
 Take = Callable[[], Sequence[Item]]
 Work = Callable[[Home, Take[Item]], Awaitable[Sequence[Result | BaseException]]]
@@ -52,6 +59,8 @@ class _Lane(Generic[Item, Result]):
     home: Home
     waiting: deque[_Entry[Item, Result]] = field(default_factory=deque)
     weight: int = 0
+    # What the last call took: whoever had sent it is about to send again.
+    taken: int = 0
 
 
 class Lanes(Generic[Item, Result]):
@@ -71,6 +80,7 @@ class Lanes(Generic[Item, Result]):
             work: Makes one call for a tenant. It first gets hold of whatever the call needs, then
                 takes the items that wait by then, and answers a result or an error for each.
             call_weight_max: What one call takes at most; a single heavier item goes alone.
+                Of more than a few it takes half.
             waiting_weight_max: What may wait for one tenant before more is refused.
             all_waiting_weight_max: What may wait for all tenants together.
         """
@@ -151,8 +161,10 @@ class Lanes(Generic[Item, Result]):
     ) -> list[_Entry[Item, Result]]:
         batch: list[_Entry[Item, Result]] = []
         weight = 0
+        half = (lane.weight + lane.taken + 1) // 2
+        weight_max = min(self._call_weight_max, max(_NOT_HALVED, half))
         while lane.waiting and (
-            everything or not batch or weight + lane.waiting[0].weight <= self._call_weight_max
+            everything or not batch or weight + lane.waiting[0].weight <= weight_max
         ):
             entry = lane.waiting.popleft()
             lane.weight -= entry.weight
@@ -161,6 +173,7 @@ class Lanes(Generic[Item, Result]):
             if not entry.waiter.done():
                 batch.append(entry)
                 weight += entry.weight
+        lane.taken = weight
         return batch
 
 
