@@ -62,17 +62,17 @@ async def test_of_many_a_call_leaves_half_to_the_next_one() -> None:
     calls = Calls()
     lanes = calls.lanes(call_weight_max=100, waiting_weight_max=100, all_waiting_weight_max=100)
     first = await submitted(lanes, "a")
-    others = await submitted(lanes, *"b" * 40)
+    others = await submitted(lanes, *"b" * 80)
     calls.gate.set()
     await asyncio.gather(*first, *others)
-    assert [len(batch) for batch in calls.batches] == [1, 21, 19]
+    assert [len(batch) for batch in calls.batches] == [1, 41, 39]
     # A few are not worth a second call.
     calls.gate.clear()
     first = await submitted(lanes, "a")
-    others = await submitted(lanes, *"b" * 16)
+    others = await submitted(lanes, *"b" * 32)
     calls.gate.set()
     await asyncio.gather(*first, *others)
-    assert [len(batch) for batch in calls.batches[3:]] == [1, 16]
+    assert [len(batch) for batch in calls.batches[3:]] == [1, 32]
 
 
 async def test_one_that_fails_does_not_fail_its_neighbours() -> None:

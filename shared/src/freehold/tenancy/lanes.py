@@ -22,7 +22,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 # So little goes together whatever else waits: a call has a price of its own.
-_NOT_HALVED = 16
+_NOT_HALVED = 32
 
 Take = Callable[[], Sequence[Item]]
 Work = Callable[[Home, Take[Item]], Awaitable[Sequence[Result | BaseException]]]
