@@ -20,11 +20,14 @@ class Calls:
     def __init__(self) -> None:
         self.batches: list[list[str]] = []
         self.gate = asyncio.Event()
+        self.door = asyncio.Event()
+        self.door.set()
         self.fault: BaseException | None = None
 
     async def work(self, home: Home, take: Take[str]) -> Sequence[str | BaseException]:
         if self.fault is not None:
             raise self.fault
+        await self.door.wait()
         batch = list(take())
         self.batches.append(batch)
         await self.gate.wait()
@@ -40,9 +43,11 @@ class Calls:
 
 
 async def submitted(
-    lanes: Lanes[str, str], *items: str, tenant: str = "acme"
+    lanes: Lanes[str, str], *items: str, tenant: str = "acme", in_order: bool = True
 ) -> list[asyncio.Task[str]]:
-    tasks = [asyncio.create_task(lanes.submit(home(tenant), item)) for item in items]
+    tasks = [
+        asyncio.create_task(lanes.submit(home(tenant), item, in_order=in_order)) for item in items
+    ]
     for _ in range(5):
         await asyncio.sleep(0)
     return tasks
@@ -73,6 +78,77 @@ async def test_of_many_a_call_leaves_half_to_the_next_one() -> None:
     calls.gate.set()
     await asyncio.gather(*first, *others)
     assert [len(batch) for batch in calls.batches[3:]] == [1, 32]
+
+
+AHEAD = {
+    "call_weight_max": 100,
+    "waiting_weight_max": 100,
+    "all_waiting_weight_max": 100,
+    "ahead_from_weight": 10,
+}
+
+
+def sizes(calls: Calls) -> list[int]:
+    return [len(batch) for batch in calls.batches]
+
+
+async def test_where_much_waits_one_tenants_second_call_goes_ahead_and_no_third() -> None:
+    calls = Calls()
+    lanes = calls.lanes(**AHEAD)
+    tasks = await submitted(lanes, "a", in_order=False)
+    tasks += await submitted(lanes, *"b" * 9, in_order=False)
+    assert sizes(calls) == [1]
+    tasks += await submitted(lanes, "b", in_order=False)
+    assert sizes(calls) == [1, 10]
+    tasks += await submitted(lanes, *"c" * 10, in_order=False)
+    tasks += await submitted(lanes, "d", tenant="other", in_order=False)
+    tasks += await submitted(lanes, *"e" * 10, tenant="other", in_order=False)
+    assert sizes(calls) == [1, 10, 1]
+    calls.gate.set()
+    assert await asyncio.gather(*tasks) == [*"A", *"B" * 10, *"C" * 10, "D", *"E" * 10]
+    assert sorted(sizes(calls)) == [1, 1, 10, 10, 10]
+    # It is over for both: another may go ahead.
+    calls.gate.clear()
+    tasks = await submitted(lanes, "a", in_order=False)
+    tasks += await submitted(lanes, *"b" * 10, in_order=False)
+    assert sizes(calls)[5:] == [1, 10]
+    calls.gate.set()
+    await asyncio.gather(*tasks)
+    await lanes.drain()
+
+
+async def test_nothing_goes_ahead_of_what_needs_its_order() -> None:
+    calls = Calls()
+    lanes = calls.lanes(**AHEAD)
+    tasks = await submitted(lanes, "a")
+    tasks += await submitted(lanes, *"b" * 10)
+    assert sizes(calls) == [1]
+    calls.gate.set()
+    await asyncio.gather(*tasks)
+    # The second call has begun, and not taken anything yet, when such a one comes.
+    calls.gate.clear()
+    tasks = await submitted(lanes, "a", in_order=False)
+    calls.door.clear()
+    tasks += await submitted(lanes, *"b" * 10, in_order=False)
+    tasks += await submitted(lanes, "c")
+    calls.door.set()
+    tasks += await submitted(lanes, "d")
+    assert sizes(calls)[2:] == [1, 0]
+    calls.gate.set()
+    await asyncio.gather(*tasks)
+    assert calls.batches[4] == [*"b" * 10, "c", "d"]
+
+
+async def test_a_second_call_that_gets_nowhere_leaves_all_to_the_first() -> None:
+    calls = Calls()
+    lanes = calls.lanes(**AHEAD)
+    tasks = await submitted(lanes, "a", in_order=False)
+    calls.fault = unavailable("no connection")
+    tasks += await submitted(lanes, *"b" * 10, in_order=False)
+    assert not any(task.done() for task in tasks)
+    calls.fault = None
+    calls.gate.set()
+    assert await asyncio.gather(*tasks) == ["A", *"B" * 10]
 
 
 async def test_one_that_fails_does_not_fail_its_neighbours() -> None:

@@ -25,6 +25,8 @@ from freehold_ingest.metrics import APPEND_REQUESTS, EVENTS_APPENDED, REQUEST_OU
 from freehold_ingest.relay import Relay
 from freehold_ingest.settings import Settings
 
+# Half of what goes into one append.
+_AHEAD_FROM_EVENTS = 512
 _APPEND_SECONDS = LEDGER_CALL_SECONDS.labels("append")
 _OUTCOMES = {outcome: REQUEST_OUTCOMES.labels(outcome) for outcome in Outcome}
 
@@ -50,18 +52,26 @@ class Appender:
             call_weight_max=settings.append_events_max,
             waiting_weight_max=settings.waiting_events_max,
             all_waiting_weight_max=settings.all_waiting_events_max,
+            ahead_from_weight=_AHEAD_FROM_EVENTS,
         )
 
-    async def append(self, home: Home, request: AppendRequest) -> Answer:
+    async def append(self, home: Home, request: AppendRequest, *, in_order: bool = True) -> Answer:
         """Append one request's events; returns once they are committed, or refused.
+
+        Args:
+            home: The tenant's.
+            request: What to append.
+            in_order: It is appended after what came in order before it, and before what comes.
 
         Raises:
             Problem: overloaded or unavailable. Whether it was written is then unknown; the same
                 request may be sent again.
         """
-        return (await self.append_each(home, [request]))[0]
+        return (await self.append_each(home, [request], in_order=in_order))[0]
 
-    async def append_each(self, home: Home, requests: Sequence[AppendRequest]) -> Sequence[Answer]:
+    async def append_each(
+        self, home: Home, requests: Sequence[AppendRequest], *, in_order: bool = True
+    ) -> Sequence[Answer]:
         """Append several requests in one go, each all or none for itself.
 
         Raises:
@@ -69,17 +79,19 @@ class Appender:
         """
         await self._marks.ensure(home.tenant_id)
         weight = sum(len(request.additions) for request in requests)
-        return await self._lanes.submit(home, requests, weight)
+        return await self._lanes.submit(home, requests, weight, in_order=in_order)
 
     def submit(self, home: Home, request: AppendRequest, waiter: Waiter[Sequence[Answer]]) -> bool:
         """Have one request's events appended and a waiter told; or say that it takes `append`.
+
+        Of what goes this way, and of other requests, either may be appended first.
 
         Raises:
             Problem: overloaded.
         """
         if not self._marks.keep(home.tenant_id):
             return False
-        self._lanes.enter(home, [request], len(request.additions), waiter)
+        self._lanes.enter(home, [request], len(request.additions), waiter, in_order=False)
         return True
 
     async def drain(self) -> None:

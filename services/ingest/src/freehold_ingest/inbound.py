@@ -215,8 +215,9 @@ class Inbound:
         try:
             if is_batch(body):
                 # Where nobody wants an answer, the short one is less work.
-                return await self._intake.batch(home, key, body, minimal=not delivery.reply_to)
-            return await self._intake.event(home, key, body)
+                minimal = not delivery.reply_to
+                return await self._intake.batch(home, key, body, minimal=minimal, in_order=True)
+            return await self._intake.event(home, key, body, in_order=True)
         finally:
             share.leave()
 

@@ -26,19 +26,22 @@ class Intake:
         self._calls = calls
         self._limits = limits
 
-    async def event(self, home: Home, key: str, body: bytes) -> Reply:
-        """Append one event."""
+    async def event(self, home: Home, key: str, body: bytes, *, in_order: bool) -> Reply:
+        """Append one event; after what came in order before it, where that is asked for."""
         additions = [parse(NewEvent, body)]
         wanted = AppendRequest(key, fingerprint("event", additions), additions)
-        return reply(await self._appender.append(home, wanted), one_event, wanted)
+        answer = await self._appender.append(home, wanted, in_order=in_order)
+        return reply(answer, one_event, wanted)
 
-    async def batch(self, home: Home, key: str, body: bytes, *, minimal: bool = False) -> Reply:
-        """Append events together: all or none."""
+    async def batch(
+        self, home: Home, key: str, body: bytes, *, minimal: bool, in_order: bool
+    ) -> Reply:
+        """Append events together, all or none; likewise."""
         additions = parse(NewBatch, body).events
         self._limits.spend(home, len(additions))
         refuse_repeated_external_ids(additions, "/events")
         wanted = AppendRequest(key, fingerprint("batch", additions), additions)
-        answer = await self._appender.append(home, wanted)
+        answer = await self._appender.append(home, wanted, in_order=in_order)
         return reply(answer, minimal_batch if minimal else whole_batch, wanted, "/events")
 
     async def reversal(self, home: Home, key: str, event_id: UUID, body: bytes) -> Reply:

@@ -39,7 +39,8 @@ def direct_routes(admission: Admission, intake: Intake) -> APIRouter:
         async with admission.of(request) as home:
             refuse_parameters(request)
             key = idempotency_key(request)
-            return response_of(await intake.event(home, key, await read_body(request)))
+            body = await read_body(request)
+            return response_of(await intake.event(home, key, body, in_order=False))
 
     @router.post(
         "/events/batch",
@@ -54,7 +55,8 @@ def direct_routes(admission: Admission, intake: Intake) -> APIRouter:
             key = idempotency_key(request)
             minimal = _prefers_minimal(request)
             body = await read_body(request)
-            response = response_of(await intake.batch(home, key, body, minimal=minimal))
+            answer = await intake.batch(home, key, body, minimal=minimal, in_order=False)
+            response = response_of(answer)
         if minimal:
             response.headers["Preference-Applied"] = "return=minimal"
         return response

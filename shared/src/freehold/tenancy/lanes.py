@@ -1,4 +1,4 @@
-"""Lanes: what waits for one tenant goes together in one call, one call at a time.
+"""Lanes: what waits for one tenant goes together in one call, mostly one call at a time.
 
 This is group commit without a timer: a lone item goes at once, and while a call runs, or waits for
 its connection, the next batch gathers behind it.
@@ -6,13 +6,16 @@ its connection, the next batch gathers behind it.
 Of many items a call leaves half to the next one. Clients who send again as soon as they are
 answered would all end up in one call, and this process and the database would only ever work in
 turn. In two halves, one is answered, and comes again, while the other is worked on.
+
+Where very much waits, and nothing of it needs its order kept, a second call may go ahead: whoever
+works has the next batch at hand as soon as the first is done, whatever keeps this process busy.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from freehold.contracts.problems import overloaded, unavailable
 from freehold.service.logs import serve_tenant
@@ -52,6 +55,7 @@ class _Entry(Generic[Item, Result]):
     item: Item
     weight: int
     waiter: Waiter[Result]
+    in_order: bool
 
 
 @dataclass(slots=True)
@@ -61,6 +65,10 @@ class _Lane(Generic[Item, Result]):
     weight: int = 0
     # What the last call took: whoever had sent it is about to send again.
     taken: int = 0
+    # Entries that wait and need their order kept.
+    in_order: int = 0
+    # Calls that have taken their items.
+    under_way: int = 0
 
 
 class Lanes(Generic[Item, Result]):
@@ -73,6 +81,7 @@ class Lanes(Generic[Item, Result]):
         call_weight_max: int,
         waiting_weight_max: int,
         all_waiting_weight_max: int,
+        ahead_from_weight: int | None = None,
     ) -> None:
         """Set up the lanes.
 
@@ -83,28 +92,49 @@ class Lanes(Generic[Item, Result]):
                 Of more than a few it takes half.
             waiting_weight_max: What may wait for one tenant before more is refused.
             all_waiting_weight_max: What may wait for all tenants together.
+            ahead_from_weight: With so much waiting for a tenant a second call may go ahead: of one
+                tenant at a time, as it takes the place of another tenant's call.
         """
         self._work = work
         self._call_weight_max = call_weight_max
         self._waiting_weight_max = waiting_weight_max
         self._all_waiting_weight_max = all_waiting_weight_max
+        self._ahead_from_weight = ahead_from_weight
+        self._one_is_ahead = False
         self._weight = 0
         self._lanes: dict[str, _Lane[Item, Result]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def submit(self, home: Home, item: Item, weight: int = 1) -> Result:
-        """Wait in the tenant's lane and give the item's own result.
+    async def submit(
+        self, home: Home, item: Item, weight: int = 1, *, in_order: bool = True
+    ) -> Result:
+        """Wait in the tenant's lane and give the item's own result; arguments as for `enter`.
 
         Raises:
             Problem: overloaded, where too much waits already.
             Exception: What the work answered for this item.
         """
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-        self.enter(home, item, weight, future)
+        self.enter(home, item, weight, future, in_order=in_order)
         return await future
 
-    def enter(self, home: Home, item: Item, weight: int, waiter: Waiter[Result]) -> None:
+    def enter(
+        self,
+        home: Home,
+        item: Item,
+        weight: int,
+        waiter: Waiter[Result],
+        *,
+        in_order: bool = True,
+    ) -> None:
         """Put an item into the tenant's lane, for a waiter who will be told.
+
+        Args:
+            home: The tenant's.
+            item: What a call is made for.
+            weight: How much of a call it is.
+            waiter: Is told of the result.
+            in_order: It is worked on after what came in order before it, and before what comes.
 
         Raises:
             Problem: overloaded, where too much waits already.
@@ -116,18 +146,43 @@ class Lanes(Generic[Item, Result]):
             raise overloaded("too much is waiting already")
         if lane is None:
             lane = self._lanes[home.tenant_id] = _Lane(home)
-            task = asyncio.create_task(self._run(lane))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._begin(self._run(lane))
         lane.home = home
-        lane.waiting.append(_Entry(item, weight, waiter))
+        lane.waiting.append(_Entry(item, weight, waiter, in_order))
         lane.weight += weight
+        lane.in_order += in_order
         self._weight += weight
+        self._go_ahead(lane)
 
     async def drain(self) -> None:
         """Wait until everything submitted has its result."""
         while self._tasks:
             await asyncio.wait(set(self._tasks))
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _go_ahead(self, lane: _Lane[Item, Result]) -> None:
+        """Begin a second call where that is worth it."""
+        if (
+            self._ahead_from_weight is not None
+            and lane.weight >= self._ahead_from_weight
+            and lane.under_way == 1
+            and not lane.in_order
+            and not self._one_is_ahead
+        ):
+            self._one_is_ahead = True
+            self._begin(self._run_ahead(lane))
+
+    async def _run_ahead(self, lane: _Lane[Item, Result]) -> None:
+        serve_tenant(lane.home.tenant_id)
+        try:
+            await self._serve(lane, ahead=True)
+        finally:
+            self._one_is_ahead = False
+        self._go_ahead(lane)
 
     async def _run(self, lane: _Lane[Item, Result]) -> None:
         serve_tenant(lane.home.tenant_id)
@@ -139,19 +194,27 @@ class Lanes(Generic[Item, Result]):
             del self._lanes[lane.home.tenant_id]
             _settle(self._take(lane, everything=True), unavailable("the service is ending"))
 
-    async def _serve(self, lane: _Lane[Item, Result]) -> None:
+    async def _serve(self, lane: _Lane[Item, Result], *, ahead: bool = False) -> None:
         batch: list[_Entry[Item, Result]] | None = None
 
         def take() -> list[Item]:
             nonlocal batch
-            batch = self._take(lane)
+            # What needs its order kept may have come meanwhile.
+            batch = [] if ahead and lane.in_order else self._take(lane)
+            lane.under_way += 1
+            self._go_ahead(lane)
             return [entry.item for entry in batch]
 
         try:
-            results = await self._work(lane.home, take)
+            try:
+                results = await self._work(lane.home, take)
+            finally:
+                lane.under_way -= batch is not None
         except Exception as error:  # noqa: BLE001 (every waiter must hear of it)
-            # Where nobody's turn came, all of them hear of it now and not one after the other.
-            _settle(self._take(lane, everything=True) if batch is None else batch, error)
+            if batch is None and not ahead:
+                # Where nobody's turn came, all of them hear of it now and not one after the other.
+                batch = self._take(lane, everything=True)
+            _settle(batch or (), error)
         else:
             for entry, result in zip(batch or (), results, strict=True):
                 _settle([entry], result)
@@ -168,6 +231,7 @@ class Lanes(Generic[Item, Result]):
         ):
             entry = lane.waiting.popleft()
             lane.weight -= entry.weight
+            lane.in_order -= entry.in_order
             self._weight -= entry.weight
             # Whoever gave up waiting has been told so: their item is not begun any more.
             if not entry.waiter.done():
