@@ -1,5 +1,7 @@
 """Appending events together: all or none, up to ten thousand."""
 
+import asyncio
+
 import pytest
 
 from support.clients import (
@@ -52,6 +54,28 @@ async def test_ten_thousand_events_go_at_once_and_one_more_does_not(tenant: Tena
     assert len(document["events"]) == EVENTS_MAX
     await tenant.caught_up()
     assert await tenant.all_balances() == {(f"a{n}", "USD"): 100 for n in range(100)}
+
+
+async def test_large_batches_at_once_are_appended_once_each_and_stand_together(
+    tenant: Tenant,
+) -> None:
+    """So much waits that two appends are under way, and both may have the same request."""
+    batches = [[event_body(account_id=f"a{n}", amount_minor=1)] * 600 for n in range(8)]
+    answers = await asyncio.gather(
+        *(
+            tenant.post("/events/batch", {"events": events}, key=f"key-{n}")
+            for n, events in enumerate(batches)
+            for _ in range(2)
+        )
+    )
+    documents = [created(answer) for answer in answers]
+    assert documents[::2] == documents[1::2]
+    ranges = sorted((each["first_seq"], each["last_seq"]) for each in documents[::2])
+    assert ranges == [(first, first + 599) for first in range(1, 4801, 600)]
+    for number, document in enumerate(documents[::2]):
+        assert {event["account_id"] for event in document["events"]} == {f"a{number}"}
+    await tenant.caught_up()
+    assert await tenant.all_balances() == {(f"a{n}", "USD"): 600 for n in range(8)}
 
 
 REFUSED: dict[str, tuple[Document, list[str]]] = {
