@@ -25,7 +25,7 @@ from freehold_ingest.metrics import APPEND_REQUESTS, EVENTS_APPENDED, REQUEST_OU
 from freehold_ingest.relay import Relay
 from freehold_ingest.settings import Settings
 
-# Half of what goes into one append.
+# Half of what goes into one append, as a rule.
 _AHEAD_FROM_EVENTS = 512
 _APPEND_SECONDS = LEDGER_CALL_SECONDS.labels("append")
 _OUTCOMES = {outcome: REQUEST_OUTCOMES.labels(outcome) for outcome in Outcome}
