@@ -63,33 +63,29 @@ async def test_what_gathers_behind_a_call_goes_together_in_the_next() -> None:
     assert calls.batches == [["a"], ["b", "c", "d"], ["e"]]
 
 
+ROOMY = {"call_weight_max": 100, "waiting_weight_max": 100, "all_waiting_weight_max": 100}
+AHEAD = ROOMY | {"ahead_from_weight": 10}
+
+
+def sizes(calls: Calls) -> list[int]:
+    return [len(batch) for batch in calls.batches]
+
+
 async def test_of_many_a_call_leaves_half_to_the_next_one() -> None:
     calls = Calls()
-    lanes = calls.lanes(call_weight_max=100, waiting_weight_max=100, all_waiting_weight_max=100)
+    lanes = calls.lanes(**ROOMY)
     first = await submitted(lanes, "a")
     others = await submitted(lanes, *"b" * 80)
     calls.gate.set()
     await asyncio.gather(*first, *others)
-    assert [len(batch) for batch in calls.batches] == [1, 41, 39]
+    assert sizes(calls) == [1, 41, 39]
     # A few are not worth a second call.
     calls.gate.clear()
     first = await submitted(lanes, "a")
     others = await submitted(lanes, *"b" * 32)
     calls.gate.set()
     await asyncio.gather(*first, *others)
-    assert [len(batch) for batch in calls.batches[3:]] == [1, 32]
-
-
-AHEAD = {
-    "call_weight_max": 100,
-    "waiting_weight_max": 100,
-    "all_waiting_weight_max": 100,
-    "ahead_from_weight": 10,
-}
-
-
-def sizes(calls: Calls) -> list[int]:
-    return [len(batch) for batch in calls.batches]
+    assert sizes(calls)[3:] == [1, 32]
 
 
 async def test_where_much_waits_one_tenants_second_call_goes_ahead_and_no_third() -> None:

@@ -72,7 +72,7 @@ class Appender:
     async def append_each(
         self, home: Home, requests: Sequence[AppendRequest], *, in_order: bool = True
     ) -> Sequence[Answer]:
-        """Append several requests in one go, each all or none for itself.
+        """Append several requests in one go, each all or none; `in_order` as for `append`.
 
         Raises:
             Problem: overloaded or unavailable, for all of them.

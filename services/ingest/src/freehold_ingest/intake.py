@@ -27,7 +27,7 @@ class Intake:
         self._limits = limits
 
     async def event(self, home: Home, key: str, body: bytes, *, in_order: bool) -> Reply:
-        """Append one event; after what came in order before it, where that is asked for."""
+        """Append one event; `in_order` as for `Appender.append`."""
         additions = [parse(NewEvent, body)]
         wanted = AppendRequest(key, fingerprint("event", additions), additions)
         answer = await self._appender.append(home, wanted, in_order=in_order)
@@ -36,7 +36,7 @@ class Intake:
     async def batch(
         self, home: Home, key: str, body: bytes, *, minimal: bool, in_order: bool
     ) -> Reply:
-        """Append events together, all or none; likewise."""
+        """Append events together, all or none; `in_order` as for `Appender.append`."""
         additions = parse(NewBatch, body).events
         self._limits.spend(home, len(additions))
         refuse_repeated_external_ids(additions, "/events")

@@ -67,8 +67,8 @@ class _Lane(Generic[Item, Result]):
     taken: int = 0
     # Entries that wait and need their order kept.
     in_order: int = 0
-    # Calls that have taken their items.
-    under_way: int = 0
+    # Whether the call that does not go ahead has taken its items.
+    under_way: bool = False
 
 
 class Lanes(Generic[Item, Result]):
@@ -169,7 +169,7 @@ class Lanes(Generic[Item, Result]):
         if (
             self._ahead_from_weight is not None
             and lane.weight >= self._ahead_from_weight
-            and lane.under_way == 1
+            and lane.under_way
             and not lane.in_order
             and not self._one_is_ahead
         ):
@@ -201,15 +201,13 @@ class Lanes(Generic[Item, Result]):
             nonlocal batch
             # What needs its order kept may have come meanwhile.
             batch = [] if ahead and lane.in_order else self._take(lane)
-            lane.under_way += 1
-            self._go_ahead(lane)
+            if not ahead:
+                lane.under_way = True
+                self._go_ahead(lane)
             return [entry.item for entry in batch]
 
         try:
-            try:
-                results = await self._work(lane.home, take)
-            finally:
-                lane.under_way -= batch is not None
+            results = await self._work(lane.home, take)
         except Exception as error:  # noqa: BLE001 (every waiter must hear of it)
             if batch is None and not ahead:
                 # Where nobody's turn came, all of them hear of it now and not one after the other.
@@ -218,6 +216,9 @@ class Lanes(Generic[Item, Result]):
         else:
             for entry, result in zip(batch or (), results, strict=True):
                 _settle([entry], result)
+        finally:
+            if not ahead:
+                lane.under_way = False
 
     def _take(
         self, lane: _Lane[Item, Result], *, everything: bool = False
