@@ -7,6 +7,7 @@ import pytest
 
 from support.clients import Freehold, Tenant, reaching
 from support.stacks import Addresses, addresses_of, given_addresses, private_stack
+from support.upstream import Upstream, upstream_of
 
 
 @pytest.fixture(scope="session")
@@ -51,3 +52,17 @@ def operator(addresses: Addresses) -> dict[str, str]:
         "FREEHOLD_TENANT_MANAGER_URL": addresses.tenant_manager,
         "FREEHOLD_OPERATOR_TOKEN": addresses.operator_token,
     }
+
+
+@pytest.fixture
+def broker_url(addresses: Addresses) -> str:
+    """The stack's own broker."""
+    if addresses.amqp is None:
+        pytest.skip("the stack does not tell where its broker is")
+    return addresses.amqp
+
+
+@pytest.fixture
+async def upstream(broker_url: str) -> AsyncIterator[Upstream]:
+    async with upstream_of(broker_url) as upstream:
+        yield upstream

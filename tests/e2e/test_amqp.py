@@ -5,7 +5,6 @@ import json
 import os
 import re
 import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -15,8 +14,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from support.clients import Document, Tenant, created, event_body
-from support.stacks import Addresses
-from support.upstream import Upstream, accepted, kept_problem, refusal, upstream_of
+from support.upstream import Upstream, accepted, kept_problem, refusal
 from support.waiting import eventually
 
 REPLAYED = "Idempotency-Replayed"
@@ -326,20 +324,6 @@ async def run_program_of(heading: str, broker_url: str, tenant: Tenant) -> str:
         printed, complained = await process.communicate()
     assert process.returncode == 0, complained.decode()
     return printed.decode()
-
-
-@pytest.fixture
-def broker_url(addresses: Addresses) -> str:
-    """The stack's own broker."""
-    if addresses.amqp is None:
-        pytest.skip("the stack does not tell where its broker is")
-    return addresses.amqp
-
-
-@pytest.fixture
-async def upstream(broker_url: str) -> AsyncIterator[Upstream]:
-    async with upstream_of(broker_url) as upstream:
-        yield upstream
 
 
 async def grown_to(tenant: Tenant, events: int) -> None:

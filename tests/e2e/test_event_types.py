@@ -8,8 +8,7 @@ import pytest
 
 from support.clients import Document, Tenant, created, event_body, found, pointers, problem
 from support.funds import ask_ingest, hold, leg
-from support.stacks import Addresses
-from support.upstream import refusal, upstream_of
+from support.upstream import Upstream, refusal
 
 EVENT_TYPES_MAX = 1_000
 
@@ -146,17 +145,14 @@ async def test_rules_hold_for_batches_and_for_legs_and_the_place_is_named(tenant
     assert (await tenant.lag())["head_seq"] == 2
 
 
-async def test_rules_hold_for_messages_too(tenant: Tenant, addresses: Addresses) -> None:
-    if addresses.amqp is None:
-        pytest.skip("the stack does not tell where its broker is")
+async def test_rules_hold_for_messages_too(tenant: Tenant, upstream: Upstream) -> None:
     await close(tenant)
-    async with upstream_of(addresses.amqp) as upstream:
-        for body, place in (
-            (event_body(), "/event_type"),
-            ({"events": [event_body()]}, "/events/0/event_type"),
-        ):
-            answer = refusal(await upstream.ask(tenant, body), "validation-failed")
-            assert [fault["pointer"] for fault in answer["errors"]] == [place]
+    for body, place in (
+        (event_body(), "/event_type"),
+        ({"events": [event_body()]}, "/events/0/event_type"),
+    ):
+        answer = refusal(await upstream.ask(tenant, body), "validation-failed")
+        assert [fault["pointer"] for fault in answer["errors"]] == [place]
     assert (await tenant.lag())["head_seq"] == 0
 
 

@@ -1,12 +1,10 @@
 """Suspended tenants: nothing of theirs is taken or told, and nothing of theirs is lost."""
 
 import httpx
-import pytest
 
 from support.clients import Document, Freehold, Tenant, event_body, found, problem
-from support.stacks import Addresses
 from support.uploads import lines, uploading
-from support.upstream import accepted, kept_problem, refusal, upstream_of
+from support.upstream import Upstream, accepted, kept_problem, refusal
 from support.waiting import eventually
 
 # As soon as the catalog's notice is there; generous, as the machine may have other things to do.
@@ -86,20 +84,17 @@ async def test_what_was_taken_before_a_suspension_is_still_projected(
 
 
 async def test_a_message_of_a_suspended_tenant_is_refused_and_kept(
-    addresses: Addresses, tenant: Tenant
+    upstream: Upstream, tenant: Tenant
 ) -> None:
-    if addresses.amqp is None:
-        pytest.skip("the stack does not tell where its broker is")
-    async with upstream_of(addresses.amqp) as upstream:
-        accepted(await upstream.ask(tenant, event_body()))
-        await move(tenant, "suspend")
-        await until_status(tenant, 403)
-        refusal(await upstream.ask(tenant, event_body(), message_id="k"), "tenant-suspended")
-        kept = kept_problem(await upstream.refused("k"))
-        assert kept["type"] == "/problems/tenant-suspended"
-        await move(tenant, "resume")
-        await until_status(tenant, 201)
-        accepted(await upstream.ask(tenant, event_body(), message_id="k"))
+    accepted(await upstream.ask(tenant, event_body()))
+    await move(tenant, "suspend")
+    await until_status(tenant, 403)
+    refusal(await upstream.ask(tenant, event_body(), message_id="k"), "tenant-suspended")
+    kept = kept_problem(await upstream.refused("k"))
+    assert kept["type"] == "/problems/tenant-suspended"
+    await move(tenant, "resume")
+    await until_status(tenant, 201)
+    accepted(await upstream.ask(tenant, event_body(), message_id="k"))
 
 
 async def test_an_import_ends_where_its_tenant_is_suspended(tenant: Tenant) -> None:

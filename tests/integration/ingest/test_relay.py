@@ -7,7 +7,7 @@ from uuid import UUID
 
 import pytest
 
-from freehold.contracts.messages import Appended, Projected
+from freehold.contracts.messages import Appended
 from freehold.ledger.client import Record
 from freehold.messaging.broker import Broker, LinkError
 from freehold.tenancy.catalog import Catalog
@@ -26,13 +26,17 @@ class Bell:
     """Stands for the broker: keeps what was rung, or behaves as told."""
 
     def __init__(self, ring: Callable[[], Awaitable[None]] | None = None) -> None:
-        self.rung: list[Appended | Projected] = []
+        self.rung: list[Appended] = []
+        self.told: list[Appended] = []
         self._ring = ring
 
-    async def ring(self, doorbell: Appended | Projected) -> None:
+    async def ring(self, doorbell: Appended) -> None:
         if self._ring is not None:
             await self._ring()
         self.rung.append(doorbell)
+
+    async def tell(self, _: str, doorbell: Appended) -> None:
+        self.told.append(doorbell)
 
 
 def announcer_of(bell: Bell) -> Announcer:

@@ -14,6 +14,7 @@ from freehold_projector.catching_up import CatchingUp
 from freehold_projector.hold_expiry import HoldExpiries, HoldExpiry
 from freehold_projector.reconciliation import Reconciliation
 from freehold_projector.retention import Retention
+from freehold_projector.watchers import Watchers
 from integration.tenant_manager.installation import (
     CREDENTIAL_KEYS,
     Installation,
@@ -44,10 +45,11 @@ async def new_projector(installation: Installation) -> AsyncIterator[Projector]:
         application="test", connections_max=5, per_tenant_max=2, idle_s=60, timeout_s=10
     )
     directory = Directory(catalog, KeyRing(CREDENTIAL_KEYS))
+    watchers = Watchers(Broker("amqp://127.0.0.1:1/", name="test", timeout_s=1))
     catching_up = CatchingUp(
         directory,
         connections,
-        Broker("amqp://127.0.0.1:1/", name="test", timeout_s=1),
+        watchers,
         in_flight_max=2,
         events_max=1000,
     )
@@ -65,6 +67,6 @@ async def new_projector(installation: Installation) -> AsyncIterator[Projector]:
     await eventually(reachable, "the catalog is reached")
     yield Projector(catching_up, hold_expiries, hold_expiry, retention, reconciliation)
     await hold_expiry.close()
-    await catching_up.close()
+    await watchers.close()
     await connections.close()
     await catalog.close()

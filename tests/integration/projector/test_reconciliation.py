@@ -12,6 +12,7 @@ from freehold.tenancy.directory import Directory
 from freehold.tenancy.homes import Home
 from freehold_projector.catching_up import CatchingUp
 from freehold_projector.reconciliation import examine
+from freehold_projector.watchers import Watchers
 from integration.tenant_manager.installation import Installation
 from support.builders import append, append_request, new_event
 from support.ledgers import Ledger
@@ -95,15 +96,16 @@ async def test_catching_up_ends_where_a_ledger_was_cut_short(
     connections = TenantConnections(
         application="test", connections_max=2, per_tenant_max=1, idle_s=60, timeout_s=5
     )
+    watchers = Watchers(Broker("amqp://127.0.0.1:1/", name="test", timeout_s=1))
     catching_up = CatchingUp(
         cast("Directory", _OneHome(home)),
         connections,
-        Broker("amqp://127.0.0.1:1/", name="test", timeout_s=1),
+        watchers,
         in_flight_max=1,
         events_max=2,
     )
     projection: Projection = await catching_up.catch_up(home.tenant_id)
-    await catching_up.close()
+    await watchers.close()
     await connections.close()
     assert (projection.last_seq, projection.head_seq) == (3, 5)
 

@@ -1,11 +1,12 @@
-"""The announcer: rings a doorbell for what was committed, and keeps at it until confirmed.
+"""The announcer: rings doorbells for what was committed, and keeps at it until confirmed.
 
-Nobody waits for it: an append is acknowledged when it is committed. A tenant has one doorbell under
-way at a time; what grows meanwhile, or while the broker is away, becomes the next one.
+Nobody waits for it: an append is acknowledged when it is committed. A tenant has one doorbell of a
+kind under way at a time; what grows meanwhile, or while the broker is away, becomes the next one.
 """
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -13,6 +14,7 @@ import structlog
 
 from freehold.contracts.messages import Appended, LedgerRange
 from freehold.messaging.broker import Broker, LinkError
+from freehold.messaging.topology import paced_key
 from freehold_ingest.metrics import DOORBELLS, UNANNOUNCED
 
 _log = structlog.get_logger(__name__)
@@ -23,6 +25,8 @@ _RETRY_S = 0.25
 # the projector, and a lone event still at once.
 _REST = 8
 _REST_S_MAX = 0.02
+# Who does not follow every append, as those who archive, need not be woken by each.
+_PACED_REST_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,75 +54,139 @@ class Growth:
 
 
 class Announcer:
-    """Publishes doorbells in the background, several at once."""
+    """Publishes doorbells in the background: for every growth, and for all of about a second."""
 
     def __init__(self, broker: Broker) -> None:
-        self._broker = broker
-        self._pending: dict[str, Growth] = {}
-        # Who is pending and neither has a doorbell under way nor rests after one.
-        self._ready: asyncio.Queue[str] = asyncio.Queue()
-        self._engaged: set[str] = set()
-        self._settled = asyncio.Event()
-        self._settled.set()
-        self._workers: list[asyncio.Task[None]] = []
+        async def ring_paced(doorbell: Appended) -> None:
+            await broker.tell(paced_key(doorbell.subject), doorbell)
+
+        prompt = _Bell(broker.ring, _rest_s)
+        self._bells = (prompt, _Bell(ring_paced, lambda _: _PACED_REST_S))
+        UNANNOUNCED.set_function(lambda: prompt.pending)
 
     async def open(self) -> None:
         """Begin."""
-        self._workers = [asyncio.create_task(self._work()) for _ in range(_IN_FLIGHT_MAX)]
+        for bell in self._bells:
+            bell.open()
 
     async def close(self, timeout_s: float) -> bool:
         """Announce what is pending, for at most so long; say whether all of it was."""
         try:
             async with asyncio.timeout(timeout_s):
-                await self._settled.wait()
+                for bell in self._bells:
+                    await bell.finish()
         except TimeoutError:
             _log.warning("left unannounced for the relay")
         # Asked before the workers end, for they give up what they are ringing.
-        announced = self._settled.is_set()
-        for worker in self._workers:
-            worker.cancel()
-        await asyncio.gather(*self._workers, return_exceptions=True)
+        announced = all(bell.settled for bell in self._bells)
+        for bell in self._bells:
+            await bell.close()
         return announced
 
     def announce(self, tenant_id: str, growth: Growth) -> None:
-        """Have a doorbell rung for this growth."""
-        earlier = self._pending.get(tenant_id)
-        self._pending[tenant_id] = growth.with_earlier(earlier)
-        if earlier is None:
-            UNANNOUNCED.set(len(self._pending))
-            self._settled.clear()
-            if tenant_id not in self._engaged:
-                self._ready.put_nowait(tenant_id)
+        """Have doorbells rung for this growth."""
+        for bell in self._bells:
+            bell.announce(tenant_id, growth)
 
     def busy(self, tenant_id: str) -> bool:
         """Say whether something of this tenant is not announced yet."""
-        return tenant_id in self._pending or tenant_id in self._engaged
+        return any(bell.busy(tenant_id) for bell in self._bells)
+
+
+def _rest_s(confirm_s: float) -> float:
+    return min(_REST * confirm_s, _REST_S_MAX)
+
+
+class _Bell:
+    """Doorbells of one kind, several tenants' at once."""
+
+    def __init__(
+        self, ring: Callable[[Appended], Awaitable[None]], rest_s: Callable[[float], float]
+    ) -> None:
+        """Set up.
+
+        Args:
+            ring: Rings one.
+            rest_s: How long a tenant rests, for how long the confirm of their doorbell took.
+        """
+        self._ring = ring
+        self._rest_s = rest_s
+        self._pending: dict[str, Growth] = {}
+        # Who is pending and neither has a doorbell under way nor rests after one.
+        self._ready: asyncio.Queue[str] = asyncio.Queue()
+        self._under_way: set[str] = set()
+        self._resting: dict[str, asyncio.TimerHandle] = {}
+        self._settled = asyncio.Event()
+        self._settled.set()
+        self._finishing = False
+        self._workers: list[asyncio.Task[None]] = []
+
+    @property
+    def pending(self) -> int:
+        """How many tenants have grown since their last doorbell."""
+        return len(self._pending)
+
+    @property
+    def settled(self) -> bool:
+        """Whether there is nothing left to announce."""
+        return self._settled.is_set()
+
+    def open(self) -> None:
+        self._workers = [asyncio.create_task(self._work()) for _ in range(_IN_FLIGHT_MAX)]
+
+    async def finish(self) -> None:
+        """Announce what is pending; nobody rests any more."""
+        self._finishing = True
+        for tenant_id, timer in list(self._resting.items()):
+            timer.cancel()
+            self._let_go(tenant_id)
+        await self._settled.wait()
+
+    async def close(self) -> None:
+        for worker in self._workers:
+            worker.cancel()
+        for timer in self._resting.values():
+            timer.cancel()
+        await asyncio.gather(*self._workers, return_exceptions=True)
+
+    def announce(self, tenant_id: str, growth: Growth) -> None:
+        earlier = self._pending.get(tenant_id)
+        self._pending[tenant_id] = growth.with_earlier(earlier)
+        if earlier is None:
+            self._settled.clear()
+            if tenant_id not in self._under_way and tenant_id not in self._resting:
+                self._ready.put_nowait(tenant_id)
+
+    def busy(self, tenant_id: str) -> bool:
+        return tenant_id in self._pending or tenant_id in self._under_way
 
     async def _work(self) -> None:
         while True:
             tenant_id = await self._ready.get()
             growth = self._pending.pop(tenant_id)
-            UNANNOUNCED.set(len(self._pending))
-            self._engaged.add(tenant_id)
+            self._under_way.add(tenant_id)
             began_at = time.monotonic()
             try:
-                await self._ring(tenant_id, growth)
+                await self._announce(tenant_id, growth)
             except Exception:  # noqa: BLE001 (no fault may end a worker or lose a growth)
                 _log.exception("doorbell failed", tenant_id=tenant_id)
                 self.announce(tenant_id, growth)
                 await asyncio.sleep(_RETRY_S)
             finally:
-                rest_s = min(_REST * (time.monotonic() - began_at), _REST_S_MAX)
-                asyncio.get_running_loop().call_later(rest_s, self._let_go, tenant_id)
+                self._under_way.discard(tenant_id)
+                if not self._pending and not self._under_way:
+                    self._settled.set()
+                rest_s = 0 if self._finishing else self._rest_s(time.monotonic() - began_at)
+                self._resting[tenant_id] = asyncio.get_running_loop().call_later(
+                    rest_s, self._let_go, tenant_id
+                )
 
     def _let_go(self, tenant_id: str) -> None:
-        self._engaged.discard(tenant_id)
+        del self._resting[tenant_id]
         if tenant_id in self._pending:
             self._ready.put_nowait(tenant_id)
-        elif not self._pending and not self._engaged:
-            self._settled.set()
 
-    async def _ring(self, tenant_id: str, growth: Growth) -> None:
+    async def _announce(self, tenant_id: str, growth: Growth) -> None:
         doorbell = Appended(
             subject=tenant_id,
             data=LedgerRange(
@@ -130,7 +198,7 @@ class Announcer:
             ),
         )
         try:
-            await self._broker.ring(doorbell)
+            await self._ring(doorbell)
         except LinkError as error:
             DOORBELLS.labels("unconfirmed").inc()
             _log.debug("doorbell not confirmed", tenant_id=tenant_id, fault=str(error))

@@ -18,6 +18,7 @@ from freehold_projector.hold_expiry import HoldExpiries, HoldExpiry
 from freehold_projector.reconciliation import Reconciliation
 from freehold_projector.retention import PAUSE_S, Retention
 from freehold_projector.settings import Settings
+from freehold_projector.watchers import Watchers
 
 _NAME = "freehold-projector"
 
@@ -42,10 +43,11 @@ def make_application(settings: Settings) -> FastAPI:
         on_delivery=doorbells.on_delivery,
         prefetch=settings.prefetch,
     )
+    watchers = Watchers(broker)
     catching_up = CatchingUp(
         directory,
         connections,
-        broker,
+        watchers,
         in_flight_max=settings.transactions_in_flight_max,
         events_max=settings.project_events_max,
     )
@@ -81,7 +83,7 @@ def make_application(settings: Settings) -> FastAPI:
         for work in background:
             await work.close()
         await hold_expiry.close()
-        await catching_up.close()
+        await watchers.close()
         await broker.close()
         await connections.close()
         await catalog.close()

@@ -6,10 +6,8 @@ is the same.
 
 import asyncio
 
-from freehold.contracts.messages import LedgerRange, Projected
 from freehold.ledger import client as ledger
 from freehold.ledger.client import Projection
-from freehold.messaging.broker import Broker, LinkError
 from freehold.service.metrics import LEDGER_CALL_SECONDS
 from freehold.service.places import place
 from freehold.tenancy.connections import TenantConnections
@@ -17,8 +15,8 @@ from freehold.tenancy.directory import Directory
 from freehold.tenancy.failures import database_failures
 from freehold.tenancy.homes import Home
 from freehold_projector.metrics import CALL_EVENTS, EVENTS_PROJECTED
+from freehold_projector.watchers import Watchers
 
-_RINGS_MAX = 1_000
 _PROJECT_SECONDS = LEDGER_CALL_SECONDS.labels("project")
 
 
@@ -33,17 +31,16 @@ class CatchingUp:
         self,
         directory: Directory,
         connections: TenantConnections,
-        broker: Broker,
+        watchers: Watchers,
         *,
         in_flight_max: int,
         events_max: int,
     ) -> None:
         self._directory = directory
         self._connections = connections
-        self._broker = broker
+        self._watchers = watchers
         self._in_flight = asyncio.Semaphore(in_flight_max)
         self._events_max = events_max
-        self._rings: set[asyncio.Task[None]] = set()
 
     async def catch_up(self, tenant_id: str) -> Projection:
         """Project until the ledger's end.
@@ -62,11 +59,6 @@ class CatchingUp:
             if projection.last_seq >= projection.head_seq or projection.applied == 0:
                 return projection
 
-    async def close(self) -> None:
-        """Finish ringing."""
-        if self._rings:
-            await asyncio.wait(self._rings, timeout=2)
-
     async def _project(self, home: Home) -> Projection:
         with _PROJECT_SECONDS.time(), database_failures():
             # The connection first: one that is slow to come must not hold a place in flight. Both
@@ -76,25 +68,5 @@ class CatchingUp:
         CALL_EVENTS.observe(projection.applied)
         if projection.applied:
             EVENTS_PROJECTED.inc(projection.applied)
-        # With a broker that is slow to confirm some are left out: whoever hears the next reads on.
-        if projection.applied and len(self._rings) < _RINGS_MAX:
-            task = asyncio.create_task(self._ring(home.tenant_id, projection))
-            self._rings.add(task)
-            task.add_done_callback(self._rings.discard)
+            self._watchers.tell(home.tenant_id, projection)
         return projection
-
-    async def _ring(self, tenant_id: str, projection: Projection) -> None:
-        """Tell whoever watches; a listener that misses it sees the next one."""
-        doorbell = Projected(
-            subject=tenant_id,
-            data=LedgerRange(
-                epoch=projection.epoch,
-                first_seq=projection.from_seq,
-                last_seq=projection.last_seq,
-                last_event_id=projection.last_event_id,
-            ),
-        )
-        try:
-            await self._broker.ring(doorbell)
-        except LinkError:
-            return

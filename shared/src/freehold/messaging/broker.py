@@ -27,7 +27,6 @@ from freehold.messaging.topology import (
     PROJECTOR_QUEUE,
     appended_key,
     declare,
-    projected_key,
 )
 
 _log = structlog.get_logger(__name__)
@@ -143,22 +142,34 @@ class Broker:
             with suppress(asyncio.CancelledError):
                 await self._keeper
 
-    async def ring(self, doorbell: Appended | Projected) -> None:
-        """Publish a doorbell and wait for the broker's confirm.
+    async def ring(self, doorbell: Appended) -> None:
+        """Publish a doorbell that somebody must hear, and wait for the broker's confirm.
 
         Raises:
             LinkError: There was no confirm in time.
         """
-        appended = isinstance(doorbell, Appended)
-        key = appended_key if appended else projected_key
+        await self._tell(appended_key(doorbell.subject), doorbell, mandatory=True)
+
+    async def tell(self, key: str, doorbell: Appended | Projected) -> None:
+        """Publish a doorbell for whoever listens, maybe nobody, and wait for the confirm.
+
+        Args:
+            key: The routing key.
+            doorbell: What is published.
+
+        Raises:
+            LinkError: There was no confirm in time.
+        """
+        await self._tell(key, doorbell, mandatory=False)
+
+    async def _tell(self, key: str, doorbell: Appended | Projected, *, mandatory: bool) -> None:
         if self._publishing is None:
             raise LinkError("the broker is not connected")
         await self._publish(
             await self._publishing.get_exchange(LEDGER_EXCHANGE, ensure=False),
-            key(doorbell.subject),
+            key,
             _message(doorbell.model_dump_json().encode(), str(doorbell.id)),
-            # Nobody need listen for projections; somebody must for appends.
-            mandatory=appended,
+            mandatory=mandatory,
         )
 
     async def put(self, queue: str, message: aio_pika.Message, *, mandatory: bool = True) -> None:

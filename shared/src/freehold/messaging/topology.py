@@ -13,6 +13,7 @@ PROJECTOR_QUEUE = "freehold.projector"
 PARKED_QUEUE = "freehold.projector.parked"
 ARCHIVER_QUEUE = "freehold.archiver"
 APPENDED_PATTERN = "ledger.appended.*"
+PACED_PATTERN = "ledger.appended.*.paced"
 
 # A doorbell that crashes its consumer this often is parked by the broker itself.
 DELIVERIES_MAX = 20
@@ -35,6 +36,11 @@ OWN_PREFIX = "freehold."
 def appended_key(tenant_id: str) -> str:
     """Give the routing key of a tenant's `appended` doorbells."""
     return f"ledger.appended.{tenant_id}"
+
+
+def paced_key(tenant_id: str) -> str:
+    """Give the routing key of those that ring once for all that was appended in about a second."""
+    return f"{appended_key(tenant_id)}.paced"
 
 
 def projected_key(tenant_id: str) -> str:
@@ -80,7 +86,9 @@ async def declare_archiver(channel: AbstractChannel, timeout_s: float) -> None:
         timeout_s,
         {"x-max-length": ARCHIVER_DOORBELLS_MAX, "x-delivery-limit": DELIVERIES_MAX},
     )
-    await queue.bind(exchange, APPENDED_PATTERN, timeout=timeout_s)
+    await queue.bind(exchange, PACED_PATTERN, timeout=timeout_s)
+    # As it was bound before there were paced doorbells.
+    await queue.unbind(exchange, APPENDED_PATTERN, timeout=timeout_s)
 
 
 async def declare_inbound(channel: AbstractChannel, timeout_s: float) -> None:
