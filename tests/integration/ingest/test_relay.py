@@ -35,7 +35,8 @@ class Bell:
             await self._ring()
         self.rung.append(doorbell)
 
-    async def tell(self, _: str, doorbell: Appended) -> None:
+    async def tell(self, _: str, doorbell: Appended, *, mandatory: bool) -> None:
+        assert not mandatory
         self.told.append(doorbell)
 
 

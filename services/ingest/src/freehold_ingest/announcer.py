@@ -26,7 +26,7 @@ _RETRY_S = 0.25
 _REST = 8
 _REST_S_MAX = 0.02
 # Who does not follow every append, as those who archive, need not be woken by each.
-_PACED_REST_S = 1.0
+_PACED_REST_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +54,12 @@ class Growth:
 
 
 class Announcer:
-    """Publishes doorbells in the background: for every growth, and for all of about a second."""
+    """Publishes doorbells in the background: for every growth, and for all of some seconds."""
 
     def __init__(self, broker: Broker) -> None:
         async def ring_paced(doorbell: Appended) -> None:
-            await broker.tell(paced_key(doorbell.subject), doorbell)
+            # Not everybody archives.
+            await broker.tell(paced_key(doorbell.subject), doorbell, mandatory=False)
 
         prompt = _Bell(broker.ring, _rest_s)
         self._bells = (prompt, _Bell(ring_paced, lambda _: _PACED_REST_S))

@@ -143,26 +143,24 @@ class Broker:
                 await self._keeper
 
     async def ring(self, doorbell: Appended) -> None:
-        """Publish a doorbell that somebody must hear, and wait for the broker's confirm.
+        """Publish the doorbell of an append and wait for the broker's confirm.
 
         Raises:
-            LinkError: There was no confirm in time.
+            LinkError: There was no confirm in time, or there is no queue for it.
         """
-        await self._tell(appended_key(doorbell.subject), doorbell, mandatory=True)
+        await self.tell(appended_key(doorbell.subject), doorbell, mandatory=True)
 
-    async def tell(self, key: str, doorbell: Appended | Projected) -> None:
-        """Publish a doorbell for whoever listens, maybe nobody, and wait for the confirm.
+    async def tell(self, key: str, doorbell: Appended | Projected, *, mandatory: bool) -> None:
+        """Publish a doorbell and wait for the broker's confirm.
 
         Args:
             key: The routing key.
             doorbell: What is published.
+            mandatory: Whether it is a failure that nobody listens.
 
         Raises:
-            LinkError: There was no confirm in time.
+            LinkError: There was no confirm in time, or nobody listens who should.
         """
-        await self._tell(key, doorbell, mandatory=False)
-
-    async def _tell(self, key: str, doorbell: Appended | Projected, *, mandatory: bool) -> None:
         if self._publishing is None:
             raise LinkError("the broker is not connected")
         await self._publish(

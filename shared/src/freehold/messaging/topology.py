@@ -39,7 +39,7 @@ def appended_key(tenant_id: str) -> str:
 
 
 def paced_key(tenant_id: str) -> str:
-    """Give the routing key of those that ring once for all that was appended in about a second."""
+    """Give the routing key of those that ring once for all that was appended in some seconds."""
     return f"{appended_key(tenant_id)}.paced"
 
 
