@@ -49,6 +49,22 @@ async def test_a_tenant_who_never_pauses_rings_some_only_now_and_then(
     assert len(prompt) > len(projected) > len(paced)
 
 
+async def test_whoever_begins_to_listen_hears_of_what_comes_then(
+    broker_url: str, tenant: Tenant
+) -> None:
+    created(await tenant.post("/events", event_body()))
+    # With nobody there to hear of it.
+    await tenant.caught_up()
+    async with await aio_pika.connect(broker_url, timeout=10) as connection:
+        heard = await _listen(await connection.channel(), projected_key(tenant.tenant_id))
+        event = created(await tenant.post("/events", event_body()))
+
+        async def told() -> bool:
+            return bool(heard) and heard[-1].data.last_seq == event["seq"]
+
+        await eventually(told, "the second one is told of")
+
+
 async def _listen(channel: aio_pika.abc.AbstractChannel, key: str) -> list[Appended | Projected]:
     """Keep what is published with a routing key from now on."""
     queue = await channel.declare_queue(exclusive=True, timeout=10)

@@ -146,8 +146,6 @@ class _Bell:
     async def close(self) -> None:
         for worker in self._workers:
             worker.cancel()
-        for timer in self._resting.values():
-            timer.cancel()
         await asyncio.gather(*self._workers, return_exceptions=True)
 
     def announce(self, tenant_id: str, growth: Growth) -> None:

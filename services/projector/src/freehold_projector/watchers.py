@@ -55,12 +55,14 @@ class Watchers:
                 last_event_id=projection.last_event_id,
             ),
         )
-        pause_s = _PAUSE_S
+        pause_s = _PAUSE_UNHEARD_S
         try:
             await self._broker.tell(projected_key(tenant_id), doorbell, mandatory=True)
+            pause_s = _PAUSE_S
         except LinkError:
-            pause_s = _PAUSE_UNHEARD_S
-        asyncio.get_running_loop().call_later(pause_s, self._go_on, tenant_id)
+            pass
+        finally:
+            asyncio.get_running_loop().call_later(pause_s, self._go_on, tenant_id)
 
     def _go_on(self, tenant_id: str) -> None:
         projection = self._told.pop(tenant_id, None)
