@@ -28,16 +28,31 @@ def is_free(port: int) -> bool:
 
 
 def free_port() -> int:
-    """A port that nothing listens on.
+    """A port that nothing listens on, and that no other stack is given while this process lives.
 
     Raises:
         StackError: A hundred random ports were all taken.
     """
     for _ in range(100):
         port = secrets.choice(SPARE_PORTS)
-        if is_free(port):
+        if is_free(port) and _claim(port):
             return port
     raise StackError("No free port was found on 127.0.0.1; something is using up all of them.")
+
+
+def _claim(port: int) -> bool:
+    """Claim a port that is free yet: until its server listens, other stacks may choose theirs.
+
+    The claim is a name in the kernel (unix(7), abstract sockets) and ends with the process.
+    """
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as claim:
+        try:
+            claim.bind(f"\0freehold-port-{port}")
+        except OSError:
+            return False
+        # Left open on purpose.
+        claim.detach()
+    return True
 
 
 def remembered_ports(file: Path) -> dict[str, int]:
