@@ -32,6 +32,7 @@ class Watchers:
         if tenant_id in self._told:
             earlier = self._told[tenant_id] or projection
             self._told[tenant_id] = replace(projection, from_seq=earlier.from_seq)
+        # With a broker that is slow to confirm some are left out: whoever hears the next reads on.
         elif len(self._under_way) < _UNDER_WAY_MAX:
             self._told[tenant_id] = None
             task = asyncio.create_task(self._ring(tenant_id, projection))
