@@ -31,7 +31,9 @@ class Watchers:
         """Tell of a projection, now or in a moment; returns at once."""
         if tenant_id in self._told:
             earlier = self._told[tenant_id] or projection
-            self._told[tenant_id] = replace(projection, from_seq=earlier.from_seq)
+            # A ledger that was restored meanwhile may begin before the earlier one.
+            from_seq = min(earlier.from_seq, projection.from_seq)
+            self._told[tenant_id] = replace(projection, from_seq=from_seq)
         # With a broker that is slow to confirm some are left out: whoever hears the next reads on.
         elif len(self._under_way) < _UNDER_WAY_MAX:
             self._told[tenant_id] = None
