@@ -38,8 +38,12 @@ hypothesis.settings.load_profile(os.environ.pop("FREEHOLD_TEST_PROFILE", "quick"
 _STACKS = ("addresses", "fragile_stack")
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of a file with one worker, and so all that share a stack: each has but one."""
+    """Keep the tests of a file with one worker, and so all that share a stack: each has but one.
+
+    Before xdist looks for groups, or it would see none.
+    """
     for item in items:
         fixtures = getattr(item, "fixturenames", ())
         group = next((stack for stack in _STACKS if stack in fixtures), str(item.path))
