@@ -46,6 +46,5 @@ def test_a_new_event_is_written_as_its_row_is(
     request = AppendRequest("k", "", [event])
     written = Written(first_seq, recorded_at, ids, hashes)
     answer = Answer(Outcome.CREATED, request, written=written, first=1)
-    new = answer.sole_new_event
-    assert new is not None
+    (new,) = answer.new_events
     assert new_event_json(new) == event_json(answer.events[0])

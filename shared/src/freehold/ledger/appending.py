@@ -154,7 +154,7 @@ class Answer:
     def events(self) -> Sequence[Row]:
         """The request's events in the order of seq; told when someone first looks."""
         if self._events is None:
-            news = list(self._new_events())
+            news = self._new_events()
             # A transaction is named after its first leg.
             named = self._request.transaction and news
             transaction_id = UUID(bytes=news[0].event_id) if named else None
@@ -166,12 +166,11 @@ class Answer:
         self._events = rows
 
     @property
-    def sole_new_event(self) -> NewlyWritten | None:
-        """The new event of a request for a single one; None where it was not told in full."""
-        if self._written is None or self._events is not None:
-            return None
-        (addition,) = self._request.additions
-        return self._new_event(0, addition) if isinstance(addition, NewEvent) else None
+    def new_events(self) -> Sequence[NewlyWritten]:
+        """The request's new events; none where they are legs, or were not told in full."""
+        if self._request.transaction or self._events is not None:
+            return ()
+        return self._new_events()
 
     @property
     def seqs(self) -> tuple[int, int]:
@@ -181,25 +180,21 @@ class Answer:
             return first, first + len(self._request.additions) - 1
         return self.events[0]["seq"], self.events[-1]["seq"]
 
-    def _new_events(self) -> Iterable[NewlyWritten]:
+    def _new_events(self) -> list[NewlyWritten]:
         if self._written is None:
-            return
-        for place, addition in enumerate(self._request.additions):
-            if isinstance(addition, NewEvent):
-                yield self._new_event(place, addition)
-
-    def _new_event(self, place: int, event: NewEvent) -> NewlyWritten:
-        if self._written is None:
-            raise RuntimeError("nothing was written for this request")
+            return []
         first_seq, recorded_at, ids, hashes = self._written
-        number = self._first + place
-        return NewlyWritten(
-            event,
-            first_seq + number,
-            ids[number * _ID : (number + 1) * _ID],
-            recorded_at,
-            hashes[number * _HASH : (number + 1) * _HASH],
-        )
+        return [
+            NewlyWritten(
+                event,
+                first_seq + number,
+                ids[number * _ID : (number + 1) * _ID],
+                recorded_at,
+                hashes[number * _HASH : (number + 1) * _HASH],
+            )
+            for number, event in enumerate(self._request.additions, start=self._first)
+            if isinstance(event, NewEvent)
+        ]
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,7 +55,7 @@ def event_json(row: Row) -> bytes:
 
 
 def new_event_json(new: NewlyWritten) -> bytes:
-    """One event as JSON that was just written by itself: at once, and in the same bytes."""
+    """One event as JSON that was just written, and is no leg: at once, and in the same bytes."""
     event, seq, event_id, recorded_at, digest = new
     id_ = event_id.hex()
     recorded = rfc_3339(recorded_at)
