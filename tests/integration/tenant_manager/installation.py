@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import asyncpg
 import httpx
 from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from freehold.ledger.client import Connection
 from freehold.tenancy.homes import Home
@@ -192,7 +193,7 @@ def manager_of(app: FastAPI) -> Manager:
     return manager
 
 
-def client_of(app: FastAPI) -> httpx.AsyncClient:
+def client_of(app: ASGIApp) -> httpx.AsyncClient:
     """Make a client who asks with the operator's token unless a request says otherwise."""
     return httpx.AsyncClient(
         transport=httpx.ASGITransport(app),

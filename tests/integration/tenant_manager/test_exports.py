@@ -12,6 +12,7 @@ import asyncpg
 import httpx
 import pytest
 from fastapi import FastAPI
+from starlette.types import Message, Receive, Scope, Send
 
 from freehold.ledger.client import Connection
 from freehold_tenant_manager.dumps.client_programs import ClientPrograms
@@ -307,6 +308,25 @@ async def test_exports_at_once_are_few_and_whoever_leaves_makes_room(
                 return answer.status_code == 200
 
         await eventually(is_let_in, "a place of those who left", within_s=10)
+
+
+async def test_whoever_has_all_of_an_export_may_have_another_at_once(
+    app: FastAPI, manager: httpx.AsyncClient, filled: tuple[str, str]
+) -> None:
+    path = f"/v1/tenants/{filled[0]}/export"
+    others: list[httpx.Response] = []
+
+    async def asking_again_at_the_end(scope: Scope, receive: Receive, send: Send) -> None:
+        async def ask_and_send(message: Message) -> None:
+            if message["type"] == "http.response.body" and not message.get("more_body"):
+                others.append(await manager.get(path))
+            await send(message)
+
+        await app(scope, receive, ask_and_send)
+
+    async with client_of(asking_again_at_the_end) as client:
+        assert (await client.get(path)).status_code == 200
+    assert [other.status_code for other in others] == [200]
 
 
 async def test_programs_of_every_version_here_are_found() -> None:

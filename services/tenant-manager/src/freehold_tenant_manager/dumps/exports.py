@@ -121,6 +121,7 @@ class Download(StreamingResponse):
             ClientDisconnect: The client is gone, or does not read.
             DumpError: It is not whole, and the connection is to break.
         """
+        end: Message | None = None
 
         async def send_in_time(message: Message) -> None:
             try:
@@ -128,6 +129,13 @@ class Download(StreamingResponse):
                     await send(message)
             except TimeoutError:
                 raise ClientDisconnect from None
+
+        async def send_all_but_the_end(message: Message) -> None:
+            nonlocal end
+            if message["type"] == "http.response.body" and not message.get("more_body"):
+                end = message
+            else:
+                await send_in_time(message)
 
         async with self._opening as pieces:
             # What goes wrong at once can still be told in words.
@@ -139,4 +147,7 @@ class Download(StreamingResponse):
                 _log.warning("nothing to export", fault=fault)
                 raise unavailable("the tenant's database cannot be dumped now") from error
             self.body_iterator = pieces_of(first, pieces)
-            await super().__call__(scope, receive, send_in_time)
+            await super().__call__(scope, receive, send_all_but_the_end)
+        # Whoever hears the end may want the next one at once: only now is there a place for it.
+        if end is not None:
+            await send_in_time(end)
