@@ -11,9 +11,10 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from freehold.contracts.migrations import Phase
 from freehold.contracts.problems import LEDGER_VERSION_UNSUPPORTED, Problem
 from freehold.ledger import client
-from freehold.ledger.schema import LEDGER_MIGRATIONS, LEDGER_VERSION, Migration, Phase
+from freehold.ledger.schema import LEDGER_MIGRATIONS, LEDGER_VERSION, Migration
 from freehold.security.sealing import KeyRing
 from freehold.tenancy.catalog import Catalog
 from freehold.tenancy.directory import Directory

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from freehold.contracts.migrations import Phase
 from freehold.ledger.schema import (
     LEDGER_DIGEST,
     LEDGER_GRANTS,
     LEDGER_MIGRATIONS,
     LEDGER_VERSION,
     LEDGER_VERSION_MIN,
-    Phase,
     load_migrations,
     migrations_of,
     services_version_min,

@@ -4,13 +4,12 @@ Only tenant-manager answers with these, and only to the operator. The customer's
 only one that is ever shown.
 """
 
-from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, Field
 
 from freehold.contracts.events import Request
-from freehold.ledger.rendering import rfc_3339
+from freehold.contracts.times import UtcTime
 
 Service = Literal["ingest", "projector", "query", "auditor", "backup"]
 
@@ -66,8 +65,4 @@ class RotatedCredentials(BaseModel):
     )
 
     services: list[Service]
-    rotated_at: Annotated[
-        datetime,
-        PlainSerializer(rfc_3339, return_type=str, when_used="json"),
-        WithJsonSchema({"type": "string", "format": "date-time"}),
-    ]
+    rotated_at: UtcTime

@@ -8,8 +8,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from freehold.contracts.events import Request
 from freehold.contracts.tenants import TenantId
 from freehold.contracts.times import UtcTime
-from freehold.ledger.schema import Phase
 
+Phase = Literal["before", "after"]
+"""When a migration is applied: before its release's services are deployed, or after."""
 MigrationStatus = Literal["current", "behind", "waiting", "running", "failed"]
 
 TENANTS_MAX = 1_000

@@ -1,11 +1,18 @@
 """Times in answers: UTC, with microseconds."""
 
 from datetime import datetime
+from functools import lru_cache
 from typing import Annotated
 
 from pydantic import PlainSerializer, WithJsonSchema
 
-from freehold.ledger.rendering import rfc_3339
+
+# The events of one call were recorded at the same instant.
+@lru_cache(maxsize=1024)
+def rfc_3339(instant: datetime) -> str:
+    """Write a UTC time with microseconds and a `Z` (RFC 3339, section 5.6)."""
+    return instant.isoformat(timespec="microseconds")[:26] + "Z"
+
 
 UtcTime = Annotated[
     datetime,

@@ -4,23 +4,15 @@ A replayed request must get its first answer byte for byte, so one function writ
 """
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime
-from functools import lru_cache
 from typing import Any
 
 import orjson
 
+from freehold.contracts.times import rfc_3339
 from freehold.ledger.appending import NewlyWritten, Row, metadata_as_stored
 from freehold.ledger.client import Record
 
 _SETTLED_BY = {"HOLD_CAPTURE": "captured", "HOLD_RELEASE": "released", "HOLD_EXPIRY": "expired"}
-
-
-# The events of one call were recorded at the same instant.
-@lru_cache(maxsize=1024)
-def rfc_3339(instant: datetime) -> str:
-    """Write a UTC time with microseconds and a `Z` (RFC 3339, section 5.6)."""
-    return instant.isoformat(timespec="microseconds")[:26] + "Z"
 
 
 def event_document(row: Row) -> dict[str, Any]:

@@ -10,10 +10,8 @@ from dataclasses import dataclass
 from hashlib import sha256
 from importlib.resources import files
 from importlib.resources.abc import Traversable
-from typing import Literal
 
-Phase = Literal["before", "after"]
-"""When a migration is applied: before its release's services are deployed, or after."""
+from freehold.contracts.migrations import Phase
 
 _AFTER = ".after"
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from freehold.contracts.migrations import Phase
 from freehold.ledger.client import Connection, Record
-from freehold.ledger.schema import Phase
 
 MIGRATED = ("active", "suspended")
 """Tenants of these statuses have a ledger to migrate."""

@@ -10,12 +10,12 @@ from enum import Enum
 
 import structlog
 
+from freehold.contracts.migrations import Phase
 from freehold.ledger.client import Connection
 from freehold.ledger.schema import (
     LEDGER_GRANTS,
     LEDGER_MIGRATIONS,
     Migration,
-    Phase,
     migrations_of,
     services_version_min,
 )

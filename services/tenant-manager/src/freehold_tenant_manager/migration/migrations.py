@@ -12,9 +12,10 @@ from uuid import UUID
 
 import structlog
 
+from freehold.contracts.migrations import Phase
 from freehold.contracts.problems import INTERNAL, Problem
 from freehold.ledger.client import Connection
-from freehold.ledger.schema import LEDGER_VERSION, Phase
+from freehold.ledger.schema import LEDGER_VERSION
 from freehold.tenancy.catalog import CATALOG_SCHEMA, Catalog
 from freehold.tenancy.failures import database_failures, is_passing
 from freehold_tenant_manager.catalog.ledger_migrations import (

@@ -9,6 +9,7 @@ from freehold.contracts.migrations import (
     MigrationOverview,
     MigrationStatus,
     NewMigration,
+    Phase,
     TenantMigration,
     VersionCount,
 )
@@ -17,7 +18,6 @@ from freehold.ledger.schema import (
     LEDGER_MIGRATIONS,
     LEDGER_VERSION,
     LEDGER_VERSION_MIN,
-    Phase,
     migrations_of,
 )
 from freehold.service.bodies import field_errors, json_body, parse
