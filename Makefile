@@ -2,8 +2,9 @@
 # python3-venv. What it installs goes to .venv and .local in this folder.
 
 PYTHON ?= python3
-# Tests that are run at once, of one file each; 0 for one after the other.
-TEST_WORKERS ?= 2
+# Tests that are run at once, of one file each; 0 for one after the other. More than a small machine
+# has cores: half of the time a test waits.
+TEST_WORKERS ?= 4
 UV_VERSION := 0.13.8
 
 BIN := .venv/bin
@@ -47,7 +48,8 @@ down: $(VENV_READY)  ## Stop them; the data stays
 # Tests take Docker's servers where an engine answers, and programs of this machine where not.
 test: $(VENV_READY)  ## Run all tests (10 minutes or so)
 	@$(BIN)/freehold-local install || docker info >/dev/null 2>&1
-	$(BIN)/python -m pytest tests --ignore=tests/bench --numprocesses=$(TEST_WORKERS) --dist=loadgroup --no-loadscope-reorder
+	$(BIN)/python -m pytest tests --ignore=tests/bench --numprocesses=$(TEST_WORKERS) --dist=loadgroup --no-loadscope-reorder \
+	  --durations=20
 
 check: $(VENV_READY)  ## Check lock file, format, lint, types, SQL and imports
 	$(UV) lock --check

@@ -71,10 +71,11 @@ class _Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         received = self._received + data if self._received else data
         head = received.find(_HEAD_END)
-        start = received.find(_LENGTH, 0, head) + len(_LENGTH)
-        if head < 0 or len(received) < head + 4 + int(
-            received[start : received.find(b"\r", start)]
-        ):
+        at = received.find(_LENGTH, 0, head)
+        start = at + len(_LENGTH)
+        # A 304 has no body and no length.
+        length = int(received[start : received.find(b"\r", start)]) if at > 0 else 0
+        if head < 0 or len(received) < head + 4 + length:
             self._received = received
             return
         self._received = b""
@@ -105,15 +106,15 @@ class _Connection(asyncio.Protocol):
 
 
 async def _run(url: str, requests: Iterator[bytes], *, connections: int, status: int) -> Result:
-    place = urlsplit(url)
+    address = urlsplit(url)
     latencies: list[float] = []
     loop = asyncio.get_running_loop()
     started = time.perf_counter()
     opened = [
         await loop.create_connection(
             lambda: _Connection(requests, str(status).encode(), latencies),
-            place.hostname or "",
-            place.port or 80,
+            address.hostname or "",
+            address.port or 80,
         )
         for _ in range(connections)
     ]

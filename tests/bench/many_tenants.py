@@ -28,6 +28,7 @@ import httpx
 from rich.console import Console
 
 from bench.load import request_bytes
+from bench.operators import operator
 from bench.pacing import run_paced
 from freehold_local.postgres import PrivatePostgres
 from freehold_local.processes import processes_of
@@ -56,18 +57,6 @@ def running(folder: Path) -> Iterator[Stack]:
         yield stack
     finally:
         stack.down()
-
-
-@asynccontextmanager
-async def operator(stack: Stack) -> AsyncIterator[httpx.AsyncClient]:
-    environment = stack.env()
-    async with httpx.AsyncClient(
-        base_url=environment["FREEHOLD_TENANT_MANAGER_URL"],
-        headers={"Authorization": f"Bearer {environment['FREEHOLD_OPERATOR_TOKEN']}"},
-        timeout=60,
-        trust_env=False,
-    ) as client:
-        yield client
 
 
 @asynccontextmanager
@@ -121,7 +110,7 @@ async def make(stack: Stack, tenants: int) -> None:
 
 
 async def measure(stack: Stack, settings: Sequence[str]) -> None:
-    """See what all of them cost while nobody asks anything, and while a few do."""
+    """Measure the cost of all of them while idle, and while a few are asked."""
     async with superuser(stack) as connection:
         await set_settings(connection, settings)
         count = await connection.fetchval("SELECT count(*) FROM pg_database")

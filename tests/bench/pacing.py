@@ -57,10 +57,10 @@ async def run_paced(
 ) -> Paced:
     """Send requests at a pace for a while, and wait for the last answers.
 
-    Whoever is late with the answers is not sent more and more for it: the end is where it was.
+    A slow server is not sent more for it: the end of the period stays.
     """
-    place = urlsplit(url)
-    host, port = place.hostname or "", place.port or 0
+    address = urlsplit(url)
+    host, port = address.hostname or "", address.port or 0
     loop = asyncio.get_running_loop()
     paced = Paced()
     free: deque[_Connection] = deque()

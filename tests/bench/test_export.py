@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.load import request_bytes
+from bench.operators import operator
 from bench.pacing import run_paced
 from freehold_local.stack import Stack
 from support.waiting import eventually
@@ -60,18 +61,8 @@ def _posts(key: str) -> "map[bytes]":
     return map(post, _numbers)
 
 
-def _operator(stack: Stack) -> httpx.AsyncClient:
-    environment = stack.env()
-    return httpx.AsyncClient(
-        base_url=environment["FREEHOLD_TENANT_MANAGER_URL"],
-        headers={"Authorization": f"Bearer {environment['FREEHOLD_OPERATOR_TOKEN']}"},
-        timeout=60,
-        trust_env=False,
-    )
-
-
 async def _new_tenant(stack: Stack, name: str) -> Tenant:
-    async with _operator(stack) as client:
+    async with operator(stack) as client:
         body = {"tenant_id": f"{name}-{next(_numbers)}", "name": name}
         made = await client.post("/v1/tenants", json=body)
         made.raise_for_status()
@@ -112,13 +103,7 @@ async def _exporting(stack: Stack, tenant: Tenant) -> AsyncIterator[None]:
     """Have an export going on all the while, taken by a client with a process of its own."""
     url = f"{stack.env()['FREEHOLD_TENANT_MANAGER_URL']}/v1/export"
     client = await asyncio.create_subprocess_exec(
-        "curl",
-        "--silent",
-        "--noproxy",
-        "*",
-        "--config",
-        "-",
-        stdin=asyncio.subprocess.PIPE,
+        "curl", "--silent", "--noproxy", "*", "--config", "-", stdin=asyncio.subprocess.PIPE
     )
     if client.stdin is None:
         raise RuntimeError("the client reads nothing")
@@ -137,7 +122,7 @@ async def _exporting(stack: Stack, tenant: Tenant) -> AsyncIterator[None]:
 @asynccontextmanager
 async def _backing_up(stack: Stack, tenant: Tenant) -> AsyncIterator[None]:
     """Have a backup going on, and let it end afterwards."""
-    async with _operator(stack) as client:
+    async with operator(stack) as client:
         asked = await client.post(f"/v1/tenants/{tenant.tenant_id}/backups")
         asked.raise_for_status()
         path = f"/v1/operations/{asked.json()['operation_id']}"
@@ -176,7 +161,7 @@ def _memory_mb(stack: Stack) -> float:
 
 
 @pytest.mark.timeout(600)
-async def test_an_export_next_door(stack: Stack) -> None:
+async def test_an_export_by_another_tenant(stack: Stack) -> None:
     quiet, large = await _new_tenant(stack, "quiet"), await _new_tenant(stack, "large")
     await _fill(stack, large)
     ingest = stack.env()["FREEHOLD_INGEST_URL"]

@@ -34,7 +34,7 @@ _numbers = itertools.count(time.time_ns())
 
 
 def posts(key: str, events: int) -> "itertools.repeat[bytes] | map[bytes]":
-    """Requests without end, each of so many events."""
+    """Requests without end, each with this number of events."""
     event = {
         "account_id": "cus_42",
         "event_type": "CHARGE",
@@ -57,7 +57,7 @@ def posts(key: str, events: int) -> "itertools.repeat[bytes] | map[bytes]":
 
 
 def send(url: str, key: str, events: int, per_s: float, seconds: float, connections: int) -> Paced:
-    """Send requests of so many events each at a pace, from an event loop like the services'."""
+    """Send requests of this number of events at a pace, from an event loop like the services'."""
     return uvloop.run(
         run_paced(url, posts(key, events), per_s=per_s, seconds=seconds, connections=connections)
     )
@@ -97,7 +97,7 @@ async def keys(stack: Stack) -> tuple[str, str]:
     return made[0]["api_key"], made[1]["api_key"]
 
 
-async def test_a_flood_next_door(stack: Stack, keys: tuple[str, str]) -> None:
+async def test_a_flood_by_another_tenant(stack: Stack, keys: tuple[str, str]) -> None:
     ingest = stack.env()["FREEHOLD_INGEST_URL"]
     quiet_key, flooding_key = keys
     loop = asyncio.get_running_loop()

@@ -1,10 +1,14 @@
-"""How much of Postgres's speed arrives through HTTP, with everything on this machine."""
+"""How much of Postgres's speed arrives through HTTP, with everything on this machine.
+
+CPU is that of the ingest process: other work on the machine changes it less than the rates.
+"""
 
 import asyncio
 import itertools
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -13,12 +17,14 @@ from rich.table import Table
 
 from bench.limits import copied_rows_per_s, plain_inserts_per_s
 from bench.load import Result, request_bytes, run
+from bench.operators import operator
 from bench.pool import pool_is_full
 from freehold_local.stack import Stack
 from support.ledgers import Ledgers
 
 TENANTS = 50
 BATCH = 1_000
+LIMITED_ACCOUNTS = 200
 SECONDS_MAX = 20
 LAG_EVERY_S = 0.02
 # Rows a second that COPY wrote at the least where the targets were set.
@@ -31,7 +37,16 @@ class Report:
 
     def __init__(self, title: str) -> None:
         self._table = Table(
-            "load", "connections", "per s", "target", "p50 ms", "p99 ms", "of", "ratio", title=title
+            "load",
+            "connections",
+            "per s",
+            "target",
+            "p50 ms",
+            "p99 ms",
+            "CPU us",
+            "of",
+            "ratio",
+            title=title,
         )
 
     def add(
@@ -42,6 +57,7 @@ class Report:
         *,
         target: str = "",
         events_each: int = 1,
+        cpu_us: float | None = None,
         limit: tuple[str, float] | None = None,
     ) -> None:
         per_s = result.per_s * events_each
@@ -52,6 +68,7 @@ class Report:
             target,
             f"{result.latency_ms(0.5):.2f}",
             f"{result.latency_ms(0.99):.2f}",
+            "" if cpu_us is None else f"{cpu_us:.0f}",
             f"{limit[0]} {limit[1]:,.0f}/s" if limit else "",
             f"{per_s / limit[1]:.2f}" if limit else "",
         )
@@ -73,6 +90,36 @@ class Tenant:
     def batch(self, prefer: str) -> bytes:
         body = {"events": [_event() for _ in range(BATCH)]}
         return self._post("/v1/events/batch", body, prefer=f"return={prefer}")
+
+    def transaction(self, accounts: str = "cus", accounts_max: int = 5000) -> bytes:
+        number = next(_numbers)
+        legs = [
+            {**_event(), "account_id": f"{accounts}_{(number + leg) % accounts_max}"}
+            for leg in range(2)
+        ]
+        legs[0]["amount_minor"] = -2000
+        return self._post("/v1/transactions", {"legs": legs})
+
+    def hold(self) -> bytes:
+        account_id = f"cus_{next(_numbers) % 5000}"
+        body = {"account_id": account_id, "currency": "USD", "amount_minor": 5}
+        return self._post("/v1/holds", body)
+
+    def limited_accounts(self) -> list[tuple[bytes, int]]:
+        """Requests that give accounts money and a limit, each with the status of its answer."""
+        events = [
+            {**_event(), "account_id": f"lim_{number}", "amount_minor": 10**12}
+            for number in range(LIMITED_ACCOUNTS)
+        ]
+        limit = json.dumps({"currency": "USD", "min_balance_minor": 0}).encode()
+        path = "/v1/accounts/lim_{}/limits"
+        return [
+            (self._post("/v1/events/batch", {"events": events}), 201),
+            *(
+                (request_bytes("PUT", path.format(number), self._authorization, limit), 200)
+                for number in range(LIMITED_ACCOUNTS)
+            ),
+        ]
 
     def balance(self, account_id: str) -> bytes:
         return request_bytes("GET", f"/v1/accounts/{account_id}/balances", self._authorization)
@@ -105,14 +152,8 @@ def _event() -> dict[str, object]:
 
 
 async def new_tenants(stack: Stack, how_many: int) -> list[Tenant]:
-    environment = stack.env()
     tenants = []
-    async with httpx.AsyncClient(
-        base_url=environment["FREEHOLD_TENANT_MANAGER_URL"],
-        headers={"Authorization": f"Bearer {environment['FREEHOLD_OPERATOR_TOKEN']}"},
-        timeout=60,
-        trust_env=False,
-    ) as client:
+    async with operator(stack) as client:
         for _ in range(how_many):
             tenant_id = f"bench-{next(_numbers)}"
             body = {"tenant_id": tenant_id, "name": tenant_id}
@@ -125,6 +166,21 @@ async def new_tenants(stack: Stack, how_many: int) -> list[Tenant]:
 async def send(stack: Stack, requests: Iterable[bytes], connections: int) -> Result:
     ingest = stack.env()["FREEHOLD_INGEST_URL"]
     return await run(ingest, list(requests), connections=connections, status=201)
+
+
+def ingest_cpu_s(stack: Stack) -> float:
+    """The CPU time that the ingest process has used (proc(5), schedstat counts nanoseconds)."""
+    tasks = Path(f"/proc/{stack.pid('ingest')}/task").glob("*/schedstat")
+    return sum(int(task.read_text().split()[0]) for task in tasks) / 1e9
+
+
+async def send_measured(
+    stack: Stack, requests: Iterable[bytes], connections: int
+) -> tuple[Result, float]:
+    """Send requests; also return ingest's CPU time for each, in microseconds."""
+    before = ingest_cpu_s(stack)
+    result = await send(stack, requests, connections)
+    return result, (ingest_cpu_s(stack) - before) / result.requests * 1e6
 
 
 def at(share: float, values: Sequence[float]) -> float:
@@ -146,12 +202,27 @@ async def test_one_tenant(stack: Stack, ledgers: Ledgers, tmp_path: Path) -> Non
 
     lags: list[float] = []
     watching = asyncio.create_task(tenant.lags_s(lags))
-    result = await send(stack, (tenant.event() for _ in range(60_000)), 64)
+    result, cpu_us = await send_measured(stack, (tenant.event() for _ in range(60_000)), 64)
     watching.cancel()
     with suppress(asyncio.CancelledError):
         await watching
     insert = ("pgbench, 64 clients:", inserts)
-    report.add("POST /v1/events", 64, result, target="10,000", limit=insert)
+    report.add("POST /v1/events", 64, result, target="10,000", cpu_us=cpu_us, limit=insert)
+
+    single = ("POST /v1/events:", result.per_s)
+    ingest = stack.env()["FREEHOLD_INGEST_URL"]
+    for request, status in tenant.limited_accounts():
+        await run(ingest, [request], connections=1, status=status)
+    limited = partial(tenant.transaction, "lim", LIMITED_ACCOUNTS)
+    loads: tuple[tuple[str, str, Callable[[], bytes]], ...] = (
+        ("POST /v1/transactions", "0.8", tenant.transaction),
+        ("POST /v1/transactions, limits", "0.5", limited),
+        ("POST /v1/holds", "", tenant.hold),
+    )
+    for name, target, make in loads:
+        await send(stack, (make() for _ in range(500)), 64)
+        result, cpu_us = await send_measured(stack, (make() for _ in range(20_000)), 64)
+        report.add(name, 64, result, target=target, cpu_us=cpu_us, limit=single)
 
     for prefer in ("representation", "minimal"):
         batches = (tenant.batch(prefer) for _ in range(100))

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from freehold.contracts.events import NewEvent
-from freehold.ledger.appending import AppendRequest, Outcome
+from freehold.ledger.append import AppendRequest, Outcome
 from freehold.ledger.client import Connection, project, verify
 from support.builders import append, append_request, new_event
 from support.ledgers import Ledger
@@ -101,7 +101,7 @@ async def _copy(connection: Connection) -> int:
     return 10_000
 
 
-async def test_appending_beside_plain_inserts(ledger: Ledger) -> None:
+async def test_appends_compared_with_plain_inserts(ledger: Ledger) -> None:
     async with ledger.connection(jit="off") as connection:
         await connection.execute(
             "CREATE TABLE plain (id uuid PRIMARY KEY DEFAULT gen_random_uuid(),"

@@ -10,12 +10,14 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
-from freehold.ledger.appending import append
+from bench.operators import operator
+from freehold.ledger.append import append
 from freehold.ledger.client import Connection
 from freehold_local.postgres import PrivatePostgres
 from freehold_local.stack import Stack
 from support.builders import append_request, new_event
 from support.ledgers import Ledger
+from support.operations import request_ended, result_of
 
 EVENTS = 1_000_000
 BATCH = 10_000
@@ -27,35 +29,29 @@ SECONDS_MAX = 60
 
 @pytest.mark.timeout(TIMEOUT_S)
 async def test_a_million_events_are_restored_to_an_arbitrary_second(stack: Stack) -> None:
-    environment = stack.env()
-    async with httpx.AsyncClient(
-        base_url=f"{environment['FREEHOLD_TENANT_MANAGER_URL']}/v1",
-        headers={"Authorization": f"Bearer {environment['FREEHOLD_OPERATOR_TOKEN']}"},
-        timeout=60,
-        trust_env=False,
-    ) as manager:
-        made = await manager.post("/tenants", json={"tenant_id": "bench-restore", "name": "x"})
+    async with operator(stack) as manager:
+        made = await manager.post("/v1/tenants", json={"tenant_id": "bench-restore", "name": "x"})
         database = made.json()["tenant"]["home"]["database"]
         url = PrivatePostgres(stack.state / "postgres").url
         ledger = Ledger(url.rpartition("/")[0] + f"/{database}")
         async with ledger.connection() as connection:
             await fill(connection, BACKED_UP)
-            await ended(manager, await manager.post("/tenants/bench-restore/backups"))
+            await request_ended(manager, await manager.post("/v1/tenants/bench-restore/backups"))
             instant = await fill(connection, EVENTS - BACKED_UP)
             # What came after the second that is asked for.
             await fill(connection, BATCH)
         table = Table("what", "events", "seconds", "a second", "segments")
         begun = time.perf_counter()
-        await ring(environment, made.json()["api_key"])
+        await ring(stack.env(), made.json()["api_key"])
         await archived(stack, EVENTS + BATCH + 1)
         table.add_row("archive's lag", "", f"{time.perf_counter() - begun:.1f}", "", "")
 
         async def restore(name: str) -> dict[str, Any]:
             begun = time.perf_counter()
             answer = await manager.post(
-                "/tenants/bench-restore/restores", json={"to": instant.isoformat()}
+                "/v1/tenants/bench-restore/restores", json={"to": instant.isoformat()}
             )
-            result = await ended(manager, answer)
+            result = result_of(await request_ended(manager, answer))
             seconds = time.perf_counter() - begun
             table.add_row(
                 name,
@@ -133,14 +129,3 @@ async def archived(stack: Stack, seq: int) -> None:
         reached = "SELECT coalesce(max(archived_seq), 0) FROM catalog.tenant_epochs"
         while (await catalog.fetchval(reached)) < seq:  # noqa: ASYNC110 (as others do)
             await asyncio.sleep(0.1)
-
-
-async def ended(manager: httpx.AsyncClient, answer: httpx.Response) -> dict[str, Any]:
-    assert answer.status_code == 202, answer.text
-    while True:
-        shown = (await manager.get(f"/operations/{answer.json()['operation_id']}")).json()
-        if shown["finished_at"] is not None:
-            assert shown["status"] == "succeeded", shown
-            result: dict[str, Any] = shown["result"]
-            return result
-        await asyncio.sleep(0.1)

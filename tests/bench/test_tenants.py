@@ -27,7 +27,7 @@ _numbers = count(time.time_ns())
 
 
 class Operator:
-    """Whoever has tenants made."""
+    """Clients that make tenants."""
 
     def __init__(self, http: httpx.AsyncClient) -> None:
         self._http = http

@@ -5,19 +5,28 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
+from freehold_local.stack import Stack
 from support.clients import Freehold, Tenant, reaching
+from support.servers import PUBLISHER_URL
 from support.stacks import Addresses, addresses_of, given_addresses, private_stack
 from support.upstream import Upstream, upstream_of
 
 
 @pytest.fixture(scope="session")
-def addresses(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Addresses]:
-    given = given_addresses(os.environ)
-    if given is not None:
-        yield given
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack | None]:
+    """A stack of our own; None where the environment names another."""
+    if given_addresses(os.environ) is not None:
+        yield None
         return
     with private_stack(tmp_path_factory.mktemp("e2e"), durable=False) as stack:
-        yield addresses_of(stack)
+        yield stack
+
+
+@pytest.fixture(scope="session")
+def addresses(stack: Stack | None) -> Addresses:
+    addresses = given_addresses(os.environ) if stack is None else addresses_of(stack)
+    assert addresses is not None
+    return addresses
 
 
 @pytest.fixture(scope="session")
@@ -34,7 +43,7 @@ async def tenant(freehold: Freehold) -> Tenant:
 
 @pytest.fixture
 async def other_tenant(freehold: Freehold) -> Tenant:
-    """Somebody else."""
+    """A second tenant."""
     return await freehold.new_tenant()
 
 
@@ -47,19 +56,25 @@ async def refused_tenant(freehold: Freehold) -> Tenant:
 @pytest.fixture
 def operator(addresses: Addresses) -> dict[str, str]:
     """The environment of an operator at a terminal."""
-    return {
-        "FREEHOLD_INGEST_URL": addresses.ingest,
-        "FREEHOLD_TENANT_MANAGER_URL": addresses.tenant_manager,
-        "FREEHOLD_OPERATOR_TOKEN": addresses.operator_token,
-    }
+    return addresses.operator
 
 
 @pytest.fixture
 def broker_url(addresses: Addresses) -> str:
     """The stack's own broker."""
     if addresses.amqp is None:
-        pytest.skip("the stack does not tell where its broker is")
+        pytest.skip("where the stack's broker is, is not known")
     return addresses.amqp
+
+
+@pytest.fixture(scope="session")
+def publisher_url(stack: Stack | None) -> str:
+    """The broker as an app reaches it that may publish to `freehold.inbound`, and no more."""
+    if stack is not None:
+        return stack.publisher("add", "billing").strip()
+    if not PUBLISHER_URL:
+        pytest.skip("FREEHOLD_TEST_PUBLISHER_URL does not name a publisher of this stack")
+    return PUBLISHER_URL
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import uuid
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -59,7 +60,7 @@ async def test_a_backup_is_made_listed_verified_and_restored(
     await tenant.append(amount_minor=50)
     await tenant.caught_up()
     words = ("restore", tenant.tenant_id, "--backup", backup["backup_id"])
-    restored = await run(*words, environment=operator)
+    restored = await run(*words, "--confirm", tenant.tenant_id, environment=operator)
     assert restored.code == 0, restored.err
 
     async def as_it_was() -> bool:
@@ -72,13 +73,14 @@ async def test_a_backup_is_made_listed_verified_and_restored(
     listed = await run("former", "list", tenant.tenant_id, "--json", environment=operator)
     (left,) = json.loads(listed.out)["data"]
     assert left["kind"] == "former"
-    dropped = await run("former", "drop", tenant.tenant_id, left["name"], environment=operator)
+    drop = ("former", "drop", tenant.tenant_id, left["name"], "--confirm", left["name"])
+    dropped = await run(*drop, environment=operator)
     assert dropped.code == 0, dropped.err
     none = await run("former", "list", tenant.tenant_id, environment=operator)
     assert (none.code, none.out) == (0, "")
 
 
-async def test_a_moment_is_looked_at_beside_the_live_ledger(
+async def test_an_earlier_instant_is_previewed_next_to_the_live_ledger(
     tenant: Tenant, operator: dict[str, str]
 ) -> None:
     await tenant.append(amount_minor=100)
@@ -88,20 +90,27 @@ async def test_a_moment_is_looked_at_beside_the_live_ledger(
     await asyncio.sleep(0.01)
     await tenant.append(amount_minor=50)
     await tenant.caught_up()
-    words = ("restore", tenant.tenant_id, "--to", moment, "--preview")
-    restored = await run(*words, environment=operator)
-    assert restored.code == 0, restored.err
+    for options in (("--to", moment), ("--to-seq", "1")):
+        words = ("restore", tenant.tenant_id, *options, "--preview", "--json")
+        restored = await run(*words, environment=operator)
+        assert restored.code == 0, restored.err
+        assert json.loads(restored.out)["result"]["events_left_out"]["count"] == 1
     assert await tenant.balances("cus_42") == {"USD": 150}
     listed = await run("former", "list", tenant.tenant_id, environment=operator)
     assert "preview" in listed.out
 
 
-async def test_what_cannot_be_restored_is_said(tenant: Tenant, operator: dict[str, str]) -> None:
+async def test_a_refused_restore_says_why(tenant: Tenant, operator: dict[str, str]) -> None:
     for options, said in (
         (("--to", "2999-01-01T00:00:00Z"), "future"),
         (("--to", "2001-01-01T00:00:00Z"), "no ledger then"),
         (("--backup", "nonsense"), "backup_id"),
+        (("--backup", str(uuid.uuid4())), "no such backup"),
     ):
-        ended = await run("restore", tenant.tenant_id, *options, environment=operator)
+        words = ("restore", tenant.tenant_id, *options, "--confirm", tenant.tenant_id)
+        ended = await run(*words, environment=operator)
         assert ended.code == 3, ended.err
         assert said in ended.err
+    for misused in ([], ["--to-seq", "1", "--to", "2026-03-01T12:00:00Z"], ["--to-seq", "0"]):
+        ended = await run("restore", tenant.tenant_id, *misused, "--preview", environment=operator)
+        assert ended.code == 2, ended.err

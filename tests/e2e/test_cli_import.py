@@ -1,5 +1,6 @@
 """``freehold import``, as a process: what it sends, what it says, and how it ends."""
 
+import gzip
 import json
 import signal
 from collections.abc import Mapping
@@ -7,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from freehold_cli.errors import CliError
+from freehold_cli.imports.event_file import EventFile, Format
 from support.clients import Document, Tenant, found
-from support.commands import ending, freehold, started
+from support.commands import freehold, started
 from support.uploads import line, lines
 from support.waiting import eventually
 
@@ -22,7 +25,7 @@ def customer(tenant: Tenant) -> dict[str, str]:
     return {"FREEHOLD_INGEST_URL": at.ingest, "FREEHOLD_API_KEY": tenant.api_key}
 
 
-async def test_ndjson_goes_in_with_a_key_that_is_lent_to_the_operator(
+async def test_ndjson_is_imported_with_a_temporary_key(
     tenant: Tenant, operator: dict[str, str], tmp_path: Path
 ) -> None:
     file = tmp_path / "events.ndjson"
@@ -47,7 +50,7 @@ async def test_ndjson_goes_in_with_a_key_that_is_lent_to_the_operator(
     assert "4 were there already" in again.out
 
 
-async def test_csv_goes_in_by_the_names_of_its_columns(
+async def test_csv_is_imported_by_the_names_of_its_columns(
     tenant: Tenant, customer: dict[str, str], tmp_path: Path
 ) -> None:
     file = tmp_path / "events.CSV"
@@ -61,8 +64,10 @@ async def test_csv_goes_in_by_the_names_of_its_columns(
         "d,cus_1,CHARGE,99999999999999999999,USD,,,",
         "e,cus_1,CHARGE,1,USD",
         'f,cus_1,CHARGE,1,USD,,"pro,',
-        "g,cus_1,CHARGE,+7,usd,,,",
+        "g,cus_1,CHARGE,7,usd,,,",
+        "h,cus_1,CHARGE,+7,USD,,,",
         "a,cus_1,CHARGE,2000,USD,,,",
+        "b,cus_1,REFUND,-400,USD,,,",
     ]
     file.write_bytes("\r\n".join(rows).encode("utf-8-sig"))
     ended = await freehold("import", file, "--json", environment=customer)
@@ -74,10 +79,11 @@ async def test_csv_goes_in_by_the_names_of_its_columns(
         "done": True,
         "dry_run": False,
         "tenant_id": tenant.tenant_id,
-        "events": 8,
+        "events": 10,
         "accepted": 2,
         "duplicates": 1,
-        "rejected_count": 5,
+        "conflicts": 1,
+        "rejected_count": 7,
     }
     assert {number: error["pointer"] for number, error in rejected.items()} == {
         5: "/amount_minor",
@@ -85,7 +91,10 @@ async def test_csv_goes_in_by_the_names_of_its_columns(
         7: "",
         8: "",
         9: "/currency",
+        10: "/amount_minor",
+        12: "/amount_minor",
     }
+    assert "belongs to event" in rejected[12]["detail"]
     assert rejected[7]["detail"] == "the row has 5 cells and the header 8"
     events = await tenant.all_of("/events")
     assert [(event["external_id"], event["amount_minor"]) for event in events] == [
@@ -95,6 +104,74 @@ async def test_csv_goes_in_by_the_names_of_its_columns(
     assert events[0]["metadata"] == {"plan": "pro, yearly", "re\u00e7u": "n\u00b0 1"}
     assert events[0]["transaction_time"] == "2026-03-01T12:00:00.000000Z"
     assert events[1]["metadata"] == {}
+
+
+WHOLE = "external_id,account_id,event_type,amount_minor,currency\na,cus_1,CHARGE,1,USD\n"
+
+
+NOTHING: list[tuple[str, bytes, int, str]] = [
+    ("a.csv", b"", 2, "not even a header"),
+    ("a.csv", b"\xef\xbb\xbf", 2, "not even a header"),
+    ("a.csv", b"\n\n", 2, "not even a header"),
+    ("a.csv", WHOLE.partition("\n")[0].encode(), 1, "no rows"),
+    ("a.ndjson", b"", 2, "no event"),
+    ("a.ndjson", b"\xef\xbb\xbf\r\n", 2, "no event"),
+    ("a.csv", gzip.compress(WHOLE.encode()), 2, "gunzip"),
+    ("a.csv", WHOLE.encode("utf-16"), 2, "UTF-16"),
+    ("a.csv", WHOLE.encode("utf-16-be"), 2, "UTF-16"),
+    ("a.csv", WHOLE.replace("\n", "\r").encode(), 2, "carriage return"),
+]
+
+
+async def test_a_file_without_an_event_is_no_success(
+    customer: dict[str, str], tmp_path: Path
+) -> None:
+    for name, text, code, said in NOTHING:
+        file = tmp_path / name
+        file.write_bytes(text)
+        # With a server or without.
+        for options in (["--dry-run"], []) if not text else (["--dry-run"],):
+            ended = await freehold("import", file, "--json", *options, environment=customer)
+            assert ended.code == code, (text, ended)
+            assert said in ended.err
+            assert len(ended.err.splitlines()) == 1
+            assert said in json.loads(ended.out)["error"]
+
+
+async def test_a_file_cut_off_in_a_line_is_reported_and_the_rest_imported(
+    tenant: Tenant, customer: dict[str, str], tmp_path: Path
+) -> None:
+    for name, text in (
+        ("a.csv", WHOLE + "b,cus_1,CHARGE,1"),
+        ("a.csv", WHOLE + 'b,cus_1,CHARGE,1,"US'),
+        ("a.ndjson", lines(1, 2)[:-2].decode()),
+    ):
+        file = tmp_path / name
+        file.write_text(text)
+        for options in (["--dry-run"], []):
+            ended = await freehold("import", file, "--json", *options, environment=customer)
+            assert ended.code == 1, ended.err
+            # In CSV only the last cell's own end would show that a row is whole.
+            assert ("has no line break at its end" in ended.err) == (file.suffix == ".csv")
+            summary = json.loads(ended.out)
+            assert summary["accepted"] + summary["duplicates"] == 1
+            (entry,) = summary["rejected"]
+            assert "cut off" in entry["errors"][0]["detail"]
+    assert (await tenant.lag())["head_seq"] == 2
+
+
+def test_a_file_that_changes_while_it_is_read_is_not_finished(tmp_path: Path) -> None:
+    stream = (tmp_path / "a.csv").open("wb+")
+    with stream:
+        stream.write(WHOLE.encode())
+        stream.flush()
+        stream.seek(0)
+        entries = iter(EventFile(stream, Format.CSV))
+        next(entries)
+        with (tmp_path / "a.csv").open("ab") as writing:
+            writing.write(b"b,cus_1,CHARGE,1,USD\n")
+        with pytest.raises(CliError, match="changed"):
+            list(entries)
 
 
 @pytest.mark.parametrize(
@@ -143,16 +220,22 @@ async def test_a_dry_run_holds_every_line_to_the_rules_and_needs_no_server(tmp_p
         lines(1, 30_000)
         + line(external_id="zero", amount_minor=0)
         + b"\n"
-        + line(external_id="ch_7")
+        + lines(7, 7)
         + line()
-        + line(external_id="ch_29999")
-        + line(external_id="ch_7")
+        + lines(29_999, 29_999)
+        + lines(7, 7)
+        + line(external_id="ch_7", amount_minor=2, account_id="cus_7")
+        + line(external_id="own", event_type="HOLD_CAPTURE")
     )
     ended = await freehold("import", file, "--dry-run", "--json", environment={})
     assert ended.code == 1, ended.err
     summary = json.loads(ended.out)
-    assert (summary["accepted"], summary["duplicates"]) == (30_000, 3)
-    assert [entry["line"] for entry in summary["rejected"]] == [30_001, 30_004]
+    assert (summary["accepted"], summary["duplicates"], summary["conflicts"]) == (30_000, 3, 1)
+    assert [entry["line"] for entry in summary["rejected"]] == [30_001, 30_004, 30_007, 30_008]
+    assert summary["rejected"][2]["errors"][0] == {
+        "pointer": "/amount_minor",
+        "detail": "the external_id stands on line 7 already, which differs in amount_minor",
+    }
     assert [(entry["line"], entry["errors"][0]["detail"]) for entry in summary["repeated"]] == [
         (30_003, "the external_id stands on line 7 already"),
         (30_005, "the external_id stands on line 29999 already"),
@@ -273,7 +356,7 @@ async def test_a_server_that_refuses_or_is_not_there_ends_with_three(
         ([], {**customer, "FREEHOLD_API_KEY": reader.api_key}, "the scope ingest"),
         ([], {**customer, "FREEHOLD_API_KEY": "nonsense"}, "not valid"),
         ([], {**customer, "FREEHOLD_INGEST_URL": nowhere}, "does not answer"),
-        (["--tenant", "nobody-here"], operator, "no such tenant"),
+        (["--tenant", "unknown-tenant"], operator, "no such tenant"),
         (
             ["--tenant", tenant.tenant_id],
             {**operator, "FREEHOLD_TENANT_MANAGER_URL": nowhere},
@@ -293,7 +376,7 @@ async def test_a_server_that_refuses_or_is_not_there_ends_with_three(
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-async def test_a_lent_key_is_given_back_where_the_command_is_ended(
+async def test_a_temporary_key_is_revoked_when_the_command_is_ended(
     tenant: Tenant, operator: dict[str, str], number: signal.Signals
 ) -> None:
     async def lent() -> list[Document]:
@@ -301,11 +384,11 @@ async def test_a_lent_key_is_given_back_where_the_command_is_ended(
         keys = found(await tenant.freehold.manage("GET", path))["data"]
         return [key for key in keys if key["expires_at"] is not None]
 
-    process = await started("import", "-", "--tenant", tenant.tenant_id, environment=operator)
+    process = started("import", "-", "--tenant", tenant.tenant_id, environment=operator)
     try:
         await eventually(lent, "a key has been lent")
         process.send_signal(number)
-        assert (await ending(process)).code == 128 + number
+        assert (await process.communicate()).code == 128 + number
     finally:
         if process.returncode is None:
             process.kill()

@@ -6,7 +6,7 @@ from support.clients import Tenant
 from support.commands import freehold
 
 
-async def test_tenants_are_migrated_and_their_versions_told(
+async def test_tenants_are_migrated_and_their_versions_shown(
     tenant: Tenant, other_tenant: Tenant, operator: dict[str, str]
 ) -> None:
     few = f"{tenant.tenant_id},{other_tenant.tenant_id}"
@@ -15,9 +15,9 @@ async def test_tenants_are_migrated_and_their_versions_told(
         assert ended.code == 0, ended.err
         operation = json.loads(ended.out)
         assert (operation["kind"], operation["status"]) == ("migration", "succeeded")
-    told = await freehold("migrate", "status", "--json", environment=operator)
-    assert told.code == 0, told.err
-    overview = json.loads(told.out)
+    shown = await freehold("migrate", "status", "--json", environment=operator)
+    assert shown.code == 0, shown.err
+    overview = json.loads(shown.out)
     of_tenant = {each["tenant_id"]: each for each in overview["data"]}
     assert of_tenant[tenant.tenant_id]["schema_version"] == overview["ledger_version"]
     assert of_tenant[tenant.tenant_id]["status"] == "current"
@@ -27,9 +27,9 @@ async def test_tenants_are_migrated_and_their_versions_told(
     assert row.split()[2] == "current"
 
 
-async def test_a_stranger_is_not_migrated(operator: dict[str, str]) -> None:
-    ended = await freehold("migrate", "--tenants", "nobody-here", environment=operator)
+async def test_an_unknown_tenant_cannot_be_migrated(operator: dict[str, str]) -> None:
+    ended = await freehold("migrate", "--tenants", "unknown-tenant", environment=operator)
     assert ended.code == 3
-    assert "nobody-here" in ended.err
+    assert "unknown-tenant" in ended.err
     ended = await freehold("migrate", "--phase", "during", environment=operator)
     assert ended.code == 2

@@ -6,7 +6,7 @@ from support.clients import Tenant
 from support.commands import freehold
 
 
-async def test_a_ledger_is_verified_and_its_head_told(
+async def test_a_ledger_is_verified_and_its_head_shown(
     tenant: Tenant, operator: dict[str, str]
 ) -> None:
     event = await tenant.append()

@@ -45,7 +45,14 @@ async def test_a_password_that_was_replaced_opens_nothing_any_more(
         await enter(old)
 
     rotated = found(await rotate(freehold, tenant))
-    assert set(rotated["services"]) == {"auditor", "backup", "ingest", "projector", "query"}
+    assert set(rotated["services"]) == {
+        "auditor",
+        "backup",
+        "ingest",
+        "manager",
+        "projector",
+        "query",
+    }
     assert (await credentials_of(freehold, tenant))["password"] != new["password"]
     # The services have noticed nothing.
     await tenant.append()
@@ -72,9 +79,9 @@ async def test_only_passwords_that_there_are_can_be_replaced(
     assert pointers(await rotate(freehold, refused_tenant, body)) == [f"/{next(iter(body))}"]
 
 
-async def test_nobody_has_no_credentials(freehold: Freehold) -> None:
+async def test_an_unknown_tenant_has_no_credentials(freehold: Freehold) -> None:
     for method, path in (("GET", "credentials"), ("POST", "credentials/rotate")):
-        problem(await freehold.manage(method, f"/tenants/nobody-here/{path}"), "not-found")
+        problem(await freehold.manage(method, f"/tenants/unknown-tenant/{path}"), "not-found")
 
 
 async def credentials_of(freehold: Freehold, tenant: Tenant) -> Document:

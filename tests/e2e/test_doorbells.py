@@ -1,4 +1,4 @@
-"""Doorbells, as whoever listens to RabbitMQ hears them."""
+"""Doorbells, as a consumer of RabbitMQ receives them."""
 
 import time
 
@@ -12,7 +12,7 @@ from support.waiting import eventually
 STREAM_S = 2.5
 
 
-async def test_a_tenant_who_never_pauses_rings_some_only_now_and_then(
+async def test_a_tenant_that_never_pauses_rings_paced_doorbells(
     broker_url: str, tenant: Tenant
 ) -> None:
     async with await aio_pika.connect(broker_url, timeout=10) as connection:
@@ -49,20 +49,18 @@ async def test_a_tenant_who_never_pauses_rings_some_only_now_and_then(
     assert len(prompt) > len(projected) > len(paced)
 
 
-async def test_whoever_begins_to_listen_hears_of_what_comes_then(
-    broker_url: str, tenant: Tenant
-) -> None:
+async def test_a_new_consumer_receives_later_doorbells(broker_url: str, tenant: Tenant) -> None:
     created(await tenant.post("/events", event_body()))
-    # With nobody there to hear of it.
+    # While no consumer listens.
     await tenant.caught_up()
     async with await aio_pika.connect(broker_url, timeout=10) as connection:
         heard = await _listen(await connection.channel(), projected_key(tenant.tenant_id))
         event = created(await tenant.post("/events", event_body()))
 
-        async def told() -> bool:
+        async def arrived() -> bool:
             return bool(heard) and heard[-1].data.last_seq == event["seq"]
 
-        await eventually(told, "the second one is told of")
+        await eventually(arrived, "the second doorbell arrives")
 
 
 async def _listen(channel: aio_pika.abc.AbstractChannel, key: str) -> list[Appended | Projected]:

@@ -1,12 +1,14 @@
-"""Importing a file of any length: each line for itself, safe to send again, told as it goes on."""
+"""Importing a file of any length: each line for itself, safe to send again, with progress."""
 
+import gzip
 import json
 import time
 from collections.abc import AsyncIterator
 
 import pytest
+import zstandard
 
-from support.clients import Document, Tenant, created, found, pointers, problem
+from support.clients import Document, Tenant, created, event_body, found, pointers, problem
 from support.funds import ask_ingest
 from support.uploads import NDJSON, PATH, imported, line, lines, result, uploading
 from support.waiting import eventually
@@ -29,6 +31,7 @@ async def test_each_line_is_an_event_and_is_decided_for_itself(tenant: Tenant) -
             line(external_id="a", amount_minor=5),
             line(external_id="c", amount_minor=10, metadata={"plan": "pro"}),
             line(external_id="d", currency="usd", colour="red"),
+            line(external_id="e").replace(b"{", b'{"amount_minor": 1, ', 1),
         ]
     )
     last = await imported(tenant, body)
@@ -36,17 +39,20 @@ async def test_each_line_is_an_event_and_is_decided_for_itself(tenant: Tenant) -
     assert last == {
         "done": True,
         "tenant_id": tenant.tenant_id,
-        "lines": 9,
+        "lines": 10,
         "accepted": 2,
-        "duplicates": 2,
-        "rejected_count": 4,
+        "duplicates": 1,
+        "conflicts": 1,
+        "rejected_count": 6,
     }
-    assert list(rejected) == [2, 5, 6, 9]
+    assert list(rejected) == [2, 5, 6, 7, 9, 10]
     assert [places(rejected[number]) for number in rejected] == [
         ["/amount_minor"],
         [""],
         ["/external_id"],
+        ["/amount_minor"],
         ["/colour", "/currency"],
+        ["/amount_minor"],
     ]
     assert rejected[5]["type"] == "/problems/malformed-json"
     assert rejected[2]["type"] == "/problems/validation-failed"
@@ -80,11 +86,11 @@ async def test_a_cut_connection_loses_nothing_that_was_accepted(tenant: Tenant) 
     async with uploading(tenant) as upload:
         await upload.send(lines(1, total - 1)[:-20])
         await upload.head()
-        told = await upload.line()
+        progress = await upload.line()
         upload.cut()
     last = await imported(tenant, lines(1, total))
     assert last["accepted"] + last["duplicates"] == total
-    assert last["duplicates"] >= told["accepted"]
+    assert last["duplicates"] >= progress["accepted"]
     await tenant.caught_up()
     assert await tenant.all_balances() == {(f"cus_{n}", "USD"): total // 10 for n in range(10)}
     assert (await tenant.lag())["head_seq"] == total
@@ -92,7 +98,7 @@ async def test_a_cut_connection_loses_nothing_that_was_accepted(tenant: Tenant) 
 
 async def test_a_line_cut_in_the_middle_is_no_line(tenant: Tenant) -> None:
     async with uploading(tenant) as upload:
-        # All of the event is there. Whether more was to come on its line, nobody can tell.
+        # The event is complete. Whether its line was complete is unknown.
         await upload.send(line(external_id="a") + line(external_id="b").rstrip())
         await upload.head()
         assert (await upload.line())["accepted"] == 1
@@ -101,7 +107,7 @@ async def test_a_line_cut_in_the_middle_is_no_line(tenant: Tenant) -> None:
     assert last["accepted"] == 1
 
 
-async def test_it_is_told_how_far_it_has_come_while_lines_still_come(tenant: Tenant) -> None:
+async def test_progress_is_reported_while_lines_still_arrive(tenant: Tenant) -> None:
     async with uploading(tenant) as upload:
         await upload.send(lines(1, 3))
         head = await upload.head()
@@ -109,13 +115,19 @@ async def test_it_is_told_how_far_it_has_come_while_lines_still_come(tenant: Ten
         assert "x-accel-buffering: no" in head.lower()
         assert "cache-control: no-store" in head.lower()
 
-        async def told(accepted: int) -> Document | None:
+        async def reported(accepted: int) -> Document | None:
             progress = await upload.line()
             return progress if progress["accepted"] == accepted else None
 
-        progress = await eventually(lambda: told(3), "three lines are told of")
-        assert progress == {"line": 3, "accepted": 3, "duplicates": 0, "rejected_count": 0}
-        # What was told is there already, although nobody knows when the body ends.
+        progress = await eventually(lambda: reported(3), "three lines are reported")
+        assert progress == {
+            "line": 3,
+            "accepted": 3,
+            "duplicates": 0,
+            "conflicts": 0,
+            "rejected_count": 0,
+        }
+        # Reported lines are in the ledger already, although the body has not ended.
         assert (await tenant.lag())["head_seq"] == 3
         await upload.send(lines(3, 5))
         await upload.end()
@@ -180,10 +192,72 @@ async def test_of_one_line_no_more_than_ten_faults_are_listed(tenant: Tenant) ->
     assert len((await imported(tenant, body))["rejected"][0]["errors"]) == 10
 
 
-async def test_an_empty_body_is_an_import_of_nothing(tenant: Tenant) -> None:
-    for body in (b"", b"\n", b"\xef\xbb\xbf"):
-        last = await imported(tenant, body)
-        assert (last["done"], last["accepted"], last["rejected_count"]) == (True, 0, 0)
+async def test_the_same_facts_again_are_a_duplicate_and_others_a_conflict(tenant: Tenant) -> None:
+    said: Document = {
+        "external_id": "a",
+        "transaction_time": "2026-03-01T12:00:00Z",
+        "metadata": {"plan": "pro", "a/b": "c"},
+    }
+    first = await tenant.append(**said)
+    same = [
+        said,
+        {**said, "transaction_time": "2026-03-01T13:00:00.000+01:00"},
+        {**said, "transaction_time": None, "metadata": None},
+        {**said, "metadata": {"a/b": "c"}},
+    ]
+    other: list[tuple[Document, list[str]]] = [
+        ({"amount_minor": 7}, ["/amount_minor"]),
+        ({"account_id": "cus_43"}, ["/account_id"]),
+        ({"currency": "EUR", "event_type": "REFUND"}, ["/currency", "/event_type"]),
+        ({"transaction_time": "2026-03-01T12:00:00.000001Z"}, ["/transaction_time"]),
+        ({"metadata": {"plan": "free"}}, ["/metadata/plan"]),
+        ({"metadata": {"plan": "pro", "new": "1"}}, ["/metadata/new"]),
+        ({"metadata": {"a/b": "d"}}, ["/metadata/a~1b"]),
+    ]
+    bodies = [*same, *({**said, **change} for change, _ in other)]
+    # Enough lines between them that the last ones are in a chunk of their own.
+    far = line(external_id="b", amount_minor=1), lines(1, CHUNK_LINES), line(external_id="b")
+    last = await imported(tenant, b"".join([*(line(**body) for body in bodies), *far]))
+    conflicts = last["rejected"]
+    assert (last["duplicates"], last["conflicts"], last["rejected_count"]) == (4, 8, 8)
+    assert last["accepted"] == CHUNK_LINES + 1
+    for number, (entry, (_, pointed)) in enumerate(zip(conflicts[:-1], other, strict=True), 5):
+        assert (entry["line"], places(entry)) == (number, pointed)
+        assert entry["type"] == "/problems/duplicate-external-id"
+        assert entry["external_id"] == "a"
+        assert entry["existing_event_id"] == first["event_id"]
+        assert pointed[0].removeprefix("/").partition("/")[0] in entry["errors"][0]["detail"]
+    assert (conflicts[-1]["external_id"], places(conflicts[-1])) == ("b", ["/amount_minor"])
+    # A request has a key of its own: there it is a conflict either way, which says of which kind.
+    for body, differs in ((said, []), ({**said, "amount_minor": 7}, ["amount_minor"])):
+        conflict = problem(
+            await tenant.post("/events", event_body(**body)), "duplicate-external-id"
+        )
+        assert (conflict["external_id"], conflict["differs"]) == ("a", differs)
+        assert conflict["existing_event_id"] == first["event_id"]
+
+
+@pytest.mark.parametrize("body", [b"\n", b"\xef\xbb\xbf", b"\r\n \n"])
+async def test_a_body_without_an_event_is_no_success(refused_tenant: Tenant, body: bytes) -> None:
+    last = await imported(refused_tenant, body)
+    assert (last["done"], last["accepted"], last["rejected_count"]) == (False, 0, 0)
+    assert last["error"]["type"] == "/problems/validation-failed"
+    assert "no event" in last["error"]["detail"]
+    answer = await refused_tenant.post(PATH, b"", key=None, headers=NDJSON)
+    assert "no event" in problem(answer, "validation-failed")["detail"]
+
+
+async def test_a_truncated_last_line_is_reported_and_earlier_lines_are_imported(
+    tenant: Tenant,
+) -> None:
+    whole = lines(1, 3)
+    for cut in range(1, 40):
+        last = await imported(tenant, whole[: -1 - cut])
+        assert (last["accepted"] + last["duplicates"], last["lines"]) == (2, 3)
+        (entry,) = last["rejected"]
+        assert (entry["line"], entry["type"]) == (3, "/problems/malformed-json")
+        assert "cut off" in entry["errors"][0]["detail"]
+    assert (await imported(tenant, whole[:-1]))["accepted"] == 1
 
 
 async def test_bytes_that_are_no_text_are_rejected(tenant: Tenant) -> None:
@@ -205,7 +279,9 @@ async def test_external_ids_are_known_whichever_way_an_event_came_in(tenant: Ten
         {"Content-Type": "application/json"},
         {"Content-Type": "text/csv"},
         {"Content-Type": ""},
-        {**NDJSON, "Content-Encoding": "gzip"},
+        {"Content-Type": "application/x-ndjson; charset=utf-16"},
+        {**NDJSON, "Content-Encoding": "br"},
+        {**NDJSON, "Content-Encoding": "gzip, gzip"},
     ],
 )
 async def test_a_body_of_another_kind_is_refused_before_it_is_read(
@@ -220,6 +296,20 @@ async def test_the_media_type_is_read_in_any_case_and_may_have_parameters(tenant
     headers = {"Content-Type": "Application/X-NDJSON; charset=utf-8"}
     answer = await tenant.post(PATH, line(external_id="a"), key=None, headers=headers)
     assert result(answer)["accepted"] == 1
+
+
+@pytest.mark.parametrize("coding", ["gzip", "zstd"])
+async def test_a_file_may_be_packed(tenant: Tenant, coding: str) -> None:
+    body = lines(1, 2 * CHUNK_LINES)
+    packed = gzip.compress(body) if coding == "gzip" else zstandard.compress(body)
+    headers = {**NDJSON, "Content-Encoding": coding}
+    last = result(await tenant.post(PATH, packed, key=None, headers=headers))
+    assert (last["done"], last["accepted"]) == (True, 2 * CHUNK_LINES)
+    # One that is cut off, or is no such thing from the start, is no whole file.
+    cut = result(await tenant.post(PATH, packed[:-10], key=None, headers=headers))
+    assert (cut["done"], cut["error"]["type"]) == (False, "/problems/malformed-coding")
+    problem(await tenant.post(PATH, body, key=None, headers=headers), "malformed-coding")
+    assert (await tenant.lag())["head_seq"] == 2 * CHUNK_LINES
 
 
 async def test_only_a_key_with_the_scope_may_import(refused_tenant: Tenant) -> None:
@@ -243,7 +333,7 @@ async def test_an_import_ends_with_the_key_that_it_came_with(tenant: Tenant) -> 
         await upload.line()
         answer = await tenant.freehold.manage("DELETE", f"{keys}/{made['key_id']}")
         assert answer.status_code == 204
-        await eventually(lambda: shut_out(tenant.bearing(made["api_key"])), "the key has ended")
+        await tenant.bearing(made["api_key"]).shut_out()
         await upload.send(lines(3, 4))
         last = await upload.last_line()
     assert (last["done"], last["lines"], last["accepted"]) == (False, 2, 2)
@@ -251,7 +341,7 @@ async def test_an_import_ends_with_the_key_that_it_came_with(tenant: Tenant) -> 
     assert (await tenant.lag())["head_seq"] == 2
 
 
-async def test_one_tenant_cannot_take_every_place(tenant: Tenant, other_tenant: Tenant) -> None:
+async def test_one_tenant_cannot_use_all_import_slots(tenant: Tenant, other_tenant: Tenant) -> None:
     async with (
         uploading(tenant) as one,
         uploading(tenant) as two,
@@ -314,10 +404,6 @@ async def test_the_documentation_shows_what_a_line_is_and_what_is_answered(tenan
     schemas = document["components"]["schemas"]
     assert "external_id" in schemas["ImportLine"]["required"]
     assert {"ImportProgress", "ImportResult", "RejectedLine"} <= set(schemas)
-
-
-async def shut_out(tenant: Tenant) -> bool:
-    return (await tenant.post("/events", {})).status_code == 401
 
 
 def places(entry: Document) -> list[str]:

@@ -1,13 +1,22 @@
-"""Tenants and each other: another tenant's ids answer exactly as ids that nobody has."""
+"""Tenants and each other: another tenant's ids answer exactly as unknown ids do."""
 
 from uuid import uuid4
 
 import pytest
 
-from support.clients import Freehold, Tenant, created, event_body, found, pointers, problem
+from support.clients import (
+    Document,
+    Freehold,
+    Tenant,
+    created,
+    event_body,
+    found,
+    pointers,
+    problem,
+)
 
 
-async def test_another_tenants_event_reads_like_one_that_nobody_has(
+async def test_another_tenants_event_reads_like_one_that_does_not_exist(
     tenant: Tenant, other_tenant: Tenant
 ) -> None:
     theirs = await other_tenant.append()
@@ -40,12 +49,25 @@ async def test_another_tenants_account_reads_like_one_never_seen(
     await other_tenant.caught_up()
     for path in ("/accounts/{}/balances", "/accounts/{}/balances/USD"):
         answer = await tenant.get(path.format("theirs"), consistency=consistency)
-        unknown = await tenant.get(path.format("nobody"), consistency=consistency)
+        unknown = await tenant.get(path.format("unknown"), consistency=consistency)
         problem(answer, "not-found")
         assert answer.content == unknown.content
 
 
-async def test_accounts_of_the_same_name_have_nothing_to_do_with_each_other(
+@pytest.mark.parametrize("form", ["application/json", "text/csv", "application/pdf"])
+async def test_another_tenants_statement_reads_like_one_never_seen(
+    tenant: Tenant, other_tenant: Tenant, form: str
+) -> None:
+    await other_tenant.append(account_id="theirs")
+    accept = {"Accept": form}
+    path = "/accounts/{}/statement"
+    answer = await tenant.get(path.format("theirs"), currency="USD", headers=accept)
+    unknown = await tenant.get(path.format("unknown"), currency="USD", headers=accept)
+    problem(answer, "not-found")
+    assert answer.content == unknown.content
+
+
+async def test_accounts_of_the_same_name_are_independent(
     tenant: Tenant, other_tenant: Tenant
 ) -> None:
     await tenant.append(amount_minor=1)
@@ -57,6 +79,26 @@ async def test_accounts_of_the_same_name_have_nothing_to_do_with_each_other(
     for each in (tenant, other_tenant):
         assert [event["seq"] for event in await each.all_of("/events")] == [1]
         assert (await each.lag())["head_seq"] == 1
+
+
+async def test_another_tenants_events_are_neither_found_nor_added_up(
+    freehold: Freehold, tenant: Tenant, other_tenant: Tenant
+) -> None:
+    for each in (tenant, other_tenant):
+        url = f"{freehold.addresses.query}/v1/searchable-metadata"
+        found(await freehold.ask("PUT", url, bearer=each.api_key, body={"keys": ["order_id"]}))
+    theirs = await other_tenant.append(external_id="x1", metadata={"order_id": "o1"})
+    await other_tenant.caught_up()
+    searches: list[Document] = [
+        {"external_id": "x1"},
+        {"metadata.order_id": "o1"},
+        {"event_type": "CHARGE", "order": "desc"},
+    ]
+    for params in searches:
+        assert await tenant.all_of("/events", **params) == []
+        assert await other_tenant.all_of("/events", **params) == [theirs]
+    assert await tenant.all_of("/activity", bucket="day") == []
+    assert len(await other_tenant.all_of("/activity", bucket="day")) == 1
 
 
 async def test_no_request_can_choose_its_tenant(tenant: Tenant, other_tenant: Tenant) -> None:
@@ -71,14 +113,21 @@ async def test_no_request_can_choose_its_tenant(tenant: Tenant, other_tenant: Te
 
 
 async def test_another_tenants_cursor_is_refused(tenant: Tenant, other_tenant: Tenant) -> None:
-    await other_tenant.append_batch([event_body(account_id="a"), event_body(account_id="b")])
+    events = [event_body(account_id="a"), event_body(account_id="b", event_type="FEE")]
+    await other_tenant.append_batch(events)
     await other_tenant.caught_up()
-    for path in ("/events", "/balances"):
-        cursor = found(await other_tenant.get(path, limit=1))["next_cursor"]
-        assert pointers(await tenant.get(path, cursor=cursor)) == ["/cursor"]
+    for path, params in (("/events", {}), ("/balances", {}), ("/activity", {"bucket": "day"})):
+        page = found(await other_tenant.get(path, {**params, "limit": 1}))
+        answer = await tenant.get(path, {**params, "cursor": page["next_cursor"]})
+        assert pointers(answer) == ["/cursor"]
+    for each in (tenant, other_tenant):
+        await each.append_batch([event_body()] * 2)
+    path, usd = "/accounts/cus_42/statement", {"currency": "USD"}
+    cursor = found(await other_tenant.get(path, usd, limit=1))["next_cursor"]
+    assert pointers(await tenant.get(path, usd, cursor=cursor)) == ["/cursor"]
 
 
-async def test_another_tenants_key_reads_like_one_that_nobody_has(
+async def test_another_tenants_key_reads_like_one_that_does_not_exist(
     freehold: Freehold, tenant: Tenant, other_tenant: Tenant
 ) -> None:
     key_id = other_tenant.api_key.split("_")[1]

@@ -1,7 +1,10 @@
 """What every service tells those who run it: health, metrics, documentation, request ids."""
 
+import json
+import re
 from collections.abc import Iterator
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import jsonschema
@@ -10,7 +13,16 @@ from prometheus_client.parser import text_string_to_metric_families
 from referencing import Registry
 from referencing.jsonschema import DRAFT202012
 
-from support.clients import Document, Freehold, Tenant, created, event_body, found, problem
+from support.clients import (
+    Document,
+    Freehold,
+    Tenant,
+    created,
+    event_body,
+    found,
+    pointers,
+    problem,
+)
 from support.funds import ask_ingest, hold_body, leg
 
 HEALTH = {("get", path) for path in ("/healthz", "/readyz", "/metrics")}
@@ -65,24 +77,26 @@ ROUTES = {
     "query": {
         ("get", "/v1/accounts/{account_id}/balances"),
         ("get", "/v1/accounts/{account_id}/balances/{currency}"),
+        ("get", "/v1/accounts/{account_id}/statement"),
+        ("get", "/v1/activity"),
         ("get", "/v1/balances"),
         ("get", "/v1/events"),
         ("get", "/v1/events/{event_id}"),
         ("get", "/v1/holds/{hold_id}"),
         ("get", "/v1/transactions/{transaction_id}"),
         ("get", "/v1/lag"),
+        ("get", "/v1/searchable-metadata"),
+        ("get", "/v1/stream"),
+        ("get", "/v1/totals"),
+        ("post", "/v1/read-tokens"),
+        ("put", "/v1/searchable-metadata"),
     },
     "projector": set(),
 }
 # A stack that is reached by its URLs alone need not tell where its projector is.
 each_service = pytest.mark.parametrize(
     "service",
-    [
-        "tenant-manager",
-        "ingest",
-        "query",
-        pytest.param("projector", marks=pytest.mark.local),
-    ],
+    ["tenant-manager", "ingest", "query", pytest.param("projector", marks=pytest.mark.local)],
 )
 
 
@@ -97,7 +111,7 @@ async def test_a_service_is_alive_and_ready(freehold: Freehold, service: str) ->
 
 
 @each_service
-async def test_metrics_are_told_as_prometheus_reads_them(freehold: Freehold, service: str) -> None:
+async def test_metrics_are_in_the_format_of_prometheus(freehold: Freehold, service: str) -> None:
     url = address(freehold, service)
     await freehold.ask("GET", f"{url}/healthz")
     answer = await freehold.ask("GET", f"{url}/metrics")
@@ -113,7 +127,7 @@ async def test_metrics_are_told_as_prometheus_reads_them(freehold: Freehold, ser
 
 
 @each_service
-async def test_what_clients_invent_makes_no_series_of_its_own(
+async def test_unknown_paths_and_methods_make_no_new_series(
     freehold: Freehold, service: str
 ) -> None:
     url = address(freehold, service)
@@ -129,6 +143,63 @@ async def test_a_person_can_read_the_documentation(freehold: Freehold, service: 
     answer = await freehold.ask("GET", f"{address(freehold, service)}/docs")
     assert answer.status_code == 200
     assert answer.headers["content-type"].startswith("text/html")
+    assert "<script" not in answer.text
+
+
+@each_service
+async def test_every_resource_names_its_methods(freehold: Freehold, service: str) -> None:
+    url = address(freehold, service)
+    document = await openapi(freehold, service)
+    for template, item in document["paths"].items():
+        path = concrete(template)
+        allowed = {method.upper() for method in item} | {"OPTIONS"}
+        allowed |= {"HEAD"} if "get" in item else set()
+        options = await freehold.ask("OPTIONS", f"{url}{path}")
+        assert options.status_code == 204
+        refused = await freehold.ask("PATCH", f"{url}{path}")
+        problem(refused, "method-not-allowed")
+        for answer in (options, refused):
+            assert set(answer.headers["allow"].split(", ")) == allowed, template
+        if "get" in item:
+            whole = await freehold.ask("GET", f"{url}{path}")
+            head = await freehold.head(f"{url}{path}")
+            assert (head.status_code, head.content) == (whole.status_code, b""), template
+            changing = {"date", "x-request-id", "content-length"}
+            assert set(head.headers) - changing == set(whole.headers) - changing, template
+
+
+@pytest.mark.parametrize("service", ["tenant-manager", "ingest"])
+async def test_every_body_is_json_and_has_each_member_once(
+    freehold: Freehold, refused_tenant: Tenant, service: str
+) -> None:
+    bearer = {
+        "tenant-manager": freehold.addresses.operator_token,
+        "ingest": refused_tenant.api_key,
+    }[service]
+    document = await openapi(freehold, service)
+    for method, template, operation in operations(document):
+        content = operation.get("requestBody", {}).get("content", {})
+        url = f"{address(freehold, service)}{concrete(template)}"
+        for sent in ({"Content-Type": "application/xml"}, {"Content-Encoding": "br"}):
+            if content:
+                headers = {"Idempotency-Key": "k", "Content-Type": next(iter(content)), **sent}
+                answer = await freehold.ask(
+                    method.upper(), url, bearer=bearer, headers=headers, body=b"{}"
+                )
+                problem(answer, "unsupported-media-type")
+        if "application/json" in content:
+            name = content["application/json"]["schema"]["$ref"].rpartition("/")[2]
+            for example in document["components"]["schemas"][name]["examples"]:
+                for member, value in example.items():
+                    twice = f"{json.dumps(example)[:-1]}, {json.dumps({member: value})[1:]}"
+                    answer = await freehold.ask(
+                        method.upper(),
+                        url,
+                        bearer=bearer,
+                        headers={"Idempotency-Key": "k"},
+                        body=twice.encode(),
+                    )
+                    assert pointers(answer) == [f"/{member}"], template
 
 
 @each_service
@@ -137,19 +208,19 @@ async def test_every_route_is_documented(freehold: Freehold, service: str) -> No
     documented = {(method, path) for method, path, _ in operations(document)}
     assert documented == ROUTES[service] | HEALTH
     for method, path, operation in operations(document):
-        place = f"{method} {path}"
-        assert operation["summary"], place
+        route = f"{method} {path}"
+        assert operation["summary"], route
         in_path = {
             parameter["name"]
             for parameter in operation.get("parameters", [])
             if parameter["in"] == "path"
         }
-        assert in_path == {part[1:-1] for part in path.split("/") if part.startswith("{")}, place
-        assert any(status.startswith("2") for status in operation["responses"]), place
+        assert in_path == {part[1:-1] for part in path.split("/") if part.startswith("{")}, route
+        assert any(status.startswith("2") for status in operation["responses"]), route
 
 
 @each_service
-async def test_the_documentation_is_sound(freehold: Freehold, service: str) -> None:
+async def test_the_documentation_is_valid_openapi(freehold: Freehold, service: str) -> None:
     document = await openapi(freehold, service)
     assert document["openapi"].startswith("3.1")
     assert document["info"]["title"]
@@ -161,6 +232,70 @@ async def test_the_documentation_is_sound(freehold: Freehold, service: str) -> N
         resolver.lookup(reference)
     for schema in document["components"]["schemas"].values():
         jsonschema.Draft202012Validator.check_schema(schema)
+
+
+# What OpenAPI 3.1 has in the objects that we write, and no more: a misspelt field says nothing.
+FIELDS = {
+    "document": {"openapi", "info", "servers", "paths", "components", "security", "tags"},
+    "operation": {
+        "tags",
+        "summary",
+        "description",
+        "operationId",
+        "parameters",
+        "requestBody",
+        "responses",
+        "security",
+    },
+    "parameter": {"name", "in", "required", "description", "schema"},
+    "body": {"required", "description", "content"},
+    "response": {"description", "headers", "content"},
+    "media type": {"schema"},
+    "header": {"description", "schema"},
+}
+
+
+@each_service
+async def test_the_documentation_has_what_openapi_knows_and_nothing_else(
+    freehold: Freehold, service: str
+) -> None:
+    document = await openapi(freehold, service)
+    assert set(document) <= FIELDS["document"]
+    assert document["servers"]
+    assert set(document["components"]) == {"schemas", "headers", "securitySchemes"}
+    for header in document["components"]["headers"].values():
+        assert set(header) == FIELDS["header"]
+    for method, path, operation in operations(document):
+        route = f"{method} {path}"
+        assert set(operation) <= FIELDS["operation"], route
+        bodies = [operation["requestBody"]] if "requestBody" in operation else []
+        for parameter in operation.get("parameters", []):
+            assert set(parameter) <= FIELDS["parameter"], route
+            jsonschema.Draft202012Validator.check_schema(parameter["schema"])
+        for body in bodies:
+            assert set(body) <= FIELDS["body"], route
+        for status, response in operation["responses"].items():
+            assert re.fullmatch("[1-5][0-9][0-9]|default", status), route
+            assert response["description"], route
+            assert set(response) <= FIELDS["response"], route
+            assert status == "default" or "X-Request-Id" in response["headers"], route
+            assert ("Retry-After" in response.get("headers", {})) == (status in {"429", "503"})
+        for described in [*bodies, *operation["responses"].values()]:
+            for media in described.get("content", {}).values():
+                assert set(media) == FIELDS["media type"], route
+                jsonschema.Draft202012Validator.check_schema(media["schema"])
+        if operation.get("security") != []:
+            assert {"401", "422", "500", "503"} <= set(operation["responses"]), route
+    # Pydantic's names of bounds are none of JSON Schema's.
+    for name in ("ge", "le", "gt", "lt", "multiple_of"):
+        assert not list(values_of(document, name))
+
+
+async def test_bounds_of_parameters_are_documented(freehold: Freehold) -> None:
+    document = await openapi(freehold, "query")
+    parameters = document["paths"]["/v1/events"]["get"]["parameters"]
+    limit = next(one["schema"] for one in parameters if one["name"] == "limit")
+    assert (limit["minimum"], limit["maximum"], limit["type"]) == (1, 1000, "integer")
 
 
 @each_service
@@ -195,7 +330,7 @@ async def test_every_body_that_is_asked_for_or_answered_has_an_example(
                     name = one.get("$ref", "").rpartition("/")[2]
                     # A file has none.
                     if path.startswith("/v1/") and one.get("format") != "binary":
-                        assert schemas[name]["examples"], f"{method} {path}"
+                        assert schemas.get(name, one)["examples"], f"{method} {path}"
 
 
 async def test_answers_are_as_documented(freehold: Freehold, tenant: Tenant) -> None:
@@ -240,7 +375,7 @@ async def test_answers_are_as_documented(freehold: Freehold, tenant: Tenant) -> 
         media = responses[str(answer.status_code)]["content"]["application/json"]
         validate(document, media["schema"], answer.json())
     refused = await tenant.post("/events", event_body(amount_minor=0))
-    documented = ingest["paths"]["/v1/events"]["post"]["responses"]["4XX"]
+    documented = ingest["paths"]["/v1/events"]["post"]["responses"]["422"]
     media = documented["content"][refused.headers["content-type"]]
     validate(ingest, media["schema"], refused.json())
 
@@ -260,12 +395,12 @@ async def test_a_request_id_comes_back(freehold: Freehold, service: str, path: s
 
 async def test_a_refused_request_has_its_id_too(tenant: Tenant) -> None:
     named = {"X-Request-Id": "mine"}
-    stranger = tenant.bearing("nobody")
+    stranger = tenant.bearing("unknown")
     for answer in (
         await tenant.post("/events", b"{", headers=named),
         await tenant.post("/events", event_body(amount_minor=0), headers=named),
         await stranger.post("/events", event_body(), headers=named),
-        await tenant.get("/accounts/nobody/balances", headers=named),
+        await tenant.get("/accounts/unknown/balances", headers=named),
         await tenant.post("/events", b" " * (16 * 2**20 + 1), headers=named),
     ):
         assert answer.status_code >= 400
@@ -281,9 +416,7 @@ async def test_a_body_that_no_route_could_want_is_too_large(
     problem(await freehold.ask("POST", url, bearer="x", body=body), "body-too-large")
 
 
-async def rules_holds_and_transactions(
-    tenant: Tenant,
-) -> list[tuple[str, str, httpx.Response]]:
+async def rules_holds_and_transactions(tenant: Tenant) -> list[tuple[str, str, httpx.Response]]:
     """Ask ingest for each of them, and give what was asked and the answer."""
     transaction = await tenant.post("/transactions", {"legs": [leg("a", -1), leg("b", 1)]})
     transaction_id = created(transaction)["transaction_id"]
@@ -347,3 +480,16 @@ def validate(document: Document, schema: Document, instance: Any) -> None:
     jsonschema.Draft202012Validator(whole, format_checker=jsonschema.FormatChecker()).validate(
         instance
     )
+
+
+def concrete(template: str) -> str:
+    """A path of a route, to what is not there."""
+    parts = {
+        "tenant_id": "unknown",
+        "key_id": "0" * 16,
+        "name": f"fh_{'0' * 16}",
+        "event_type": "CHARGE",
+        "account_id": "cus_42",
+        "currency": "USD",
+    }
+    return re.sub(r"\{(\w+)\}", lambda found: parts.get(found[1], str(uuid4())), template)

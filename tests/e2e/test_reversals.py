@@ -1,7 +1,6 @@
 """Undoing an event by another one: the opposite amount, and never twice."""
 
-import asyncio
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -41,7 +40,7 @@ async def test_neither_reason_nor_time_need_be_given(tenant: Tenant, body: objec
 
 
 async def test_a_reversal_may_have_a_time_of_its_own(tenant: Tenant) -> None:
-    event = await tenant.append()
+    event = await tenant.append(transaction_time="2026-03-02T08:00:00Z")
     reversal = await tenant.reverse(
         event["event_id"], {"transaction_time": "2026-03-02T09:00:00+01:00"}
     )
@@ -60,29 +59,10 @@ async def test_a_reversal_made_again_names_the_existing_one(tenant: Tenant) -> N
     assert (await tenant.lag())["head_seq"] == 2
 
 
-async def test_of_many_reversals_at_once_one_is_made(tenant: Tenant) -> None:
-    event = await tenant.append()
-    answers = await asyncio.gather(
-        *(tenant.post(f"/events/{event['event_id']}/reversal") for _ in range(8))
-    )
-    assert sorted(answer.status_code for answer in answers) == [201] + [409] * 7
-    (made,) = (answer.json() for answer in answers if answer.status_code == 201)
-    for answer in answers:
-        if answer.status_code == 409:
-            conflict = problem(answer, "already-reversed")
-            assert conflict["existing_event_id"] == made["event_id"]
-    assert await tenant.balances("cus_42", consistency="strong") == {"USD": 0}
-
-
 async def test_an_event_of_a_batch_is_reversed_alone(tenant: Tenant) -> None:
     batch = await tenant.append_batch(
         [
-            {
-                "account_id": f"a{n}",
-                "event_type": "CHARGE",
-                "amount_minor": 10,
-                "currency": "USD",
-            }
+            {"account_id": f"a{n}", "event_type": "CHARGE", "amount_minor": 10, "currency": "USD"}
             for n in range(3)
         ]
     )
@@ -113,25 +93,30 @@ async def test_the_smallest_amount_has_no_opposite(tenant: Tenant) -> None:
 @pytest.mark.parametrize(
     ("body", "pointer"),
     [
-        ({"reason": ""}, None),
-        ({"reason": "r" * 500}, None),
         ({"reason": "r" * 501}, "/reason"),
-        ({"reason": 7}, "/reason"),
-        ({"reason": "a\u0000"}, "/reason"),
-        ({"transaction_time": "2026-03-02"}, "/transaction_time"),
         ({"transaction_time": "2999-01-01T00:00:00Z"}, "/transaction_time"),
         ({"amount_minor": 5}, "/amount_minor"),
         ([], ""),
     ],
 )
-async def test_a_reversals_own_rules(tenant: Tenant, body: object, pointer: str | None) -> None:
+async def test_a_reversal_that_breaks_a_rule_is_refused(
+    tenant: Tenant, body: object, pointer: str
+) -> None:
     event = await tenant.append()
-    answer = await tenant.post(f"/events/{event['event_id']}/reversal", body)
-    if pointer is None:
-        created(answer)
-    else:
-        assert pointers(answer) == [pointer]
-        assert (await tenant.lag())["head_seq"] == 1
+    assert pointers(await tenant.post(f"/events/{event['event_id']}/reversal", body)) == [pointer]
+    assert (await tenant.lag())["head_seq"] == 1
+
+
+async def test_a_reversal_is_not_before_its_event(tenant: Tenant) -> None:
+    event = await tenant.append(transaction_time="2026-03-01T12:00:00Z")
+    path = f"/events/{event['event_id']}/reversal"
+    early = await tenant.post(path, {"transaction_time": "2026-03-01T11:59:59.999999Z"}, key="k")
+    assert pointers(early) == ["/transaction_time"]
+    created(await tenant.post(path, {"transaction_time": "2026-03-01T12:00:00Z"}, key="k"))
+    ahead = (datetime.now(UTC) + timedelta(hours=20)).isoformat()
+    event = await tenant.append(transaction_time=ahead)
+    reversal = await tenant.reverse(event["event_id"])
+    assert reversal["transaction_time"] == event["transaction_time"] > reversal["recorded_at"]
 
 
 async def test_a_reversals_body_is_json_or_nothing(tenant: Tenant) -> None:

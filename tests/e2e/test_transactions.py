@@ -115,7 +115,9 @@ async def test_one_fault_refuses_the_whole_transaction(
     assert (await refused_tenant.lag())["head_seq"] == 0
 
 
-async def test_a_body_that_is_not_json_and_a_missing_key_are_told(refused_tenant: Tenant) -> None:
+async def test_a_body_that_is_not_json_and_a_missing_key_are_refused(
+    refused_tenant: Tenant,
+) -> None:
     problem(await refused_tenant.post("/transactions", b"{"), "malformed-json")
     body = transaction(*PAIR)
     missing = "idempotency-key-missing"
@@ -169,15 +171,19 @@ async def test_an_external_id_of_an_earlier_event_refuses_the_whole_transaction(
     body = transaction(leg("a", 1), leg("b", -1, external_id="x"))
     conflict = problem(await tenant.post("/transactions", body), "duplicate-external-id")
     assert conflict["existing_event_id"] == first["event_id"]
+    assert {"account_id", "amount_minor"} <= set(conflict["differs"])
+    assert conflict["errors"][0]["pointer"].startswith("/legs/1/")
     assert (await tenant.lag())["head_seq"] == 1
 
 
 async def test_a_reversal_undoes_all_legs_and_restores_the_balances(tenant: Tenant) -> None:
     await tenant.append(account_id="a", amount_minor=7)
     body = [leg("a", -5, external_id="x"), leg("b", 4), leg("c", 1)]
-    document = await transfer(tenant, *body)
+    document = await transfer(tenant, *body, transaction_time="2026-03-01T12:00:00Z")
     await tenant.append(account_id="b", amount_minor=1)
     path = f"/transactions/{document['transaction_id']}/reversal"
+    early = await tenant.post(path, {"transaction_time": "2026-03-01T11:59:59Z"}, key="k")
+    assert pointers(early) == ["/transaction_time"]
     reason = {"reason": "by mistake", "transaction_time": "2026-03-02T09:00:00Z"}
     first = await tenant.post(path, reason, key="k")
     reversal = created(first)
@@ -265,7 +271,7 @@ async def test_a_transaction_that_is_not_there_cannot_be_reversed(
     assert (await tenant.lag())["head_seq"] == 3
 
 
-async def test_a_leg_without_an_opposite_keeps_its_transaction_for_good(tenant: Tenant) -> None:
+async def test_a_transaction_with_an_irreversible_leg_cannot_be_reversed(tenant: Tenant) -> None:
     document = await transfer(tenant, leg("a", 2**62), leg("a", 2**62), leg("b", -(2**63)))
     path = f"/transactions/{document['transaction_id']}/reversal"
     problem(await tenant.post(path), "not-reversible")

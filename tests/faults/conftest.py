@@ -8,6 +8,7 @@ import pytest
 from freehold_local.stack import Stack
 from support.clients import Tenant, reaching
 from support.machine import Machine
+from support.servers import REPLICAS
 from support.stacks import addresses_of, private_stack
 
 # What is waited for elsewhere in minutes is waited for here in seconds; limits are small enough to
@@ -16,7 +17,7 @@ SETTINGS = {
     "ingest": {
         "FREEHOLD_HEARTBEAT_S": "0.5",
         "FREEHOLD_DEAD_AFTER_S": "2",
-        "FREEHOLD_REQUEST_TIMEOUT_S": "4",
+        "FREEHOLD_REQUEST_TIMEOUT_S": "8",
         "FREEHOLD_WAITING_EVENTS_MAX": "200",
         "FREEHOLD_IMPORT_PATIENCE_S": "3",
     },
@@ -36,6 +37,8 @@ SETTINGS = {
     },
 }
 
+TENANT_SERVICES = ("ingest", "projector", "query")
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
@@ -45,7 +48,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def fragile_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with private_stack(tmp_path_factory.mktemp("faults"), SETTINGS, durable=True) as stack:
+    # All of them together have no more connections than Postgres allows.
+    connections = {"FREEHOLD_CONNECTIONS_MAX": f"{100 // REPLICAS}"}
+    settings = {service: connections | SETTINGS.get(service, {}) for service in TENANT_SERVICES}
+    folder = tmp_path_factory.mktemp("faults")
+    with private_stack(folder, SETTINGS | settings, durable=True, replicas=REPLICAS) as stack:
         yield stack
 
 
@@ -63,6 +70,13 @@ async def machine(machine_at_large: Machine) -> Machine:
 
 
 @pytest.fixture
+async def one_projector(machine: Machine) -> AsyncIterator[None]:
+    """A stack where no other process of projector does what the first does not."""
+    async with machine.alone("projector"):
+        yield
+
+
+@pytest.fixture
 async def tenant(machine: Machine) -> Tenant:
     """A tenant of this test alone, with an empty ledger."""
     return await machine.new_tenant()
@@ -70,5 +84,5 @@ async def tenant(machine: Machine) -> Tenant:
 
 @pytest.fixture
 async def other_tenant(machine: Machine) -> Tenant:
-    """Somebody else."""
+    """A second tenant."""
     return await machine.new_tenant()

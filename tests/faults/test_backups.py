@@ -1,36 +1,34 @@
 """Backups and their verification cut short by kill -9 are done after all, and leave nothing."""
 
-import asyncio
 import signal
 
 from support.clients import Document, Tenant, event_body
 from support.machine import Machine
+from support.operations import result_of
 from support.waiting import eventually
 
 EVENTS = 8_000
 """Enough for a dump to last long enough to die over, at the pace that this stack is given."""
 
 
-async def test_what_a_killed_tenant_manager_was_at_is_done_by_its_successor(
+async def test_operations_of_a_killed_tenant_manager_are_completed_by_another(
     machine: Machine,
 ) -> None:
     tenants = [await machine.new_tenant() for _ in range(2)]
     for tenant in tenants:
         await tenant.append_batch([event_body(account_id=f"cus_{n % 99}") for n in range(EVENTS)])
-    first = await ask(machine, f"/tenants/{tenants[0].tenant_id}/backups")
-    backup = await ended(machine, first)
-    assert backup["status"] == "succeeded", backup["message"]
-
-    made = backup["result"]["backup_id"]
+    freehold = machine.freehold
+    first, second = (f"/tenants/{tenant.tenant_id}/backups" for tenant in tenants)
+    made = result_of(await freehold.end_of(await freehold.begin("POST", first)))["backup_id"]
     asked = [
-        await ask(machine, f"/tenants/{tenants[0].tenant_id}/backups/{made}/verify"),
-        await ask(machine, f"/tenants/{tenants[1].tenant_id}/backups"),
+        await freehold.begin("POST", f"{first}/{made}/verify"),
+        await freehold.begin("POST", second),
     ]
     await until_both_are_under_way(machine)
     await machine.replace("tenant-manager", signal.SIGKILL)
 
-    for operation in await asyncio.gather(*(ended(machine, one) for one in asked)):
-        assert operation["status"] == "succeeded", operation["message"]
+    for operation in asked:
+        result_of(await freehold.end_of(operation))
     assert [backup["events"] for backup in await backups_of(machine, tenants[1])] == [EVENTS]
     (verified,) = await backups_of(machine, tenants[0])
     assert verified["verified_at"] is not None
@@ -40,22 +38,6 @@ async def test_what_a_killed_tenant_manager_was_at_is_done_by_its_successor(
             " UNION ALL SELECT rolname FROM pg_roles WHERE starts_with(rolname, 'fh_scratch_')"
         )
     assert left == []
-
-
-async def ask(machine: Machine, path: str) -> Document:
-    answer = await machine.freehold.manage("POST", path)
-    assert answer.status_code == 202, answer.text
-    operation: Document = answer.json()
-    return operation
-
-
-async def ended(machine: Machine, asked: Document) -> Document:
-    async def has_ended() -> Document | None:
-        answer = await machine.freehold.manage("GET", f"/operations/{asked['operation_id']}")
-        operation: Document = answer.json()
-        return operation if operation.get("finished_at") else None
-
-    return await eventually(has_ended, "the operation ends")
 
 
 async def backups_of(machine: Machine, tenant: Tenant) -> list[Document]:

@@ -6,7 +6,6 @@ import os
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
@@ -15,16 +14,13 @@ import pytest
 from aio_pika.abc import AbstractChannel
 
 from freehold.contracts.messages import Appended, LedgerRange
-from freehold.messaging.topology import (
-    LEDGER_EXCHANGE,
-    PARKED_QUEUE,
-    appended_key,
-)
+from freehold.messaging.topology import LEDGER_EXCHANGE, PARKED_QUEUE, appended_key
 from support.archive import is_archived
 from support.clients import Document, Tenant, event_body
 from support.commands import freehold
-from support.machine import Machine, waiting_for_a_lock
-from support.waiting import eventually
+from support.locks import until_one_waits
+from support.machine import Machine
+from support.waiting import PATIENCE_S, eventually
 
 REASON = "x-freehold-reason"
 FLOOD = 3_000
@@ -40,7 +36,7 @@ async def test_doorbells_doubled_and_out_of_order_change_nothing(
     bells = [doorbell(tenant, event) for event in events]
     for bell in [*reversed(bells), *bells, bells[0], bells[0]]:
         await ring(broker, tenant, bell)
-    await everything_served(machine, broker)
+    await everything_served(broker)
     assert await tenant.balances("cus_42") == {"USD": 55}
     await machine.assert_whole(tenant, events)
 
@@ -64,14 +60,14 @@ async def test_a_forged_doorbell_is_not_believed(
     bell = doorbell(tenant, event)
     bell["data"] |= forgery
     await ring(broker, tenant, bell)
-    await everything_served(machine, broker)
+    await everything_served(broker)
     assert await tenant.balances("cus_42") == {"USD": 5}
     later = await tenant.append(amount_minor=6)
     await machine.assert_whole(tenant, [event, later])
     assert bell["id"] not in await parked(broker)
 
 
-async def test_a_flood_of_doorbells_for_one_tenant_keeps_no_other_from_being_archived(
+async def test_a_flood_of_doorbells_for_one_tenant_does_not_stop_archiving_another(
     machine: Machine, broker: AbstractChannel, tenant: Tenant, other_tenant: Tenant
 ) -> None:
     event = await tenant.append()
@@ -84,38 +80,33 @@ async def test_a_flood_of_doorbells_for_one_tenant_keeps_no_other_from_being_arc
     assert asyncio.get_running_loop().time() - begun < 5
 
 
-async def test_a_flood_while_a_projection_waits_keeps_no_other_from_being_projected(
+async def test_a_flood_of_doorbells_for_a_locked_tenant_does_not_stop_projecting_another(
     machine: Machine, broker: AbstractChannel, tenant: Tenant, other_tenant: Tenant
 ) -> None:
-    async with (
-        machine.ledger(tenant) as watching,
-        machine.ledger(tenant) as blocking,
-        blocking.transaction(),
-    ):
-        await blocking.execute("SELECT FROM projection_checkpoint FOR UPDATE")
+    async with machine.locked(tenant, "projection_checkpoint") as blocking:
         event = await tenant.append()
-        await eventually(partial(waiting_for_a_lock, watching), "the projection waits")
+        await until_one_waits(blocking)
         bell = doorbell(tenant, event)
         await asyncio.gather(*(ring(broker, tenant, bell) for _ in range(FLOOD)))
         theirs = await other_tenant.append()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             await other_tenant.caught_up()
         assert (await tenant.lag())["events_behind"] == 1
     await machine.assert_whole(tenant, [event])
     await machine.assert_whole(other_tenant, [theirs])
 
 
-async def test_a_doorbell_under_another_tenants_key_projects_whom_it_names(
+async def test_a_doorbell_with_another_tenants_routing_key_projects_its_own_tenant(
     machine: Machine, broker: AbstractChannel, tenant: Tenant, other_tenant: Tenant
 ) -> None:
     event = await tenant.append()
     await ring(broker, other_tenant, doorbell(tenant, event))
-    await everything_served(machine, broker)
+    await everything_served(broker)
     await machine.assert_whole(tenant, [event])
     assert (await other_tenant.lag())["head_seq"] == 0
 
 
-NOBODY = "nobody-at-all"
+UNKNOWN = "unknown-tenant"
 BROKEN: dict[str, tuple[bytes | Document, str]] = {
     "not JSON": (b"{", "not a doorbell"),
     "empty": (b"", "not a doorbell"),
@@ -125,12 +116,12 @@ BROKEN: dict[str, tuple[bytes | Document, str]] = {
     "a tenant's id that cannot be": ({"subject": "../../etc"}, "not a doorbell"),
     "another version": ({"type": "freehold.ledger.appended.v2"}, "not a doorbell"),
     "a member too many": ({"amount_minor": 7}, "not a doorbell"),
-    "a tenant who is nobody": ({"subject": NOBODY}, NOBODY),
+    "an unknown tenant": ({"subject": UNKNOWN}, UNKNOWN),
 }
 
 
 @pytest.mark.parametrize(("broken", "reason"), BROKEN.values(), ids=BROKEN)
-async def test_a_doorbell_that_cannot_be_served_is_parked_with_the_reason(
+async def test_a_doorbell_that_cannot_be_processed_is_parked_with_the_reason(
     machine: Machine,
     broker: AbstractChannel,
     pestered: Tenant,
@@ -146,11 +137,11 @@ async def test_a_doorbell_that_cannot_be_served_is_parked_with_the_reason(
         return (await parked(broker)).get(message_id)
 
     assert reason in await eventually(there, "the doorbell is parked")
-    # Nobody has to wait for it.
+    # No request waits for it.
     await machine.assert_whole(pestered, [event])
 
 
-async def test_a_tenant_in_trouble_is_parked_and_redriven_and_nobody_else_waits(
+async def test_a_failing_tenants_doorbells_are_parked_and_redriven_and_delay_no_other(
     machine: Machine, broker: AbstractChannel, tenant: Tenant, other_tenant: Tenant
 ) -> None:
     hopeless = uuid4().hex
@@ -190,11 +181,7 @@ async def test_a_tenant_in_trouble_is_parked_and_redriven_and_nobody_else_waits(
 async def test_an_operator_redrives_over_http(
     machine: Machine, broker: AbstractChannel, tenant: Tenant
 ) -> None:
-    at = machine.freehold.addresses
-    operator = {
-        "FREEHOLD_TENANT_MANAGER_URL": at.tenant_manager,
-        "FREEHOLD_OPERATOR_TOKEN": at.operator_token,
-    }
+    operator = machine.freehold.addresses.operator
     # Nothing of what other tests have left there is in the way.
     while await freehold_redriven(operator):
         await asyncio.sleep(0.5)
@@ -215,23 +202,18 @@ async def test_an_operator_redrives_over_http(
 
 
 async def test_redriving_over_http_waits_for_the_broker(machine: Machine) -> None:
-    at = machine.freehold.addresses
     async with machine.without("rabbitmq"):
         asked = await machine.freehold.manage("POST", "/doorbells/redrive", {})
         assert asked.status_code == 202, asked.text
         await asyncio.sleep(1)
-    operator = {
-        "FREEHOLD_TENANT_MANAGER_URL": at.tenant_manager,
-        "FREEHOLD_OPERATOR_TOKEN": at.operator_token,
-    }
     words = ("operations", "wait", asked.json()["operation_id"], "--json")
-    ended = await freehold(*words, environment=operator)
+    ended = await freehold(*words, environment=machine.freehold.addresses.operator)
     assert ended.code == 0, ended.err
     assert json.loads(ended.out)["status"] == "succeeded"
 
 
-async def test_redriving_without_a_broker_says_so(machine: Machine) -> None:
-    nowhere = "amqp://nobody:nothing@127.0.0.1:1/"
+async def test_redrive_without_a_broker_fails_with_the_reason(machine: Machine) -> None:
+    nowhere = "amqp://user:password@127.0.0.1:1/"
     status, said, complained = await run_redrive(machine, nowhere)
     assert (status, said) == (1, "")
     assert "the broker does not answer" in complained
@@ -305,7 +287,7 @@ async def parked(broker: AbstractChannel) -> dict[str, str]:
     return {str(delivery.message_id): str(delivery.headers.get(REASON)) for delivery in seen}
 
 
-async def everything_served(machine: Machine, broker: AbstractChannel) -> None:
+async def everything_served(broker: AbstractChannel) -> None:
     """Wait until what was rung before has been served.
 
     The queue is in order, so one more doorbell that ends up parked tells of all before it; those
@@ -313,7 +295,9 @@ async def everything_served(machine: Machine, broker: AbstractChannel) -> None:
     """
     last = uuid4().hex
     exchange = await broker.get_exchange(LEDGER_EXCHANGE, ensure=False)
-    await exchange.publish(aio_pika.Message(b"", message_id=last), appended_key(NOBODY), timeout=10)
+    await exchange.publish(
+        aio_pika.Message(b"", message_id=last), appended_key(UNKNOWN), timeout=10
+    )
 
     async def there() -> bool:
         return last in await parked(broker)

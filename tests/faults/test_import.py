@@ -1,50 +1,41 @@
 """Imports whose servers, clients and lines fail on the way: nothing is lost and nothing doubled."""
 
-import asyncio
 import signal
-import sys
-from functools import partial
 from pathlib import Path
 
 from support.clients import Tenant
-from support.machine import Machine, waiting_for_a_lock
+from support.commands import started
+from support.locks import until_one_waits
+from support.machine import Machine
 from support.uploads import imported, line, lines, uploading
 from support.waiting import eventually
 
-TIMEOUT_S = 120
 
-
-async def test_a_killed_ingest_loses_no_line_that_it_told_of(
+async def test_a_killed_ingest_loses_no_line_that_it_reported(
     machine: Machine, tenant: Tenant
 ) -> None:
     async with uploading(tenant) as upload:
         await upload.send(lines(1, 5_000))
         await upload.head()
-        told = await upload.line()
+        progress = await upload.line()
         await machine.replace("ingest", signal.SIGKILL)
     last = await imported(tenant, lines(1, 6_000))
     assert last["accepted"] + last["duplicates"] == 6_000
-    assert last["duplicates"] >= told["accepted"] > 0
+    assert last["duplicates"] >= progress["accepted"] > 0
     await machine.assert_whole(tenant, [])
     assert (await tenant.lag())["head_seq"] == 6_000
 
 
-async def test_the_command_outlives_an_ingest_that_is_killed_under_it(
+async def test_the_command_completes_although_ingest_is_killed(
     machine: Machine, tenant: Tenant, tmp_path: Path
 ) -> None:
     file = tmp_path / "events.ndjson"
     file.write_bytes(lines(1, 60_000))
-    process = await asyncio.create_subprocess_exec(
-        Path(sys.executable).with_name("freehold"),
-        "import",
-        file,
-        env={
-            "FREEHOLD_INGEST_URL": tenant.freehold.addresses.ingest,
-            "FREEHOLD_API_KEY": tenant.api_key,
-        },
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
+    customer = {
+        "FREEHOLD_INGEST_URL": tenant.freehold.addresses.ingest,
+        "FREEHOLD_API_KEY": tenant.api_key,
+    }
+    process = started("import", file, environment=customer)
     try:
 
         async def begun() -> bool:
@@ -52,26 +43,24 @@ async def test_the_command_outlives_an_ingest_that_is_killed_under_it(
 
         await eventually(begun, "the import has begun")
         await machine.replace("ingest", signal.SIGKILL)
-        async with asyncio.timeout(TIMEOUT_S):
-            out, err = await process.communicate()
+        ended = await process.communicate()
     finally:
         if process.returncode is None:
             process.kill()
-    assert process.returncode == 0, err.decode()
-    assert "Trying again" in err.decode()
-    assert "events imported" in out.decode()
+    assert ended.code == 0, ended.err
+    assert "Trying again" in ended.err
+    assert "events imported" in ended.out
     await machine.assert_whole(tenant, [])
     assert (await tenant.lag())["head_seq"] == 60_000
 
 
-async def test_a_ledger_that_is_lost_for_a_moment_is_waited_for(
+async def test_an_import_waits_for_a_database_that_is_briefly_unreachable(
     machine: Machine, tenant: Tenant
 ) -> None:
     async with uploading(tenant) as upload:
         await upload.send(lines(1, 10))
         await upload.head()
-        while (await upload.line())["accepted"] < 10:
-            pass
+        await upload.accepted(10)
         await machine.cut_connections()
         await upload.send(lines(11, 20))
         await upload.end()
@@ -81,23 +70,16 @@ async def test_a_ledger_that_is_lost_for_a_moment_is_waited_for(
     assert (await tenant.lag())["head_seq"] == 20
 
 
-async def test_a_ledger_that_stays_busy_is_given_up_on_and_it_is_said_how_far_it_came(
+async def test_an_import_into_a_locked_ledger_is_given_up_and_reports_its_progress(
     machine: Machine, tenant: Tenant
 ) -> None:
     async with uploading(tenant) as upload:
         await upload.send(lines(1, 10))
         await upload.head()
-        while (await upload.line())["accepted"] < 10:
-            pass
-        async with (
-            machine.ledger(tenant) as watching,
-            machine.ledger(tenant) as blocking,
-            blocking.transaction(),
-        ):
-            # Somebody has the tenant's writer lock and does not let go.
-            await blocking.execute("SELECT FROM ledger_head FOR UPDATE")
+        await upload.accepted(10)
+        async with machine.locked(tenant) as blocking:
             await upload.send(lines(11, 20))
-            await eventually(partial(waiting_for_a_lock, watching), "an append waits")
+            await until_one_waits(blocking)
             last = await upload.last_line()
     assert (last["done"], last["lines"], last["accepted"]) == (False, 10, 10)
     assert last["error"]["type"] == "/problems/overloaded"
@@ -105,7 +87,7 @@ async def test_a_ledger_that_stays_busy_is_given_up_on_and_it_is_said_how_far_it
     assert (again["accepted"], again["duplicates"]) == (10, 10)
 
 
-async def test_one_line_that_the_ledger_chokes_on_does_not_take_others_with_it(
+async def test_a_line_that_the_ledger_fails_on_does_not_affect_others(
     machine: Machine, tenant: Tenant
 ) -> None:
     async with machine.ledger(tenant) as ledger:
@@ -128,14 +110,14 @@ async def test_one_line_that_the_ledger_chokes_on_does_not_take_others_with_it(
     await machine.assert_whole(tenant, [])
 
 
-async def test_a_client_that_falls_silent_is_not_waited_for(tenant: Tenant) -> None:
+async def test_a_silent_client_is_disconnected(tenant: Tenant) -> None:
     async with uploading(tenant) as upload:
         refused = await upload.problem()
     assert refused["type"].rpartition("/")[2] == "request-timeout"
     assert refused["status"] == 408
 
 
-async def test_of_a_client_that_falls_silent_half_way_what_came_stays(tenant: Tenant) -> None:
+async def test_events_of_a_client_that_falls_silent_are_kept(tenant: Tenant) -> None:
     async with uploading(tenant) as upload:
         await upload.send(lines(1, 10) + b'{"account_id"')
         await upload.head()

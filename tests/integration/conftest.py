@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from integration.query.tenants import Landlord, Tenant
 from integration.tenant_manager.installation import Installation, new_installation
 
 
@@ -15,3 +16,17 @@ async def installation(
     folder = tmp_path_factory.mktemp("installation")
     async with new_installation(postgres_url, folder) as installation:
         yield installation
+
+
+@pytest.fixture
+async def tenant(landlord: Landlord) -> AsyncIterator[Tenant]:
+    """A tenant of this test alone. Which catalog they are in, the service's own tests say."""
+    async with landlord.tenant() as tenant:
+        yield tenant
+
+
+@pytest.fixture
+async def other_tenant(landlord: Landlord) -> AsyncIterator[Tenant]:
+    """A second tenant."""
+    async with landlord.tenant() as tenant:
+        yield tenant

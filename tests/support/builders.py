@@ -7,11 +7,22 @@ from uuid import UUID
 
 from freehold.contracts.events import NewEvent, NewReversal
 from freehold.contracts.holds import NewHold
-from freehold.ledger import appending
-from freehold.ledger.appending import Addition, Answer, AppendRequest, Reversal, fingerprint
+from freehold.ledger import append as ledger_append
+from freehold.ledger.append import Addition, Answer, AppendRequest, Reversal, fingerprint
 from freehold.ledger.client import Connection
 
 _numbers = count(1)
+_LEDGER_NOW = (
+    "CREATE OR REPLACE FUNCTION ledger_now() RETURNS timestamptz LANGUAGE sql VOLATILE"
+    " AS $$ SELECT {} $$"
+)
+
+_SMALL_BLOCKS = """
+    CREATE OR REPLACE FUNCTION events_per_block() RETURNS integer
+    LANGUAGE sql IMMUTABLE AS 'SELECT 4';
+    CREATE OR REPLACE FUNCTION events_per_page() RETURNS integer
+    LANGUAGE sql IMMUTABLE AS 'SELECT 3';
+"""
 
 
 def new_event(
@@ -56,16 +67,13 @@ def new_hold(
     )
 
 
-def undo(event_id: UUID, reason: str | None = None) -> Reversal:
+def undo(event_id: UUID, reason: str | None = None, at: datetime | None = None) -> Reversal:
     """A reversal of an event."""
-    return Reversal(event_id, NewReversal(reason=reason))
+    return Reversal(event_id, NewReversal(reason=reason, transaction_time=at))
 
 
 def append_request(
-    *additions: Addition,
-    key: str | None = None,
-    operation: str = "test",
-    transaction: bool = False,
+    *additions: Addition, key: str | None = None, operation: str = "test", transaction: bool = False
 ) -> AppendRequest:
     """What one key asks for; a key of its own where none is given."""
     return AppendRequest(
@@ -77,14 +85,27 @@ def append_request(
 
 
 async def let_pass(connection: Connection, time: timedelta) -> None:
-    """Move the ledger's clock, which never goes back, to so much later than now."""
-    await connection.execute(
-        "UPDATE ledger_head"
-        " SET last_recorded_at = greatest(clock_timestamp(), last_recorded_at) + $1",
-        time,
-    )
+    """Move the ledger's clock on by so much."""
+    ahead: timedelta = await connection.fetchval("SELECT ledger_now() - clock_timestamp()")
+    await set_clock(connection, ahead + time)
+
+
+async def set_clock(connection: Connection, ahead: timedelta) -> None:
+    """Have the ledger's clock so far ahead of the server's."""
+    now = f"clock_timestamp() + make_interval(secs => {ahead.total_seconds()})"
+    await connection.execute(_LEDGER_NOW.format(now))
+
+
+async def stop_clock(connection: Connection, at: datetime) -> None:
+    """Have the ledger's clock stand still."""
+    await connection.execute(_LEDGER_NOW.format(f"'{at.isoformat()}'::timestamptz"))
+
+
+async def make_blocks_small(connection: Connection) -> None:
+    """Have an account's events cut into blocks of 4, and these into pages of 3."""
+    await connection.execute(_SMALL_BLOCKS)
 
 
 async def append(connection: Connection, requests: Sequence[AppendRequest]) -> list[Answer]:
     """Append, and have the answers alone."""
-    return (await appending.append(connection, requests)).answers
+    return (await ledger_append.append(connection, requests)).answers

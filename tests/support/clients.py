@@ -13,9 +13,10 @@ from uuid import uuid4
 
 import httpx
 
-from freehold.contracts.problems import PROBLEM_TYPES
+from freehold.http.problems import PROBLEM_TYPES
+from support.operations import ended
 from support.stacks import Addresses
-from support.waiting import eventually
+from support.waiting import PATIENCE_S, eventually
 
 Document = dict[str, Any]
 
@@ -34,18 +35,20 @@ class Freehold:
     def __init__(self, addresses: Addresses, http: httpx.AsyncClient) -> None:
         self.addresses = addresses
         self._http = http
+        self._documents: dict[str, Document] = {}
+        """What each service says of itself, by its address."""
 
     @property
     def services(self) -> dict[str, str]:
-        """The address of each service that tells one, by the service's name."""
+        """The address of each service that is known, by the service's name."""
         at = self.addresses
-        told = {
+        addresses = {
             "tenant-manager": at.tenant_manager,
             "ingest": at.ingest,
             "query": at.query,
             "projector": at.projector,
         }
-        return {name: url for name, url in told.items() if url is not None}
+        return {name: url for name, url in addresses.items() if url is not None}
 
     async def ask(
         self,
@@ -83,32 +86,72 @@ class Freehold:
             **({} if body is None else written),
         )
         assert answer.headers["x-request-id"]
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert {"cache-control", "content-security-policy", "date"} <= set(answer.headers)
+        assert "server" not in answer.headers
         if answer.status_code >= 400 and not url.endswith("/readyz"):
             _check_problem(answer)
+            await self._check_documented(method, url, answer)
         return answer
+
+    async def _check_documented(self, method: str, url: str, answer: httpx.Response) -> None:
+        """Hold a problem to those that the service's documentation names for what was asked."""
+        base = next((base for base in self.services.values() if url.startswith(base)), None)
+        if base is None:
+            return
+        if base not in self._documents:
+            try:
+                self._documents[base] = (await self._http.get(f"{base}/openapi.json")).json()
+            except (httpx.TransportError, ValueError):
+                # It is being kept from answering, and that is what the test is about.
+                return
+        path = url.removeprefix(base).partition("?")[0]
+        for template, item in self._documents[base]["paths"].items():
+            pattern = re.sub(r"\\{\w+\\}", "[^/]+", re.escape(template))
+            operation = item.get(method.lower())
+            if operation is not None and re.fullmatch(pattern, path):
+                named = operation["responses"].get(str(answer.status_code))
+                assert named is not None, f"{method} {path}: {answer.text}"
+                (content,) = named["content"].values()
+                kinds = content["schema"]["properties"]["type"]["enum"]
+                assert answer.json()["type"] in kinds, f"{method} {path}: {answer.text}"
+                return
+
+    async def head(self, url: str, **more: Any) -> httpx.Response:
+        """Ask for the head of an answer alone."""
+        return await self._http.head(url, **more)
 
     async def ask_streaming(
         self, url: str, body: AsyncIterator[bytes], *, headers: Mapping[str, str]
     ) -> httpx.Response:
-        """Post a body whose length is not told beforehand."""
+        """Post a body without a Content-Length."""
         answer = await self._http.post(url, content=body, headers=headers)
         if answer.status_code >= 400:
             _check_problem(answer)
         return answer
 
     async def manage(
-        self,
-        method: str,
-        path: str,
-        body: Any = None,
-        *,
-        params: Mapping[str, Any] | None = None,
+        self, method: str, path: str, body: Any = None, *, params: Mapping[str, Any] | None = None
     ) -> httpx.Response:
         """Ask tenant-manager, as the operator."""
         url = f"{self.addresses.tenant_manager}/v1{path}"
         return await self.ask(
             method, url, bearer=self.addresses.operator_token, body=body, params=params
         )
+
+    async def begin(
+        self, method: str, path: str, body: Any = None, *, params: Mapping[str, Any] | None = None
+    ) -> Document:
+        """Begin an operation, as the operator, and give it."""
+        answer = await self.manage(method, path, body, params=params)
+        assert answer.status_code == 202, answer.text
+        operation: Document = answer.json()
+        return operation
+
+    async def end_of(self, operation: Document, *, within_s: float = PATIENCE_S) -> Document:
+        """Wait until an operation has ended, and give it."""
+        path = f"/operations/{operation['operation_id']}"
+        return await ended(lambda: self.manage("GET", path), within_s=within_s)
 
     async def new_tenant(self) -> "Tenant":
         """Have a tenant made, with an empty ledger."""
@@ -129,6 +172,26 @@ class Tenant:
     def bearing(self, api_key: str) -> "Tenant":
         """The same tenant with another key."""
         return replace(self, api_key=api_key)
+
+    @property
+    def key_id(self) -> str:
+        """The public part of the key."""
+        return self.api_key.split("_")[1]
+
+    async def revoke(self) -> None:
+        """Have the key revoked."""
+        path = f"/tenants/{self.tenant_id}/api-keys/{self.key_id}"
+        assert (await self.freehold.manage("DELETE", path)).status_code == 204
+
+    async def shut_out(self) -> None:
+        """Wait until ingest and query refuse the key."""
+
+        async def refused() -> bool:
+            written = await self.post("/events", {})
+            read = await self.get("/lag")
+            return written.status_code == read.status_code == 401
+
+        await eventually(refused, "the revoked key is refused")
 
     async def limited_to(self, *scopes: str) -> "Tenant":
         """The same tenant with a new key that has these scopes only."""
@@ -218,7 +281,7 @@ class Tenant:
         """How far this tenant's state is behind."""
         return found(await self.get("/lag"))
 
-    async def caught_up(self, *, within_s: float = 60) -> Document:
+    async def caught_up(self, *, within_s: float = PATIENCE_S) -> Document:
         """Wait until state and ledger agree."""
 
         async def level() -> Document | None:
@@ -294,9 +357,10 @@ def found(answer: httpx.Response) -> Document:
 
 
 def problem(answer: httpx.Response, slug: str) -> Document:
-    """The document of a problem of this type."""
+    """The document of a problem of this type, with the status and headers that go with it."""
     document: Document = answer.json()
     assert document.get("type") == f"/problems/{slug}", f"{answer.status_code}: {answer.text}"
+    _check_problem(answer)
     return document
 
 

@@ -12,8 +12,8 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 
 from freehold.ledger.client import Connection
-from freehold.ledger.schema import LEDGER_MIGRATIONS, LEDGER_SCHEMA
-from freehold_tenant_manager.migration.migrating import migrate
+from freehold.ledger.schema import LEDGER_SCHEMA, LEDGER_SOURCE
+from freehold_tenant_manager.server.migrator import migrate
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class Ledger:
     url: str
 
     async def connect(self, **settings: str) -> Connection:
-        """Open a connection whose names are the ledger's. Whoever opens it closes it."""
+        """Open a connection with the ledger's schema as its search path. The caller closes it."""
         return await asyncpg.connect(
             self.url, server_settings={"search_path": LEDGER_SCHEMA, **settings}
         )
@@ -38,6 +38,17 @@ class Ledger:
             await connection.close()
 
 
+@asynccontextmanager
+async def rolled_back(connection: Connection) -> AsyncIterator[None]:
+    """Undo everything that is done meanwhile, so that tests can share a ledger."""
+    transaction = connection.transaction()
+    await transaction.start()
+    try:
+        yield
+    finally:
+        await transaction.rollback()
+
+
 class Ledgers:
     """Makes and drops ledgers on one server. Bound to no event loop."""
 
@@ -50,7 +61,7 @@ class Ledgers:
         await self._on_server(f"CREATE DATABASE {self._template}")
         connection = await asyncpg.connect(_with_database(self._server_url, self._template))
         try:
-            await migrate(connection, LEDGER_MIGRATIONS, LEDGER_SCHEMA)
+            await migrate(connection, LEDGER_SOURCE, LEDGER_SCHEMA)
         finally:
             await connection.close()
 

@@ -9,11 +9,11 @@ from itertools import count
 
 import httpx
 
-from support.clients import Document, Tenant, event_body
+from support.clients import Document, Tenant, created, event_body
 from support.waiting import eventually
 
 WRITERS_PER_TENANT = 2
-PAUSE_S = 0.01
+PAUSE_S = 0.02
 RETRY_S = 0.2
 GIVE_UP_AFTER_S = 90
 BATCH_EVERY = 7
@@ -22,16 +22,16 @@ BATCH_EVENTS = 3
 
 @dataclass
 class Load:
-    """What the writers have been told so far."""
+    """What has been answered to the writers so far."""
 
-    acknowledged: dict[str, list[Document]] = field(default_factory=dict)
+    acknowledged: dict[Tenant, list[Document]] = field(default_factory=dict)
     """By tenant: the events of every 201."""
     refusals: Counter[str] = field(default_factory=Counter)
     """How often a request had to be sent again, by what stood in its way."""
     requests: int = 0
 
     async def more(self, requests: int, *, within_s: float = 60) -> None:
-        """Wait until so many more requests have been acknowledged."""
+        """Wait until this many more requests have been acknowledged."""
         wanted = self.requests + requests
 
         async def enough() -> bool:
@@ -47,7 +47,7 @@ async def load_on(tenants: Iterable[Tenant]) -> AsyncIterator[Load]:
     done = asyncio.Event()
     async with asyncio.TaskGroup() as group:
         for tenant in tenants:
-            load.acknowledged[tenant.tenant_id] = []
+            load.acknowledged[tenant] = []
             for writer in range(WRITERS_PER_TENANT):
                 group.create_task(_write(load, tenant, f"w{writer}", done))
         try:
@@ -73,10 +73,10 @@ async def _write(load: Load, tenant: Tenant, writer: str, done: asyncio.Event) -
         ]
         if size == 1:
             answer = await _insist(load, tenant, "/events", events[0], key)
-            load.acknowledged[tenant.tenant_id].append(answer)
+            load.acknowledged[tenant].append(answer)
         else:
             answer = await _insist(load, tenant, "/events/batch", {"events": events}, key)
-            load.acknowledged[tenant.tenant_id] += answer["events"]
+            load.acknowledged[tenant] += answer["events"]
         load.requests += 1
         await asyncio.sleep(PAUSE_S)
 
@@ -91,8 +91,7 @@ async def _insist(load: Load, tenant: Tenant, path: str, body: Document, key: st
                 load.refusals[type(error).__name__] += 1
             else:
                 if answer.status_code == 201:
-                    document: Document = answer.json()
-                    return document
+                    return created(answer)
                 # Nothing but "come again" is acceptable: a failure of another kind is a bug.
                 assert answer.status_code == 503, f"{answer.status_code}: {answer.text}"
                 load.refusals[answer.json()["type"]] += 1

@@ -5,7 +5,7 @@ Waiting for a process is done in a thread: meanwhile the requests of the test go
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -15,7 +15,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from freehold.ledger.client import Connection
 from freehold_local.errors import StackError
+from freehold_local.ports import remembered_ports
 from freehold_local.postgres import PrivatePostgres
+from freehold_local.services import service_url
 from freehold_local.stack import Stack
 from support.clients import Document, Freehold, Tenant
 from support.waiting import eventually
@@ -33,12 +35,26 @@ class Machine:
 
     @asynccontextmanager
     async def without(self, name: str) -> AsyncIterator[None]:
-        """Do without a program for a while; it is ready again in the end, whatever happens."""
-        await asyncio.to_thread(self.stack.stop, name)
+        """Do without a service or server for a while; it is ready in the end, whatever happens."""
         try:
+            for process in self.stack.processes(name):
+                await asyncio.to_thread(self.stack.stop, process)
             yield
         finally:
-            await asyncio.to_thread(self.stack.start, name)
+            for process in self.stack.processes(name):
+                await asyncio.to_thread(self.stack.start, process)
+
+    @asynccontextmanager
+    async def alone(self, service: str) -> AsyncIterator[None]:
+        """Have a service's first process only for a while: what it knows, the others may not."""
+        _, *others = self.stack.processes(service)
+        try:
+            for process in others:
+                await asyncio.to_thread(self.stack.stop, process)
+            yield
+        finally:
+            for process in others:
+                await asyncio.to_thread(self.stack.start, process)
 
     @asynccontextmanager
     async def hanging(self, name: str) -> AsyncIterator[None]:
@@ -50,8 +66,9 @@ class Machine:
             await self.send(name, signal.SIGCONT)
 
     async def wait_until_ready(self, *names: str) -> None:
-        """Wait until programs answer; all of them where none is named."""
-        await asyncio.to_thread(self.stack.wait_until_ready, *names)
+        """Wait until services and servers answer; all of them where none is named."""
+        processes = [process for name in names for process in self.stack.processes(name)]
+        await asyncio.to_thread(self.stack.wait_until_ready, *processes)
 
     async def pid(self, name: str) -> int | None:
         """A program's process id; None where it is between two lives."""
@@ -61,8 +78,13 @@ class Machine:
             return None
 
     async def send(self, name: str, number: signal.Signals) -> None:
-        """Send a program's process a signal."""
+        """Send a program's process a signal: of a service with several, the first."""
         await asyncio.to_thread(self.stack.signal, name, number)
+
+    async def send_all(self, service: str, number: signal.Signals) -> None:
+        """Send every process of a service a signal, whichever of them has what it is about."""
+        for process in self.stack.processes(service):
+            await self.send(process, number)
 
     async def replace(self, name: str, number: signal.Signals) -> None:
         """End a program by a signal, and wait until its supervisor has brought it back."""
@@ -73,7 +95,7 @@ class Machine:
             return await self.pid(name) not in {None, before}
 
         await eventually(reborn, f"{name} is started again", within_s=90)
-        await self.wait_until_ready(name)
+        await asyncio.to_thread(self.stack.wait_until_ready, name)
 
     @property
     def amqp_url(self) -> str:
@@ -81,10 +103,17 @@ class Machine:
         return self.stack.env()["FREEHOLD_AMQP_URL"]
 
     async def metric(self, service: str, name: str, **labels: str) -> float:
-        """The value of one of a service's metrics; zero where it has not counted yet."""
-        answer = await self.freehold.ask("GET", f"{self.freehold.services[service]}/metrics")
+        """The value of one of a service's metrics in all its processes; zero where none counted."""
+        ports = remembered_ports(self.stack.state / "ports.json")
+        first, *others = self.stack.processes(service)
+        running = [first, *[process for process in others if await self.pid(process)]]
+        answers = [
+            await self.freehold.ask("GET", f"{service_url(ports[process])}/metrics")
+            for process in running
+        ]
         return sum(
             sample.value
+            for answer in answers
             for family in text_string_to_metric_families(answer.text)
             for sample in family.samples
             if sample.name == name and labels.items() <= sample.labels.items()
@@ -106,6 +135,18 @@ class Machine:
         async with self._connected(database, "ledger") as connection:
             yield connection
 
+    @asynccontextmanager
+    async def locked(self, tenant: Tenant, table: str = "ledger_head") -> AsyncIterator[Connection]:
+        """Hold a lock for a while that each append waits for; give the connection that holds it.
+
+        Args:
+            tenant: Whose ledger it is.
+            table: `projection_checkpoint` for the lock that each projection waits for.
+        """
+        async with self.ledger(tenant) as blocking, blocking.transaction():
+            await blocking.execute(f"SELECT FROM {table} FOR UPDATE")
+            yield blocking
+
     async def new_tenant(self) -> Tenant:
         """Have a tenant made whom no reconciliation will come by and help."""
         tenant = await self.freehold.new_tenant()
@@ -115,6 +156,11 @@ class Machine:
                 tenant.tenant_id,
             )
         return tenant
+
+    async def assert_each_whole(self, acknowledged: Mapping[Tenant, Iterable[Document]]) -> None:
+        """Hold several tenants' ledgers to what was acknowledged to each."""
+        for tenant, events in acknowledged.items():
+            await self.assert_whole(tenant, events)
 
     async def assert_whole(self, tenant: Tenant, acknowledged: Iterable[Document]) -> None:
         """Wait until the lag is zero; then hold the ledger and the state to what was acknowledged.
@@ -153,7 +199,7 @@ class Machine:
                 event["amount_minor"],
                 event["hash"],
             )
-        # What each request asked for is there once, whoever was told of it.
+        # Each request's events are there once, whether or not it was answered.
         marks = [(row["key"], row["place"]) for row in rows if row["key"] is not None]
         assert len(set(marks)) == len(marks)
 
@@ -179,12 +225,3 @@ class Machine:
             yield connection
         finally:
             await connection.close(timeout=5)
-
-
-async def waiting_for_a_lock(connection: Connection) -> bool:
-    """Whether somebody in this connection's database waits for a lock."""
-    waiting: bool = await connection.fetchval(
-        "SELECT EXISTS (SELECT FROM pg_stat_activity"
-        " WHERE datname = current_database() AND wait_event_type = 'Lock')"
-    )
-    return waiting

@@ -11,16 +11,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import orjson
+
 from freehold.contracts.events import NewEvent
 from freehold.contracts.holds import NewHold
-from freehold.ledger.appending import (
-    Addition,
-    AppendRequest,
-    Capture,
-    Outcome,
-    Release,
-    Reversal,
-)
+from freehold.ledger.append import Addition, AppendRequest, Capture, Outcome, Release, Reversal
+from freehold.ledger.points_in_time import Moment
 
 SMALLEST_AMOUNT = -(2**63)
 RETENTION = timedelta(hours=24)
@@ -33,6 +29,12 @@ Account = tuple[str, str]
 """An account's id, and a currency."""
 Balance = tuple[int, int, int, UUID, int]
 """Amount, amount held, number of events, last event's id, last event's seq."""
+PastBalance = tuple[int, int, UUID | None, int, datetime | None]
+"""Amount, number of events, last event's id and seq, and when it was recorded."""
+NEVER: PastBalance = (0, 0, None, 0, None)
+
+Activity = tuple[datetime, str, str, int, int, int]
+"""A quarter of an hour, currency, event type; number of events, amount in, amount out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,7 @@ class Decision:
 
     outcome: Outcome
     conflicting_id: UUID | None = None
-    place: int | None = None
+    index: int | None = None
     facts: list[Row] = field(default_factory=list)
     """Of each event to be created: what its row has to say."""
     rows: list[Row] = field(default_factory=list)
@@ -63,7 +65,7 @@ class _Hold:
 
 
 class ModelLedger:
-    """One tenant's ledger and its state, at a time that whoever drives it sets."""
+    """One tenant's ledger and its state, at a time that the test sets."""
 
     def __init__(self, now: datetime) -> None:
         self.now = now
@@ -92,7 +94,7 @@ class ModelLedger:
     def create(self, request: AppendRequest, created: list[Row], rows: list[Row]) -> None:
         """Take over the events that a request has created, and the rows that answered it."""
         if request.key is not None:
-            expires_at = created[0]["recorded_at"] + RETENTION
+            expires_at = self.now + RETENTION
             self._keys[request.key] = _Remembered(request.fingerprint, created, rows, expires_at)
         self._add(created)
 
@@ -126,8 +128,8 @@ class ModelLedger:
 
     @property
     def expired_keys(self) -> set[str]:
-        """The keys whose time has been over long since."""
-        return {key for key, known in self._keys.items() if known.expires_at == LONG_AGO}
+        """The keys whose time is over."""
+        return {key for key, known in self._keys.items() if known.expires_at <= self.now}
 
     @property
     def holds(self) -> dict[UUID, tuple[datetime | None, UUID | None]]:
@@ -154,6 +156,27 @@ class ModelLedger:
         """What a strong read has to answer."""
         return replay(self.events)
 
+    def projected_activity(self) -> set[Activity]:
+        """What the rollups have to hold."""
+        sums: dict[tuple[datetime, str, str], list[int]] = {}
+        for event in self.events[: self.projected]:
+            at: datetime = event["transaction_time"]
+            quarter = at.replace(minute=at.minute // 15 * 15, second=0, microsecond=0)
+            total = sums.setdefault((quarter, event["currency"], event["event_type"]), [0, 0, 0])
+            total[0] += 1
+            total[1 if event["amount_minor"] > 0 else 2] += abs(event["amount_minor"])
+        return {(*key, count, in_, out) for key, (count, in_, out) in sums.items()}
+
+    def projected_metadata(self, keys: Iterable[str]) -> set[tuple[str, str, int, UUID]]:
+        """What the index of searchable metadata has to hold."""
+        return {
+            (key, metadata[key], event["seq"], event["event_id"])
+            for event in self.events[: self.projected]
+            for metadata in [orjson.loads(event["metadata_json"])]
+            for key in keys
+            if key in metadata
+        }
+
     def _add(self, rows: list[Row]) -> None:
         for row in rows:
             event_id, hold_id = row["event_id"], row["hold_id"]
@@ -170,17 +193,20 @@ class ModelLedger:
 
     def _refusal(self, request: AppendRequest) -> Decision | None:
         named: set[object] = set()
-        for place, addition in enumerate(request.additions):
+        additions = self._additions(request)
+        if not additions:
+            return Decision(Outcome.TRANSACTION_NOT_FOUND, index=0)
+        for index, addition in enumerate(additions):
             refused = self._refused(addition, named, in_transaction=request.transaction)
             if refused is not None:
                 outcome, conflicting_id = refused
-                return Decision(outcome, conflicting_id, place)
+                return Decision(outcome, conflicting_id, index)
         facts = self._facts_of_all(request)
         if request.transaction and not _is_balanced(facts):
             return Decision(Outcome.UNBALANCED)
         lacking = self._lacking(facts)
         if lacking:
-            return Decision(Outcome.INSUFFICIENT_FUNDS, place=min(lacking))
+            return Decision(Outcome.INSUFFICIENT_FUNDS, index=min(lacking))
         return None
 
     def _refused(
@@ -192,9 +218,7 @@ class ModelLedger:
             case NewHold():
                 return self._refused_name(addition, named) or self._refused_expiry(addition)
             case Reversal():
-                return self._refused_reversal(
-                    addition.event_id, named, in_transaction=in_transaction
-                )
+                return self._refused_reversal(addition, named, in_transaction=in_transaction)
             case Capture() | Release():
                 return self._refused_settlement(addition, named)
 
@@ -210,6 +234,8 @@ class ModelLedger:
         return None
 
     def _refused_type(self, event: NewEvent) -> tuple[Outcome, None] | None:
+        if event.event_type.startswith(("HOLD_", "REVERSAL_")):
+            return Outcome.EVENT_TYPE_RESERVED, None
         sign = self.signs.get(event.event_type)
         if sign is None:
             return (Outcome.EVENT_TYPE_UNKNOWN, None) if self.closed else None
@@ -222,8 +248,9 @@ class ModelLedger:
         return (Outcome.HOLD_EXPIRY_PAST, None) if past else None
 
     def _refused_reversal(
-        self, target: UUID, named: set[object], *, in_transaction: bool
+        self, reversal: Reversal, named: set[object], *, in_transaction: bool
     ) -> tuple[Outcome, UUID | None] | None:
+        target, at = reversal.event_id, reversal.details.transaction_time
         event = self._by_id.get(target)
         if event is None:
             return Outcome.EVENT_NOT_FOUND, None
@@ -233,6 +260,8 @@ class ModelLedger:
             return Outcome.TRANSACTION_LEG, event["transaction_id"]
         if event["amount_minor"] in {0, SMALLEST_AMOUNT}:
             return Outcome.NOT_REVERSIBLE, None
+        if at is not None and at < event["transaction_time"]:
+            return Outcome.PREDATES_ORIGINAL, None
         named.add(target)
         return None
 
@@ -256,12 +285,12 @@ class ModelLedger:
         """Where a request first takes from each account that it takes below its limit."""
         changes: dict[Account, int] = defaultdict(int)
         first_taking: dict[Account, int] = {}
-        for place, fact in enumerate(facts):
+        for index, fact in enumerate(facts):
             account = (fact["account_id"], fact["currency"])
             change = fact["amount_minor"] - (fact["held_minor"] or 0)
             changes[account] += change
             if change < 0:
-                first_taking.setdefault(account, place)
+                first_taking.setdefault(account, index)
         return [
             first_taking[account]
             for account, change in changes.items()
@@ -278,7 +307,19 @@ class ModelLedger:
         transaction_id = FIRST if request.transaction else None
         return [
             {**self._facts(addition), "transaction_id": transaction_id}
-            for addition in request.additions
+            for addition in self._additions(request)
+        ]
+
+    def _additions(self, request: AppendRequest) -> Sequence[Addition]:
+        """The additions of a request; for a reversed transaction the reversals of its legs."""
+        first = request.additions[0]
+        if request.transaction and isinstance(first, Reversal):
+            return [Reversal(leg, first.details) for leg in self._legs(first.event_id)]
+        return request.additions
+
+    def _legs(self, transaction_id: UUID) -> list[UUID]:
+        return [
+            event["event_id"] for event in self.events if event["transaction_id"] == transaction_id
         ]
 
     def _facts(self, addition: Addition) -> Row:
@@ -355,6 +396,24 @@ def replay(events: Iterable[Row]) -> dict[Account, Balance]:
             event["event_id"],
             event["seq"],
         )
+    return balances
+
+
+def replay_until(moment: Moment, events: Iterable[Row]) -> dict[Account, PastBalance]:
+    """Say what the books said at a moment, in every currency that an account has ever had."""
+    balances: dict[Account, PastBalance] = {}
+    for event in events:
+        account = (event["account_id"], event["currency"])
+        amount, number, *_ = balances.setdefault(account, NEVER)
+        happened = moment.as_of is None or event["transaction_time"] <= moment.as_of
+        if happened and (moment.known_at is None or event["recorded_at"] <= moment.known_at):
+            balances[account] = (
+                amount + event["amount_minor"],
+                number + 1,
+                event["event_id"],
+                event["seq"],
+                event["recorded_at"],
+            )
     return balances
 
 

@@ -1,4 +1,4 @@
-"""Tenants as an earlier release has left them: fewer migrations, and only the roles of then.
+"""Tenants as an earlier release has left them: an earlier ledger, and fewer roles.
 
 They are made by hand and in bulk, faster than tenant-manager would make them one after the other.
 """
@@ -13,12 +13,12 @@ from urllib.parse import urlsplit
 import asyncpg
 
 from freehold.ledger.client import Connection
-from freehold.ledger.schema import LEDGER_MIGRATIONS, LEDGER_SCHEMA
-from freehold.security.sealing import KeyRing
+from freehold.ledger.schema import LEDGER_SCHEMA, LEDGER_SOURCE, SchemaSource
+from freehold.security.key_ring import KeyRing
 from freehold_local.postgres import PrivatePostgres
 from freehold_local.stack import Stack
-from freehold_tenant_manager.migration.migrating import migrate
-from freehold_tenant_manager.provisioning.scram import scram_verifier
+from freehold_tenant_manager.server.migrator import migrate
+from freehold_tenant_manager.server.scram import scram_verifier
 
 ROLES = ("ingest", "projector", "query", "auditor")
 _AT_ONCE = 3
@@ -43,7 +43,13 @@ class EarlierRelease:
     tenant_manager_role: str
     """Whose roles the tenants' are."""
     key_ring: KeyRing
-    version: int
+    source: SchemaSource | None = LEDGER_SOURCE
+    """Of their ledgers; None: these are still to be made, and have version 0."""
+
+    @property
+    def version(self) -> int:
+        """The version that their ledgers have."""
+        return self.source.version if self.source else 0
 
     async def leave(self, count: int) -> list[Left]:
         """Make tenants without events, whom no reconciliation comes by soon."""
@@ -61,7 +67,9 @@ class EarlierRelease:
                     f"GRANT CREATE ON DATABASE {template} TO {owner};"
                     f"SET ROLE {owner}"
                 )
-                await migrate(ledger, LEDGER_MIGRATIONS[: self.version], LEDGER_SCHEMA)
+                await ledger.execute(f"CREATE SCHEMA {LEDGER_SCHEMA}")
+                if self.source:
+                    await migrate(ledger, self.source, LEDGER_SCHEMA)
             await self._make_databases(tenants, template, owner)
         finally:
             async with self.connected("postgres") as superuser:
@@ -128,11 +136,11 @@ class EarlierRelease:
             )
             sealed = {name: self.key_ring.seal(passwords[name], name) for name in passwords}
             await catalog.executemany(
-                "INSERT INTO tenant_credentials"
-                " (tenant_id, service, role_name, sealing_key_id, sealed_password)"
-                " VALUES ($1, $2, $3, $4, $5)",
+                "INSERT INTO credentials"
+                " (database_name, service, sealing_key_id, sealed_password)"
+                " VALUES ($1, $2, $3, $4)",
                 [
-                    (tenant.tenant_id, name.rpartition("_")[2], name, seal.key_id, seal.box)
+                    (tenant.database, name.rpartition("_")[2], seal.key_id, seal.box)
                     for name, seal in sealed.items()
                 ],
             )
@@ -165,12 +173,12 @@ def _roles(tenant: Left) -> str:
     return ", ".join(f"{tenant.database}_{role}" for role in ROLES)
 
 
-def earlier_release_of(stack: Stack, version: int) -> EarlierRelease:
+def earlier_release_of(stack: Stack, source: SchemaSource | None = LEDGER_SOURCE) -> EarlierRelease:
     """An earlier release on a stack's server."""
     return EarlierRelease(
         PrivatePostgres(stack.state / "postgres").url,
         urlsplit(stack.env()["FREEHOLD_CATALOG_DSN"]).path.removeprefix("/"),
         urlsplit(stack.env()["FREEHOLD_CATALOG_DSN"]).username or "",
         KeyRing(stack.credential_keys),
-        version,
+        source,
     )

@@ -8,18 +8,23 @@ from urllib.parse import unquote, urlsplit
 
 async def psql(url: str, file: Path) -> None:
     """Run an SQL file, to its end or its first error."""
-    await _run(url, "psql", "--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", f"--file={file}")
+    status, said = await run(
+        url, "psql", "--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", f"--file={file}"
+    )
+    assert status == 0, said
 
 
 async def pg_restore(url: str, file: Path) -> None:
     """Restore a file of the custom format."""
     database = urlsplit(url).path[1:]
-    await _run(
+    status, said = await run(
         url, "pg_restore", "--no-owner", "--exit-on-error", f"--dbname={database}", str(file)
     )
+    assert status == 0, said
 
 
-async def _run(url: str, program: str, *arguments: str) -> None:
+async def run(url: str, program: str, *arguments: str) -> tuple[int, str]:
+    """Run a program of Postgres's on a database, and give its status and what it said."""
     parts = urlsplit(url)
     process = await asyncio.create_subprocess_exec(
         program,
@@ -36,4 +41,4 @@ async def _run(url: str, program: str, *arguments: str) -> None:
         stderr=asyncio.subprocess.STDOUT,
     )
     output, _ = await process.communicate()
-    assert process.returncode == 0, output.decode()
+    return process.returncode or 0, output.decode()

@@ -1,4 +1,4 @@
-"""A server that answers as it is told to, for what no sound server would do on demand."""
+"""A server with scripted answers, for what no sound server does on demand."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -19,6 +19,11 @@ class Scripted:
     asked: list[str] = field(default_factory=list)
     """Method and path of each request."""
     url: str = ""
+
+    @property
+    def operator(self) -> dict[str, str]:
+        """The environment of an operator whose command asks this server."""
+        return {"FREEHOLD_TENANT_MANAGER_URL": self.url, "FREEHOLD_OPERATOR_TOKEN": "a token"}
 
     def next(self) -> Answer:
         """What the next request is answered."""

@@ -19,11 +19,27 @@ from typing import Any, TypeVar
 
 import asyncpg
 
-# Taken out of the environment: services refuse FREEHOLD_ variables that they do not know, so those
-# that a test starts must not inherit ours.
-POSTGRES_URL = os.environ.pop("FREEHOLD_TEST_POSTGRES_URL", "")
-AMQP_URL = os.environ.pop("FREEHOLD_TEST_AMQP_URL", "")
-KIND = os.environ.pop("FREEHOLD_TEST_SERVERS", "")
+
+def given(name: str, default: str = "") -> str:
+    """Read the variable FREEHOLD_TEST_<name>, and take it out of the environment.
+
+    Services refuse FREEHOLD_ variables that they do not know, so those that a test starts must not
+    inherit ours. Without the prefix it stays, for the workers of pytest-xdist.
+    """
+    value = os.environ.pop(
+        f"FREEHOLD_TEST_{name}", os.environ.get(f"TESTS_OF_FREEHOLD_{name}", default)
+    )
+    os.environ[f"TESTS_OF_FREEHOLD_{name}"] = value
+    return value
+
+
+POSTGRES_URL = given("POSTGRES_URL")
+AMQP_URL = given("AMQP_URL")
+KIND = given("SERVERS")
+# How many processes of each service the faults are injected into.
+REPLICAS = int(given("REPLICAS", "1"))
+# A publisher of the stack that runs elsewhere, for the end-to-end tests.
+PUBLISHER_URL = given("PUBLISHER_URL")
 
 POSTGRES_VERSION = 17
 POSTGRES_IMAGE = f"postgres:{POSTGRES_VERSION}"
@@ -49,6 +65,13 @@ def postgres_server(folder: Path) -> Iterator[str]:
     with _server(
         POSTGRES_URL, _postgres_container, lambda stack: _own_postgres(stack, folder)
     ) as url:
+        yield url
+
+
+@contextmanager
+def another_postgres_server(folder: Path) -> Iterator[str]:
+    """Run one more, which is empty, whatever the session's own is."""
+    with _server("", _postgres_container, lambda stack: _own_postgres(stack, folder)) as url:
         yield url
 
 
@@ -132,19 +155,20 @@ def _require_client_programs() -> None:
     Raises:
         RuntimeError: They cannot: pg_dump is older than the server, or missing.
     """
-    from freehold.contracts.problems import Problem
+    from freehold.contracts.errors import DomainError
     from freehold_tenant_manager.dumps.client_programs import ClientPrograms
 
     try:
         _run(ClientPrograms().find("pg_dump", POSTGRES_VERSION))
-    except Problem as problem:
-        raise RuntimeError(problem.detail) from None
+    except DomainError as error:
+        raise RuntimeError(error.detail) from None
 
 
 def _own_postgres(stack: ExitStack, folder: Path) -> str:
     from freehold_local.folders import discard
-    from freehold_local.postgres import STOP_TIMEOUT_S, PrivatePostgres
+    from freehold_local.postgres import PrivatePostgres
     from freehold_local.processes import end_processes
+    from freehold_local.servers import STOP_TIMEOUT_S
 
     server = PrivatePostgres(folder / "postgres")
     stack.callback(discard, server.folder)

@@ -21,9 +21,18 @@ class Addresses:
     query: str
     operator_token: str
     projector: str | None = None
-    """None where the stack does not tell: it serves nobody over HTTP but health and metrics."""
+    """None where it is not known. It serves only health and metrics."""
     amqp: str | None = None
-    """The broker; None where the stack does not tell."""
+    """The broker; None where it is not known."""
+
+    @property
+    def operator(self) -> dict[str, str]:
+        """The environment of an operator at a terminal."""
+        return {
+            "FREEHOLD_INGEST_URL": self.ingest,
+            "FREEHOLD_TENANT_MANAGER_URL": self.tenant_manager,
+            "FREEHOLD_OPERATOR_TOKEN": self.operator_token,
+        }
 
 
 def given_addresses(environment: Mapping[str, str]) -> Addresses | None:
@@ -44,8 +53,8 @@ def given_addresses(environment: Mapping[str, str]) -> Addresses | None:
 def addresses_of(stack: Stack) -> Addresses:
     """Where a stack of this machine listens."""
     projector_port = remembered_ports(stack.state / "ports.json")["projector"]
-    told = {**stack.env(), "FREEHOLD_PROJECTOR_URL": f"http://{LOOPBACK}:{projector_port}"}
-    addresses = given_addresses(told)
+    environment = {**stack.env(), "FREEHOLD_PROJECTOR_URL": f"http://{LOOPBACK}:{projector_port}"}
+    addresses = given_addresses(environment)
     if addresses is None:
         raise LookupError(f"the stack in {stack.state} does not say where it is")
     return addresses
@@ -57,6 +66,7 @@ def private_stack(
     service_environment: Mapping[str, Mapping[str, str]] | None = None,
     *,
     durable: bool,
+    replicas: int = 1,
 ) -> Iterator[Stack]:
     """Have a Freehold of one's own for a while; only its logs outlive it, in `folder`.
 
@@ -64,9 +74,16 @@ def private_stack(
         folder: Where it keeps everything.
         service_environment: More settings for single services, by their names.
         durable: Whether Postgres waits for the disk; where nothing crashes it need not.
+        replicas: How many processes each service has.
     """
     # What the shell has set is about some other stack.
-    stack = Stack(folder / "stack", {}, ports="free", service_environment=service_environment)
+    stack = Stack(
+        folder / "stack",
+        {},
+        ports="free",
+        service_environment=service_environment,
+        replicas=replicas,
+    )
     try:
         stack.up()
         if not durable:

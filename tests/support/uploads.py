@@ -55,6 +55,11 @@ class Upload:
             await self._reader.readexactly(2)
         return line
 
+    async def accepted(self, count: int) -> None:
+        """Read lines until this number of events is accepted."""
+        while (await self.line())["accepted"] < count:
+            pass
+
     async def last_line(self) -> Document:
         """Read the answer to its end."""
         while "done" not in (line := await self.line()):
@@ -62,18 +67,18 @@ class Upload:
         return line
 
     def cut(self) -> None:
-        """Cut the connection: what is still to be sent is lost, and the server is told nothing."""
+        """Cut the connection: what is still to be sent is lost, and the server hears nothing."""
         self._writer.transport.abort()
 
 
 @asynccontextmanager
 async def uploading(tenant: Tenant) -> AsyncIterator[Upload]:
     """Begin an import; its connection is cut in the end, if it has not ended by then."""
-    place = urlsplit(tenant.freehold.addresses.ingest)
-    reader, writer = await asyncio.open_connection(place.hostname, place.port)
+    address = urlsplit(tenant.freehold.addresses.ingest)
+    reader, writer = await asyncio.open_connection(address.hostname, address.port)
     try:
         writer.write(
-            f"POST /v1{PATH} HTTP/1.1\r\nHost: {place.netloc}\r\n"
+            f"POST /v1{PATH} HTTP/1.1\r\nHost: {address.netloc}\r\n"
             f"Authorization: Bearer {tenant.api_key}\r\n"
             "Content-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
         )
@@ -105,7 +110,7 @@ def result(answer: httpx.Response) -> Document:
     assert answer.status_code == 200, f"{answer.status_code}: {answer.text}"
     assert answer.headers["content-type"] == "application/x-ndjson"
     *progress, last = [json.loads(text) for text in answer.text.splitlines()]
-    for told in progress:
-        assert set(told) == {"line", "accepted", "duplicates", "rejected_count"}
+    for line in progress:
+        assert set(line) == {"line", "accepted", "duplicates", "conflicts", "rejected_count"}
     document: Document = last
     return document

@@ -51,9 +51,13 @@ class Upstream:
         *,
         message_id: str | None = None,
         headers: Mapping[str, Any] | None = None,
+        forged: tuple[bytes, bytes] = (b"", b""),
         **properties: Any,
     ) -> None:
-        """Publish one message and wait for the broker's confirm; bytes are sent as they are."""
+        """Publish one message and wait for the broker's confirm; bytes are sent as they are.
+
+        Where `forged` is given, its first bytes are replaced by its second in what is written.
+        """
         sent = {} if api_key is None else {"authorization": f"Bearer {api_key}"}
         message = aio_pika.Message(
             body if isinstance(body, bytes) else json.dumps(body).encode(),
@@ -62,7 +66,9 @@ class Upstream:
             delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
             **properties,
         )
-        await self.publish_raw(message.body, message.properties.marshal())
+        written = message.properties.marshal()
+        assert forged[0] in written
+        await self.publish_raw(message.body, written.replace(*forged, 1))
 
     async def publish_raw(self, body: bytes, properties: bytes) -> None:
         """Publish a message whose properties are written already, as no driver would."""
@@ -110,7 +116,7 @@ class Upstream:
         """
 
         async def there() -> AbstractIncomingMessage | None:
-            return await self._take_refused(mark)
+            return await self.take_refused(mark)
 
         return await eventually(there, f"message {mark} is refused")
 
@@ -124,7 +130,8 @@ class Upstream:
         queue = await self.channel.get_queue(REFUSED_QUEUE, ensure=False)
         await queue.purge(timeout=_TIMEOUT_S)
 
-    async def _take_refused(self, mark: str) -> AbstractIncomingMessage | None:
+    async def take_refused(self, mark: str) -> AbstractIncomingMessage | None:
+        """Take a message from among the refused, if it is there."""
         queue = await self.channel.get_queue(REFUSED_QUEUE, ensure=False)
         others, found = [], None
         while found is None and (each := await queue.get(fail=False, timeout=_TIMEOUT_S)):

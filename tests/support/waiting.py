@@ -8,13 +8,15 @@ from typing import TypeVar
 Found = TypeVar("Found")
 
 POLL_S = 0.05
+PATIENCE_S = 60.0
+"""How long a test waits for what takes a moment. Only a machine that is stuck takes as long."""
 
 
 async def eventually(
     look: Callable[[], Awaitable[Found | None]],
     what: str,
     *,
-    within_s: float = 60,
+    within_s: float = PATIENCE_S,
     every_s: float = POLL_S,
 ) -> Found:
     """Look again and again until there is something true to see, and give it.
@@ -22,7 +24,7 @@ async def eventually(
     Args:
         look: Looks once.
         what: What is waited for, for the person who reads that it never came.
-        within_s: How long to go on. Generous, as the machine may have other things to do.
+        within_s: How long to go on. Shorter than usual only where a later answer would be wrong.
         every_s: How long to wait before looking again.
     """
     deadline = time.monotonic() + within_s

@@ -2,13 +2,12 @@
 
 import asyncio
 import os
-import sys
 import termios
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from support.commands import Ended
+from support.commands import FREEHOLD, Ended
 from support.scripted import chunks, document, scripted
 from support.waiting import POLL_S
 
@@ -17,14 +16,13 @@ TENANT = {"type": "/problems/not-found", "title": "-", "status": 404, "detail": 
 
 async def test_a_token_that_is_missing_is_asked_for_and_not_shown() -> None:
     async with scripted(document(200, {"data": [], "next_cursor": None})) as server:
-        environment = {"FREEHOLD_TENANT_MANAGER_URL": server.url}
         ended = await at_a_terminal(
             "tenants",
             "list",
             asked="token:",
             typed="a secret\n",
             is_hidden=True,
-            environment=environment,
+            environment={"FREEHOLD_TENANT_MANAGER_URL": server.url},
         )
         assert server.asked == ["GET /v1/tenants?limit=1000"]
     assert ended.code == 0, ended.err
@@ -34,18 +32,14 @@ async def test_a_token_that_is_missing_is_asked_for_and_not_shown() -> None:
 
 async def test_a_tenant_is_deleted_only_where_their_id_is_typed() -> None:
     async with scripted(document(404, TENANT)) as server:
-        environment = {
-            "FREEHOLD_TENANT_MANAGER_URL": server.url,
-            "FREEHOLD_OPERATOR_TOKEN": "a token",
-        }
         words = ("tenants", "delete", "acme")
         ended = await at_a_terminal(
-            *words, asked="type their id:", typed="acne\n", environment=environment
+            *words, asked="type acme:", typed="acne\n", environment=server.operator
         )
         assert ended.code == 2
         assert server.asked == []
         ended = await at_a_terminal(
-            *words, asked="type their id:", typed="acme\n", environment=environment
+            *words, asked="type acme:", typed="acme\n", environment=server.operator
         )
         assert ended.code == 3
         assert server.asked == ["DELETE /v1/tenants/acme?confirm=acme"]
@@ -53,12 +47,8 @@ async def test_a_tenant_is_deleted_only_where_their_id_is_typed() -> None:
 
 async def test_an_export_shows_a_bar_and_leaves_none(tmp_path: Path) -> None:
     async with scripted(chunks(b"x" * 3_000_000, ended=True)) as server:
-        environment = {
-            "FREEHOLD_TENANT_MANAGER_URL": server.url,
-            "FREEHOLD_OPERATOR_TOKEN": "a token",
-        }
         file = tmp_path / "acme.sql"
-        ended = await at_a_terminal("export", "acme", "-o", str(file), environment=environment)
+        ended = await at_a_terminal("export", "acme", "-o", str(file), environment=server.operator)
     assert ended.code == 0, ended.err
     assert "3.0 MB" in ended.err
 
@@ -90,7 +80,7 @@ async def at_a_terminal(
         os.write(terminal, typed.encode())
 
     process = await asyncio.create_subprocess_exec(
-        Path(sys.executable).with_name("freehold"),
+        FREEHOLD,
         *words,
         stdin=its_own,
         stdout=asyncio.subprocess.PIPE,

@@ -5,16 +5,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from freehold.security.sealing import KeyRing
-from freehold.tenancy.catalog import Catalog
-from freehold.tenancy.connections import TenantConnections
-from freehold.tenancy.directory import Directory
+from freehold.tenants.catalog import Catalog
+from freehold.tenants.connections import TenantConnections
+from freehold.tenants.directory import Directory
 from integration.query.tenants import Landlord, Tenant, new_landlord
-from integration.tenant_manager.installation import (
-    CREDENTIAL_KEYS,
-    Installation,
-    service_password,
-)
+from integration.tenant_manager.installation import KEY_RING, Installation, service_password
 from support.waiting import eventually
 
 CATALOG = f"freehold_test_catalog_{secrets.token_hex(6)}"
@@ -52,7 +47,7 @@ async def catalog(landlord: Landlord, installation: Installation) -> AsyncIterat
 
 @pytest.fixture
 def directory(catalog: Catalog) -> Directory:
-    return Directory(catalog, KeyRing(CREDENTIAL_KEYS))
+    return Directory(catalog, KEY_RING)
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from uuid import UUID
 
 import pytest
 
-from freehold.ledger import client, rules
-from freehold.ledger.appending import Answer, AppendRequest, Capture, Outcome, Release
+from freehold.ledger import client, rules, search
+from freehold.ledger.append import Answer, AppendRequest, Capture, Outcome, Release
 from freehold.ledger.client import Connection, Record
 from support.builders import append, append_request, new_event, new_hold, undo
 from support.ledgers import Ledger
@@ -40,9 +40,7 @@ class Reader:
 
     async def read_on(self, connection: Connection, rows_max: int) -> bool:
         """Read one page; whether there was anything."""
-        rows = await client.events(
-            connection, account_id=None, after=self.last_event_id, rows_max=rows_max
-        )
+        rows = await search.events(connection, after=self.last_event_id, rows_max=rows_max)
         for row in rows:
             assert row["seq"] == self.last_seq + 1
             self.last_seq, self.last_event_id = row["seq"], row["event_id"]
@@ -212,7 +210,7 @@ async def project_in_steps(ledger: Ledger, written: asyncio.Event, events_max: i
 async def while_projecting(
     ledger: Ledger, work: Callable[[], Awaitable[Result]], events_max: int
 ) -> Result:
-    """Do something while two projectors move the state on, so many events at a time."""
+    """Do something while two projectors move the state on, `events_max` events at a time."""
     written = asyncio.Event()
     async with asyncio.timeout(90), asyncio.TaskGroup() as group:
         for _ in range(2):
@@ -224,7 +222,7 @@ async def while_projecting(
 
 
 async def withdraw(connection: Connection, number: int, taken: Counter[Outcome]) -> None:
-    """Take 7 so many times: by events, by holds and, twice, by one call of two requests."""
+    """Take 7 `number` times: by events, by holds and, twice, by one call of two requests."""
     for place in range(number):
         take = [
             append_request(new_event(amount_minor=-7)),
@@ -245,7 +243,7 @@ def available(events: list[Record], account_id: str) -> list[int]:
 
 
 async def all_events(connection: Connection) -> list[Record]:
-    return await client.events(connection, account_id=None, after=None, rows_max=100_000)
+    return await search.events(connection, rows_max=100_000)
 
 
 @pytest.mark.parametrize(("backlog", "events_max"), [(0, 3), (2000, 20)])
@@ -389,7 +387,7 @@ async def test_a_writer_that_dies_before_its_commit_leaves_no_gap(
     await transaction.start()
     (lost,) = await append(dying, [request])
     assert [row["seq"] for row in lost.events] == [2, 3]
-    # The next writer waits for the lock; nobody sees what is not committed.
+    # The next writer waits for the lock; no reader sees what is not committed.
     next_in_line = asyncio.create_task(append(waiting, [append_request(new_event())]))
     await asyncio.sleep(0.05)
     assert not next_in_line.done()

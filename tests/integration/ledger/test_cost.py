@@ -13,8 +13,8 @@ from itertools import count
 
 import pytest
 
-from freehold.ledger import client, rules
-from freehold.ledger.appending import Addition, AppendRequest, Capture, Outcome, Release
+from freehold.ledger import client, rules, search
+from freehold.ledger.append import Addition, AppendRequest, Capture, Outcome, Release
 from freehold.ledger.client import Connection
 from support.builders import append, append_request, new_event, new_hold, undo
 from support.ledgers import Ledger
@@ -161,7 +161,7 @@ async def fill(connection: Connection) -> None:
     before = (await client.head(connection)).event_id
     for place in range(0, EVENTS, 2 * ACCOUNTS):
         await created(connection, append_request(*events[place : place + 2 * ACCOUNTS]))
-    targets = await client.events(connection, account_id=None, after=before, rows_max=ACCOUNTS)
+    targets = await search.events(connection, after=before, rows_max=ACCOUNTS)
     await created(connection, *(append_request(undo(row["event_id"])) for row in targets))
     later = datetime.now(UTC) + 5 * HOUR
     holds = [new_hold(f"lim_{place}", 1, expires_at=later) for place in range(ACCOUNTS)]

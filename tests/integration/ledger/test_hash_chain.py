@@ -2,18 +2,19 @@
 
 import io
 import json
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 
 import asyncpg
 import pytest
 
-from freehold.ledger import client
-from freehold.ledger.appending import Capture, Outcome, Release
+from freehold.ledger import client, search
+from freehold.ledger.append import Capture, Outcome, Release
 from freehold.ledger.client import Connection, Head
 from support.builders import append, append_request, let_pass, new_event, new_hold, undo
 from support.chain import Fault, Row, canonical_metadata, event_bytes, find_fault, read_copy
-from support.ledgers import Ledger
+from support.ledgers import Ledger, Ledgers, rolled_back
 
 LARGEST_AMOUNT = 2**63 - 1
 
@@ -40,9 +41,38 @@ AWKWARD_EVENTS = [
 ]
 
 
-@pytest.fixture
-async def chained(connection: Connection) -> Connection:
+@pytest.fixture(scope="module")
+async def chained_ledger(ledgers: Ledgers) -> AsyncIterator[Ledger]:
     """A ledger of the awkward events and some reversals, made by several calls."""
+    async with ledgers.fresh() as ledger, ledger.connection() as connection:
+        await append_chain(connection)
+        yield ledger
+
+
+@pytest.fixture
+async def chained(chained_ledger: Ledger) -> AsyncIterator[Connection]:
+    """A connection to that ledger; what a test does there is undone."""
+    async with chained_ledger.connection() as connection, rolled_back(connection):
+        yield connection
+
+
+@pytest.fixture(scope="module")
+async def held_ledger(ledgers: Ledgers) -> AsyncIterator[Ledger]:
+    """The same ledger with holds: 21 pending, 22 captured, 23 expired, 24 released; 29 has legs."""
+    async with ledgers.fresh() as ledger, ledger.connection() as connection:
+        await append_chain(connection)
+        await append_holds(connection)
+        yield ledger
+
+
+@pytest.fixture
+async def held(held_ledger: Ledger) -> AsyncIterator[Connection]:
+    """A connection to that ledger; what a test does there is undone."""
+    async with held_ledger.connection() as connection, rolled_back(connection):
+        yield connection
+
+
+async def append_chain(connection: Connection) -> None:
     (first,) = await append(connection, [append_request(*AWKWARD_EVENTS)])
     await append(
         connection,
@@ -52,12 +82,9 @@ async def chained(connection: Connection) -> Connection:
             append_request(*(new_event("cus_2", number) for number in range(1, 10))),
         ],
     )
-    return connection
 
 
-@pytest.fixture
-async def held(chained: Connection) -> Connection:
-    """The same ledger with holds: 21 pending, 22 captured, 23 expired, 24 released; 29 has legs."""
+async def append_holds(chained: Connection) -> None:
     expires_at = datetime.now(UTC) + timedelta(minutes=30)
     placed = await append(
         chained,
@@ -80,7 +107,6 @@ async def held(chained: Connection) -> Connection:
         chained, [append_request(new_event()), append_request(*legs, transaction=True)]
     )
     assert {answer.outcome for answer in answers} == {Outcome.CREATED}
-    return chained
 
 
 async def test_an_export_verifies_without_any_of_freeholds_code(chained: Connection) -> None:
@@ -106,11 +132,11 @@ async def test_an_export_verifies_with_holds_and_transactions_in_it(held: Connec
 
 
 async def test_an_export_verifies_whatever_the_time_zone_it_was_written_in(
-    held: Connection, ledger: Ledger
+    held_ledger: Ledger, held: Connection
 ) -> None:
     head = await client.head(held)
     for zone in ("Asia/Kolkata", "America/St_Johns", "Europe/Amsterdam"):
-        async with ledger.connection(timezone=zone) as elsewhere:
+        async with held_ledger.connection(timezone=zone) as elsewhere:
             assert find_fault(await export(elsewhere), head.seq, head.hash) is None
             assert (await client.verify(elsewhere)).ok
 
@@ -170,10 +196,7 @@ CHANGES_OF_HOLDS = {
     "a later expiry": (21, "hold_expires_at = hold_expires_at + interval '1 microsecond'"),
     "no expiry": (21, "hold_expires_at = NULL"),
     "some expiry": (22, "hold_expires_at = now()"),
-    "an event like any other": (
-        25,
-        "hold_id = NULL, held_minor = NULL, hold_expires_at = NULL",
-    ),
+    "an event like any other": (25, "hold_id = NULL, held_minor = NULL, hold_expires_at = NULL"),
 }
 
 
@@ -219,9 +242,7 @@ async def test_a_deleted_beginning_is_found(chained: Connection) -> None:
     await assert_both_find(chained, head, 4)
 
 
-async def test_a_deleted_event_is_found_when_the_rest_is_numbered_anew(
-    chained: Connection,
-) -> None:
+async def test_a_deleted_event_is_found_when_the_rest_is_numbered_anew(chained: Connection) -> None:
     head = await client.head(chained)
     await tamper(chained, "DELETE FROM ledger_events WHERE seq = 14")
     await tamper(chained, "UPDATE ledger_events SET seq = seq - 1 WHERE seq > 14")
@@ -390,7 +411,7 @@ SIDE_TABLES = {
 
 
 @pytest.mark.parametrize(("change", "seq", "reason"), SIDE_TABLES.values(), ids=list(SIDE_TABLES))
-async def test_what_keeps_things_unique_is_held_against_the_events(
+async def test_uniqueness_tables_are_compared_with_the_events(
     chained: Connection, change: str, seq: int | None, reason: str | None
 ) -> None:
     await tamper(chained, change)
@@ -439,7 +460,7 @@ HOLDS = {
 
 
 @pytest.mark.parametrize(("change", "seq", "reason"), HOLDS.values(), ids=list(HOLDS))
-async def test_what_settles_holds_once_is_held_against_the_events(
+async def test_hold_settlements_are_compared_with_the_events(
     held: Connection, change: str, seq: int | None, reason: str
 ) -> None:
     await held.execute(change)
@@ -466,7 +487,7 @@ async def test_a_part_of_the_chain_verifies_on_its_own(
     assert (found.ok, found.events_checked, found.reason) == (True, checked, None)
 
 
-async def test_a_fault_outside_the_part_asked_for_is_not_its_affair(chained: Connection) -> None:
+async def test_a_fault_outside_the_range_is_not_reported(chained: Connection) -> None:
     await tamper(chained, "UPDATE ledger_events SET amount_minor = 1000 WHERE seq = 10")
     assert (await client.verify(chained, 11)).ok
     assert (await client.verify(chained, 1, 9)).ok
@@ -485,7 +506,7 @@ async def test_a_part_whose_last_event_is_missing_does_not_verify(chained: Conne
 
 
 async def test_a_part_beyond_the_end_does_not_verify(chained: Connection) -> None:
-    # Whoever asks from a place that the ledger once had learns that it has it no more.
+    # The ledger may have had this seq once, and has lost its end since.
     found = await client.verify(chained, 22)
     assert (found.ok, found.first_bad_seq) == (False, 21)
 
@@ -621,7 +642,7 @@ async def export(connection: Connection) -> list[Row]:
 
 
 async def events(connection: Connection) -> list[client.Record]:
-    return await client.events(connection, account_id=None, after=None, rows_max=1000)
+    return await search.events(connection, rows_max=1000)
 
 
 async def assert_both_find(connection: Connection, head: Head, seq: int) -> None:
@@ -631,3 +652,20 @@ async def assert_both_find(connection: Connection, head: Head, seq: int) -> None
     fault = find_fault(await export(connection), head.seq, head.hash)
     assert fault is not None
     assert fault.seq == seq
+
+
+async def test_each_part_of_verify_answers_alone(held: Connection) -> None:
+    await held.execute("DELETE FROM holds WHERE settled_event_id IS NULL")
+    unique = await held.fetchrow("SELECT * FROM check_unique()")
+    assert tuple(unique or ()) == (21, "holds lacks this event, or has another expiry")
+    statement = "SELECT check_head(h) FROM ledger_head AS h"
+    assert await held.fetchval(statement) is None
+    await held.execute("UPDATE ledger_head SET last_hash = decode(repeat('01', 32), 'hex')")
+    assert await held.fetchval(statement) == "the last hash is not the head's"
+    for to_seq, is_open, answer in (
+        (30, True, (30, None, None)),
+        (31, True, (30, 31, "the ledger does not end where its head says")),
+        (31, False, (30, 31, "the range ends too early")),
+    ):
+        chain = await held.fetchrow("SELECT * FROM check_chain(1, $1, $2)", to_seq, is_open)
+        assert tuple(chain or ()) == answer

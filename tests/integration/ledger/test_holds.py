@@ -7,14 +7,14 @@ from uuid import UUID, uuid4
 import pytest
 
 from freehold.contracts.holds import NewHold
-from freehold.ledger import client
-from freehold.ledger.appending import Answer, AppendRequest, Capture, Outcome, Release, Row
+from freehold.ledger import client, search
+from freehold.ledger.append import Answer, AppendRequest, Capture, Outcome, Release, Row
 from freehold.ledger.client import Connection
-from support.builders import append, append_request, let_pass, new_event, new_hold, undo
+from support.builders import append, append_request, let_pass, new_event, new_hold, stop_clock, undo
 
 HOUR = timedelta(hours=1)
 HOLDS_MAX = 1000
-"""How many expired holds are settled at once (0014_due_holds.sql)."""
+"""How many expired holds are settled at once (`settle_expired_holds`)."""
 
 
 async def decide(connection: Connection, request: AppendRequest) -> Answer:
@@ -40,10 +40,10 @@ async def posted_and_held(connection: Connection, account_id: str = "cus_1") -> 
 
 
 async def events(connection: Connection) -> list[client.Record]:
-    return await client.events(connection, account_id=None, after=None, rows_max=100_000)
+    return await search.events(connection, rows_max=100_000)
 
 
-async def noted_expiry(connection: Connection) -> datetime | None:
+async def saved_expiry(connection: Connection) -> datetime | None:
     expiry: datetime | None = await connection.fetchval(
         "SELECT next_hold_expiry FROM ledger_settings"
     )
@@ -124,7 +124,7 @@ async def test_what_is_no_hold_cannot_be_settled(connection: Connection) -> None
     for no_hold in (uuid4(), capture["event_id"], plain["event_id"]):
         for settlement in (Capture(no_hold), Capture(no_hold, 1), Release(no_hold)):
             answer = await decide(connection, append_request(settlement))
-            assert (answer.outcome, answer.place) == (Outcome.HOLD_NOT_FOUND, 0)
+            assert (answer.outcome, answer.index) == (Outcome.HOLD_NOT_FOUND, 0)
 
 
 async def test_a_refused_settlement_leaves_the_hold_to_the_next(connection: Connection) -> None:
@@ -189,9 +189,9 @@ async def test_a_hold_must_expire_later_than_it_is_placed(connection: Connection
     (event,) = (await decide(connection, append_request(new_event()))).events
     past = new_hold(expires_at=event["recorded_at"] - HOUR)
     answer = await decide(connection, append_request(past))
-    assert (answer.outcome, answer.place) == (Outcome.HOLD_EXPIRY_PAST, 0)
+    assert (answer.outcome, answer.index) == (Outcome.HOLD_EXPIRY_PAST, 0)
     now = datetime.now(UTC) + HOUR
-    await connection.execute("UPDATE ledger_head SET last_recorded_at = $1", now)
+    await stop_clock(connection, now)
     answers = await append(
         connection,
         [
@@ -224,16 +224,14 @@ async def test_a_hold_that_has_expired_is_settled_before_anything_else(
     ]
     assert answers[1].events[0]["seq"] == 5
     assert await posted_and_held(connection) == (100, 6)
-    assert await noted_expiry(connection) == soon + 2 * HOUR
+    assert await saved_expiry(connection) == soon + 2 * HOUR
     life = await client.hold_events(connection, due)
     assert [event["event_type"] for event in life] == ["HOLD", "HOLD_EXPIRY"]
     assert [event["event_id"] for event in await client.hold_events(connection, later)] == [later]
     assert await client.hold_events(connection, expiry["event_id"]) == []
 
 
-async def test_what_an_expired_hold_lets_go_of_can_be_taken_at_once(
-    connection: Connection,
-) -> None:
+async def test_what_an_expired_hold_lets_go_of_can_be_taken_at_once(connection: Connection) -> None:
     await append(connection, [append_request(new_event(amount_minor=100))])
     await connection.execute("SELECT limit_account('cus_1', 'USD', 0)")
     await place(connection, new_hold(amount_minor=100, expires_at=datetime.now(UTC) + HOUR))
@@ -262,7 +260,7 @@ async def test_what_the_last_of_many_expired_holds_lets_go_of_can_be_taken_at_on
     await let_pass(connection, 2 * HOUR)
     (taken,) = (await decide(connection, append_request(new_event("last", -100)))).events
     assert taken["seq"] == 1 + number + 1 + number + 1
-    assert await noted_expiry(connection) == much_later
+    assert await saved_expiry(connection) == much_later
     assert await posted_and_held(connection, "last") == (0, 0)
     found = await client.verify(connection)
     assert (found.ok, found.events_checked) == (True, taken["seq"])
@@ -310,24 +308,22 @@ async def test_many_holds_that_expire_together_are_settled_call_by_call(
     assert await connection.fetch("SELECT * FROM account_balances ORDER BY 1, 2") == before
 
 
-async def test_nothing_expires_before_the_noted_time(connection: Connection) -> None:
+async def test_nothing_expires_before_the_saved_time(connection: Connection) -> None:
     start = datetime.now(UTC)
     assert (await client.expire_holds(connection)).next_hold_expiry is None
     await place(connection, new_hold())
-    assert await noted_expiry(connection) is None
+    assert await saved_expiry(connection) is None
     (third,) = await place(connection, new_hold(expires_at=start + 3 * HOUR))
-    assert await noted_expiry(connection) == start + 3 * HOUR
+    assert await saved_expiry(connection) == start + 3 * HOUR
     await place(connection, new_hold(expires_at=start + 5 * HOUR))
-    assert await noted_expiry(connection) == start + 3 * HOUR
+    assert await saved_expiry(connection) == start + 3 * HOUR
     (second, _) = await place(
-        connection,
-        new_hold(expires_at=start + 2 * HOUR),
-        new_hold(expires_at=start + 4 * HOUR),
+        connection, new_hold(expires_at=start + 2 * HOUR), new_hold(expires_at=start + 4 * HOUR)
     )
     assert (await client.project(connection, 1)).next_hold_expiry == start + 2 * HOUR
     # It may be too early, when the hold was settled; then the next is found at that time.
     await append(connection, [append_request(Release(second)), append_request(Release(third))])
-    assert await noted_expiry(connection) == start + 2 * HOUR
+    assert await saved_expiry(connection) == start + 2 * HOUR
     await let_pass(connection, 2 * HOUR)
     done = await client.expire_holds(connection)
     assert (done.last_seq, done.next_hold_expiry) == (7, start + 4 * HOUR)
@@ -344,7 +340,7 @@ async def test_a_hold_that_is_no_event_holds_up_nothing(connection: Connection) 
     await connection.execute("INSERT INTO holds VALUES ($1, $2)", uuid4(), past)
     await connection.execute("UPDATE ledger_settings SET next_hold_expiry = $1", past)
     await append(connection, [append_request(new_event())])
-    assert await noted_expiry(connection) not in {None, past}
+    assert await saved_expiry(connection) not in {None, past}
     await let_pass(connection, 2 * HOUR)
     done = await client.expire_holds(connection)
     assert (done.last_seq, done.next_hold_expiry) == (3, None)

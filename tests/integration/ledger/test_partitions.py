@@ -9,9 +9,9 @@ import asyncpg
 import pytest
 
 from freehold.ledger import client
-from freehold.ledger.appending import Row
+from freehold.ledger.append import Row
 from freehold.ledger.client import Connection
-from support.builders import append, append_request, new_event
+from support.builders import append, append_request, new_event, stop_clock
 from support.ledgers import Ledger
 
 
@@ -66,7 +66,7 @@ async def make_until(connection: Connection, until: datetime) -> int:
 
 async def record_at(connection: Connection, instant: datetime) -> Row:
     """Append an event as if the clock stood at a later time."""
-    await connection.execute("UPDATE ledger_head SET last_recorded_at = $1", instant)
+    await stop_clock(connection, instant)
     (answer,) = await append(connection, [append_request(new_event())])
     return answer.events[0]
 
@@ -137,9 +137,7 @@ async def test_a_tenant_may_go_over_to_months_and_back(connection: Connection) -
     assert (await client.verify(connection)).ok
 
 
-async def test_events_stand_in_the_partition_of_their_recorded_time(
-    connection: Connection,
-) -> None:
+async def test_events_stand_in_the_partition_of_their_recorded_time(connection: Connection) -> None:
     this_year, next_year = await partitions(connection)
     last = await record_at(connection, this_year.ends - timedelta(microseconds=1))
     first = await record_at(connection, next_year.starts)
@@ -203,9 +201,7 @@ async def test_a_note_that_is_too_early_is_put_right_by_the_next_append(
     assert await noted_end(connection) == before[-1].ends
 
 
-async def test_a_tenant_whom_nobody_looked_after_for_years_can_append(
-    connection: Connection,
-) -> None:
+async def test_a_tenant_without_upkeep_for_years_can_append(connection: Connection) -> None:
     # As if its partitions had been made long ago: none is left for now.
     for partition in await partitions(connection):
         await connection.execute(f"DROP TABLE {partition.name}")
@@ -223,7 +219,8 @@ async def test_an_append_that_fails_leaves_no_partition(connection: Connection) 
     await connection.execute("UPDATE ledger_head SET last_recorded_at = $1", before[-1].ends)
     zero = new_event().model_copy(update={"amount_minor": 0})
     with pytest.raises(asyncpg.CheckViolationError):
-        await append(connection, [append_request(zero)])
+        async with connection.transaction():
+            await append(connection, [append_request(zero)])
     assert await partitions(connection) == before
     assert await noted_end(connection) == before[-1].ends
 
@@ -239,7 +236,7 @@ async def test_many_at_once_past_the_last_partition_make_it_once(ledger: Ledger)
         (*_, last) = await partitions(first)
         await first.execute("UPDATE ledger_head SET last_recorded_at = $1", last.ends)
         readers = connections[8:10]
-        # Readers in the midst of a transaction hold up nobody, nor do makers of partitions.
+        # Readers within a transaction delay no one, nor do makers of partitions.
         for reader in readers:
             await reader.execute("BEGIN")
             await reader.fetch("SELECT * FROM ledger_events")
@@ -304,8 +301,7 @@ async def test_making_partitions_holds_up_no_one(ledger: Ledger) -> None:
         ]
         await span_by(connections[0], "month")
         made, appended = await asyncio.gather(
-            asyncio.gather(*map(make, connections[:4])),
-            asyncio.gather(*map(add, connections[4:])),
+            asyncio.gather(*map(make, connections[:4])), asyncio.gather(*map(add, connections[4:]))
         )
         assert (sum(made), sum(appended)) == (23, 240)
         assert_no_gap(await partitions(connections[0]))

@@ -5,10 +5,11 @@ import asyncio
 import pytest
 
 from freehold.ledger import client
-from freehold.ledger.appending import Capture, Release
+from freehold.ledger.append import Capture, Release
 from freehold.ledger.client import Connection, Record
-from support.builders import append, append_request, new_event, new_hold
+from support.builders import append, append_request, make_blocks_small, new_event, new_hold
 from support.ledgers import Ledger
+from support.waiting import PATIENCE_S
 
 ACCOUNTS = ["a", "b", "c"]
 
@@ -27,15 +28,32 @@ DAMAGE = {
     ),
 }
 
+BLOCK_DAMAGE = {
+    "another amount": "UPDATE block_pages SET amounts[1] = 9 WHERE block_seq = {seq}",
+    "another time": "UPDATE block_pages SET times[1] = now() WHERE block_seq = {seq}",
+    "another sum": "UPDATE block_pages SET in_before = 9 WHERE block_seq = {seq}",
+    "another beginning": "UPDATE account_blocks SET page_times[1] = now() WHERE block_seq = {seq}",
+    "a lost page": "DELETE FROM block_pages WHERE block_seq = {seq} AND page_number = 2",
+    "a lost block": "DELETE FROM account_blocks WHERE block_seq = {seq}",
+    "an invented block": (
+        "INSERT INTO account_blocks SELECT account_id, block_seq, 'XTS', page_times"
+        " FROM account_blocks WHERE block_seq = {seq}"
+    ),
+}
+
 
 @pytest.fixture
 async def projected(connection: Connection) -> Connection:
     """A ledger of 30 events on three accounts, 20 of which are projected."""
+    await project_some(connection)
+    return connection
+
+
+async def project_some(connection: Connection) -> None:
     events = [new_event(ACCOUNTS[number % 3], number + 1) for number in range(30)]
     await append(connection, [append_request(*events)])
     done = await client.project(connection, 20)
     assert (done.from_seq, done.last_seq, done.head_seq, done.epoch) == (1, 20, 30, 1)
-    return connection
 
 
 async def do(connection: Connection, damage: str) -> None:
@@ -68,6 +86,41 @@ async def test_reconcile_names_the_account_and_rebuild_repairs_it(
     assert [[row[name] for name in names] for row in await state(projected)] == [
         [row[name] for name in names] for row in good
     ]
+
+
+@pytest.mark.parametrize("damage", BLOCK_DAMAGE.values(), ids=list(BLOCK_DAMAGE))
+@pytest.mark.parametrize("seq", [11, 23], ids=["first block", "last block"])
+async def test_reconcile_finds_a_block_that_differs(
+    connection: Connection, damage: str, seq: int
+) -> None:
+    await make_blocks_small(connection)
+    await project_some(connection)
+    await client.project(connection, 10)
+    before = await blocks(connection)
+    await connection.execute(damage.format(seq=seq))
+    differing = await client.reconcile(connection)
+    assert {row["account_id"] for row in differing} == {"b"}
+    assert all(row["blocks_differ"] for row in differing)
+    assert await client.rebuild(connection) == 30
+    assert await client.reconcile(connection) == []
+    assert await blocks(connection) == before
+
+
+async def blocks(connection: Connection) -> list[Record]:
+    rows = await connection.fetch("SELECT * FROM block_pages ORDER BY 1, 2, 3")
+    return rows + await connection.fetch("SELECT * FROM account_blocks ORDER BY 1, 2, 3")
+
+
+async def test_blocks_are_the_same_however_the_ledger_is_projected(connection: Connection) -> None:
+    await make_blocks_small(connection)
+    await project_some(connection)
+    for _ in range(10):
+        await client.project(connection, 1)
+    one_by_one = await blocks(connection)
+    assert {row["block_seq"] for row in one_by_one} == {10, 11, 12, 22, 23, 24}
+    await connection.execute("DELETE FROM account_blocks; DELETE FROM block_pages")
+    await client.rebuild(connection)
+    assert await blocks(connection) == one_by_one
 
 
 async def test_reconcile_says_what_differs(projected: Connection) -> None:
@@ -180,14 +233,13 @@ async def test_an_empty_ledger_is_in_order(connection: Connection) -> None:
     assert (lag.events_behind, lag.seconds_behind) == (0, 0)
 
 
-async def test_readers_see_the_old_state_while_it_is_made_anew(
-    ledger: Ledger, projected: Connection
-) -> None:
-    await do(projected, DAMAGE["another balance"])
-    async with ledger.connection() as reader:
-        async with projected.transaction():
-            await client.rebuild(projected)
-            async with asyncio.timeout(5):
+async def test_readers_see_the_old_state_while_it_is_made_anew(ledger: Ledger) -> None:
+    async with ledger.connection() as writer, ledger.connection() as reader:
+        await project_some(writer)
+        await do(writer, DAMAGE["another balance"])
+        async with writer.transaction():
+            await client.rebuild(writer)
+            async with asyncio.timeout(PATIENCE_S):
                 (row,) = await client.balances(reader, ["b"])
             assert row["current_balance_minor"] == 1
         (row,) = await client.balances(reader, ["b"])

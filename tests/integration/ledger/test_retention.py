@@ -5,8 +5,8 @@ from datetime import timedelta
 
 import pytest
 
-from freehold.ledger import client
-from freehold.ledger.appending import Outcome
+from freehold.ledger import client, search
+from freehold.ledger.append import Outcome
 from freehold.ledger.client import Connection
 from support.builders import append, append_request, let_pass, new_event, undo
 from support.ledgers import Ledger
@@ -20,9 +20,8 @@ async def keys(connection: Connection) -> list[str]:
     return [row["idempotency_key"] for row in rows]
 
 
-@pytest.fixture
-async def used(connection: Connection) -> Connection:
-    """A ledger with the keys a..f, of which a..d have expired, the last one first."""
+async def use_keys(connection: Connection) -> Connection:
+    """Use the keys a..f, of which a..d have expired, the last one first."""
     requests = [append_request(new_event(external_id=f"ch_{key}"), key=key) for key in "abcdef"]
     await append(connection, requests)
     for key in "abcd":
@@ -32,6 +31,18 @@ async def used(connection: Connection) -> Connection:
             key,
         )
     return connection
+
+
+@pytest.fixture
+async def used(connection: Connection) -> Connection:
+    """A ledger with those keys, as one transaction sees it."""
+    return await use_keys(connection)
+
+
+@pytest.fixture
+async def shared(own_connection: Connection) -> Connection:
+    """A ledger with those keys, which other connections see too."""
+    return await use_keys(own_connection)
 
 
 async def test_expired_keys_are_forgotten_step_by_step_and_the_oldest_first(
@@ -45,8 +56,8 @@ async def test_expired_keys_are_forgotten_step_by_step_and_the_oldest_first(
     assert await client.forget_expired_keys(used, 0) == 0
 
 
-async def test_what_keeps_things_unique_is_kept_for_good(used: Connection) -> None:
-    (event,) = await client.events(used, account_id=None, after=None, rows_max=1)
+async def test_uniqueness_tables_are_never_pruned(used: Connection) -> None:
+    (event,) = await search.events(used, rows_max=1)
     await append(used, [append_request(undo(event["event_id"]))])
     await used.execute(EXPIRE.format("true"))
     assert await client.forget_expired_keys(used, 100) == 7
@@ -72,34 +83,34 @@ async def test_a_forgotten_key_is_a_new_one(used: Connection) -> None:
 
 
 async def test_forgetting_and_appending_do_not_wait_for_each_other(
-    used: Connection, ledger: Ledger
+    shared: Connection, ledger: Ledger
 ) -> None:
     async with (
         ledger.connection(lock_timeout=IMPATIENT) as sweeper,
         ledger.connection(lock_timeout=IMPATIENT) as writer,
     ):
         # An append that goes on, and is about to write an expired key anew.
-        async with used.transaction():
-            await append(used, [append_request(new_event("other"), key="a")])
+        async with shared.transaction():
+            await append(shared, [append_request(new_event("other"), key="a")])
             assert await client.forget_expired_keys(sweeper, 100) == 3
-        assert await keys(used) == ["a", "e", "f"]
+        assert await keys(shared) == ["a", "e", "f"]
         # A sweep that goes on.
-        await used.execute(EXPIRE.format("idempotency_key = 'f'"))
+        await shared.execute(EXPIRE.format("idempotency_key = 'f'"))
         async with sweeper.transaction():
             assert await client.forget_expired_keys(sweeper, 100) == 1
             (answer,) = await append(writer, [append_request(new_event(), key="g")])
             assert answer.outcome is Outcome.CREATED
-    assert await keys(used) == ["a", "e", "g"]
+    assert await keys(shared) == ["a", "e", "g"]
 
 
-async def test_sweepers_at_once_share_the_work(used: Connection, ledger: Ledger) -> None:
-    async with ledger.connection(lock_timeout=IMPATIENT) as other, used.transaction():
-        assert await client.forget_expired_keys(used, 3) == 3
+async def test_concurrent_sweepers_share_the_work(shared: Connection, ledger: Ledger) -> None:
+    async with ledger.connection(lock_timeout=IMPATIENT) as other, shared.transaction():
+        assert await client.forget_expired_keys(shared, 3) == 3
         assert await client.forget_expired_keys(other, 3) == 1
 
 
 async def test_appends_that_use_keys_while_they_are_forgotten_are_answered_rightly(
-    used: Connection, ledger: Ledger
+    shared: Connection, ledger: Ledger
 ) -> None:
     rounds = 40
 
@@ -120,19 +131,17 @@ async def test_appends_that_use_keys_while_they_are_forgotten_are_answered_right
     finished = asyncio.Event()
     async with asyncio.timeout(60), asyncio.TaskGroup() as group:
         sweeping = group.create_task(sweep())
-        await use(used)
+        await use(shared)
         finished.set()
     assert sweeping.result() > 0
-    assert (await client.verify(used)).events_checked == 6 + 3 * rounds
+    assert (await client.verify(shared)).events_checked == 6 + 3 * rounds
 
 
 async def test_a_key_forgotten_between_two_looks_at_it_is_a_new_one(used: Connection) -> None:
     # As if it had expired, and been forgotten, after append had found it.
     await used.execute(
-        "DROP FUNCTION known_requests;"
-        "CREATE FUNCTION known_requests(text[], text[], integer[])"
-        " RETURNS TABLE (request integer, outcome text, event_ids bytea)"
-        " LANGUAGE sql AS 'SELECT NULL::integer, NULL::text, NULL::bytea WHERE false'"
+        "CREATE OR REPLACE FUNCTION known_requests(asked addition[], clock timestamptz)"
+        " RETURNS answer[] LANGUAGE sql AS $$ SELECT '{}'::answer[] $$"
     )
     answers = await append(
         used,
@@ -154,15 +163,15 @@ async def test_a_key_that_has_not_expired_by_the_clock_is_not_forgotten(
     assert await client.forget_expired_keys(connection, 100) == 0
 
 
-async def test_a_sweep_reads_no_more_than_it_removes(connection: Connection) -> None:
+async def test_a_sweep_reads_no_more_than_it_removes(own_connection: Connection) -> None:
     number = 20_000
-    await connection.execute(
+    await own_connection.execute(
         "INSERT INTO idempotency_keys SELECT 'key-' || n, 'x', uuid_v7(0, n), uuid_v7(0, n),"
         " now() + (n - 50) * interval '1 hour' FROM generate_series(1, $1::integer) AS n",
         number,
     )
-    assert await client.forget_expired_keys(connection, 10) == 10
+    assert await client.forget_expired_keys(own_connection, 10) == 10
     read = "SELECT seq_tup_read + idx_tup_fetch FROM pg_stat_xact_user_tables WHERE relname = $1"
-    async with connection.transaction():
-        assert await client.forget_expired_keys(connection, 10) == 10
-        assert await connection.fetchval(read, "idempotency_keys") <= 60
+    async with own_connection.transaction():
+        assert await client.forget_expired_keys(own_connection, 10) == 10
+        assert await own_connection.fetchval(read, "idempotency_keys") <= 60

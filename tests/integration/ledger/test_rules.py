@@ -5,14 +5,17 @@ from uuid import uuid4
 
 import asyncpg
 import pytest
+from pydantic import TypeAdapter, ValidationError
 
+from freehold.contracts.fields import DeclarableEventType
 from freehold.ledger import client, rules
-from freehold.ledger.appending import Answer, AppendRequest, Capture, Outcome, Release
+from freehold.ledger.append import Answer, AppendRequest, Capture, Outcome, Release
 from freehold.ledger.client import Connection
 from support.builders import append, append_request, new_event, new_hold, undo
 
 FUNDS = Outcome.INSUFFICIENT_FUNDS
 CREATED = Outcome.CREATED
+DECLARABLE: TypeAdapter[str] = TypeAdapter(DeclarableEventType)
 
 
 async def decide(connection: Connection, request: AppendRequest) -> Answer:
@@ -71,7 +74,7 @@ async def test_a_refusal_says_which_event_takes_too_much(connection: Connection)
         append_request(new_event("x", -9), new_event("cus_2", -9), new_event("cus_1", -4)),
     ]
     answers = await append(connection, requests)
-    assert [(answer.outcome, answer.conflicting_id, answer.place) for answer in answers] == [
+    assert [(answer.outcome, answer.conflicting_id, answer.index) for answer in answers] == [
         (FUNDS, None, 2),
         (FUNDS, None, 1),
     ]
@@ -210,32 +213,32 @@ async def test_limits_are_listed_by_currency(connection: Connection) -> None:
     await limit(connection, None)
     await limit(connection, None)
     assert len(await rules.limits_of(connection, "cus_1")) == 2
-    assert await rules.limits_of(connection, "nobody") == []
+    assert await rules.limits_of(connection, "unlimited") == []
 
 
 async def test_an_append_without_rules_looks_at_none(connection: Connection) -> None:
-    async def noted() -> tuple[bool, bool]:
+    async def saved() -> tuple[bool, bool]:
         row = await connection.fetchrow(
             "SELECT with_account_limits, with_event_types FROM ledger_settings"
         )
         assert row is not None
         return tuple(row)
 
-    assert await noted() == (False, False)
+    assert await saved() == (False, False)
     await limit(connection, 0)
     await limit(connection, 0, "cus_2")
-    assert await noted() == (True, False)
+    assert await saved() == (True, False)
     await limit(connection, None)
-    assert await noted() == (True, False)
+    assert await saved() == (True, False)
     await limit(connection, None, "cus_2")
-    assert await noted() == (False, False)
+    assert await saved() == (False, False)
     await rules.close_event_types(connection, closed=True)
-    assert await noted() == (False, True)
+    assert await saved() == (False, True)
     await rules.close_event_types(connection, closed=False)
-    assert await noted() == (False, False)
+    assert await saved() == (False, False)
     await rules.declare_event_type(connection, "CHARGE", "any", "")
     await rules.close_event_types(connection, closed=False)
-    assert await noted() == (False, True)
+    assert await saved() == (False, True)
 
 
 SIGNS = {"POSITIVE": "positive", "NEGATIVE": "negative", "ANY": "any"}
@@ -263,7 +266,7 @@ async def test_a_declared_type_allows_its_sign_only(connection: Connection) -> N
     answer = await decide(
         connection, append_request(new_event(event_type="ANY"), new_event(event_type="OTHER"))
     )
-    assert (answer.outcome, answer.place) == (Outcome.EVENT_TYPE_UNKNOWN, 1)
+    assert (answer.outcome, answer.index) == (Outcome.EVENT_TYPE_UNKNOWN, 1)
     assert await outcomes(connection, of_type("POSITIVE", 1)) == [CREATED]
     await rules.close_event_types(connection, closed=False)
     assert await outcomes(connection, of_type("OTHER", 1)) == [CREATED]
@@ -292,6 +295,7 @@ async def test_a_declaration_can_be_changed(connection: Connection) -> None:
 
 async def test_the_ledgers_own_types_need_no_declaration(connection: Connection) -> None:
     (event,) = (await decide(connection, of_type("CHARGE", 5))).events
+    # As they could be before they were reserved.
     await rules.declare_event_type(connection, "REVERSAL", "positive", "")
     await rules.declare_event_type(connection, "HOLD", "positive", "")
     await rules.close_event_types(connection, closed=True)
@@ -300,6 +304,39 @@ async def test_the_ledgers_own_types_need_no_declaration(connection: Connection)
     assert answer.outcome is CREATED
     settle = append_request(Capture(answer.events[0]["hold_id"], 1))
     assert await outcomes(connection, settle) == [CREATED]
+
+
+@pytest.mark.parametrize("ruled", [False, True])
+@pytest.mark.parametrize(
+    "event_type",
+    ["REVERSAL", "HOLD", "HOLD_CAPTURE", "HOLD_RELEASE", "HOLD_EXPIRY", "HOLD_", "REVERSAL_X"],
+)
+async def test_the_ledgers_own_types_are_no_tenants(
+    connection: Connection, event_type: str, *, ruled: bool
+) -> None:
+    with pytest.raises(ValidationError, match="ledger's own"):
+        DECLARABLE.validate_python(event_type)
+    own = new_event("cus_1", -100, event_type=event_type)
+    likes = ["THRESHOLD", "REVERSALS", "HOLDING", "A_HOLD"]
+    if ruled:
+        for declared in (event_type, "CHARGE", *likes):
+            await rules.declare_event_type(connection, declared, "any", "")
+        await rules.close_event_types(connection, closed=True)
+    refused = [
+        append_request(own),
+        append_request(new_event(), own),
+        append_request(new_event(), own, transaction=True),
+        # As an import asks.
+        AppendRequest(None, "", [own.model_copy(update={"external_id": "x"})]),
+    ]
+    for together in ([one] for one in refused), [refused]:
+        for requests in together:
+            answers = await append(connection, requests)
+            assert {answer.outcome for answer in answers} == {Outcome.EVENT_TYPE_RESERVED}
+            assert [answer.index for answer in answers] == [
+                len(request.additions) - 1 for request in requests
+            ]
+    assert await outcomes(connection, *(of_type(like, 5) for like in likes)) == [CREATED] * 4
 
 
 async def test_there_can_be_too_many_declarations(connection: Connection) -> None:
@@ -338,5 +375,5 @@ async def test_of_several_reasons_the_first_events_comes_first_and_funds_last(
         append_request(new_event(amount_minor=1), dear, dear): (FUNDS, 1),
     }
     answers = await append(connection, list(requests))
-    assert [(answer.outcome, answer.place) for answer in answers] == list(requests.values())
+    assert [(answer.outcome, answer.index) for answer in answers] == list(requests.values())
     assert (await client.head(connection)).seq == 1

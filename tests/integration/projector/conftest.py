@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from integration.projector.process import CATALOG, Projector, new_projector
-from integration.query.tenants import Landlord, Tenant, new_landlord
+from integration.query.tenants import Landlord, new_landlord
 from integration.tenant_manager.installation import Installation
 
 
@@ -20,15 +20,3 @@ async def projector(landlord: Landlord, installation: Installation) -> AsyncIter
     assert landlord
     async with new_projector(installation) as projector:
         yield projector
-
-
-@pytest.fixture
-async def tenant(landlord: Landlord) -> AsyncIterator[Tenant]:
-    async with landlord.tenant() as tenant:
-        yield tenant
-
-
-@pytest.fixture
-async def other_tenant(landlord: Landlord) -> AsyncIterator[Tenant]:
-    async with landlord.tenant() as tenant:
-        yield tenant

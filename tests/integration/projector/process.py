@@ -6,20 +6,15 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from freehold.messaging.broker import Broker
-from freehold.security.sealing import KeyRing
-from freehold.tenancy.catalog import Catalog
-from freehold.tenancy.connections import TenantConnections
-from freehold.tenancy.directory import Directory
-from freehold_projector.catching_up import CatchingUp
+from freehold.tenants.catalog import Catalog
+from freehold.tenants.connections import TenantConnections
+from freehold.tenants.directory import Directory
+from freehold_projector.catch_up import CatchUp
 from freehold_projector.hold_expiry import HoldExpiries, HoldExpiry
 from freehold_projector.reconciliation import Reconciliation
 from freehold_projector.retention import Retention
 from freehold_projector.watchers import Watchers
-from integration.tenant_manager.installation import (
-    CREDENTIAL_KEYS,
-    Installation,
-    service_password,
-)
+from integration.tenant_manager.installation import KEY_RING, Installation, service_password
 from support.waiting import eventually
 
 CATALOG = f"freehold_test_catalog_{secrets.token_hex(6)}"
@@ -29,7 +24,7 @@ CATALOG = f"freehold_test_catalog_{secrets.token_hex(6)}"
 class Projector:
     """A process as projector's own role has it; nothing in it runs by itself."""
 
-    catching_up: CatchingUp
+    catch_up: CatchUp
     hold_expiries: HoldExpiries
     hold_expiry: HoldExpiry
     retention: Retention
@@ -44,20 +39,14 @@ async def new_projector(installation: Installation) -> AsyncIterator[Projector]:
     connections = TenantConnections(
         application="test", connections_max=5, per_tenant_max=2, idle_s=60, timeout_s=10
     )
-    directory = Directory(catalog, KeyRing(CREDENTIAL_KEYS))
+    directory = Directory(catalog, KEY_RING)
     watchers = Watchers(Broker("amqp://127.0.0.1:1/", name="test", timeout_s=1))
-    catching_up = CatchingUp(
-        directory,
-        connections,
-        watchers,
-        in_flight_max=2,
-        events_max=1000,
-    )
+    catch_up = CatchUp(directory, connections, watchers, in_flight_max=2, events_max=1000)
     hold_expiries = HoldExpiries(catalog)
-    hold_expiry = HoldExpiry(hold_expiries, directory, connections, catching_up)
+    hold_expiry = HoldExpiry(hold_expiries, directory, connections, catch_up)
     retention = Retention(directory, connections, keys_max=10)
     reconciliation = Reconciliation(
-        catalog, directory, connections, catching_up, hold_expiries, retention, every_s=3600
+        catalog, directory, connections, catch_up, hold_expiries, retention, every_s=3600
     )
     await catalog.open()
 
@@ -65,7 +54,7 @@ async def new_projector(installation: Installation) -> AsyncIterator[Projector]:
         return catalog.reachable
 
     await eventually(reachable, "the catalog is reached")
-    yield Projector(catching_up, hold_expiries, hold_expiry, retention, reconciliation)
+    yield Projector(catch_up, hold_expiries, hold_expiry, retention, reconciliation)
     await hold_expiry.close()
     await watchers.close()
     await connections.close()

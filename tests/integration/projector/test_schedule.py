@@ -29,7 +29,7 @@ async def due_again(installation: Installation, tenant: Tenant) -> None:
         )
 
 
-async def test_a_sound_tenant_is_anchored_and_a_forged_ledger_is_told_beside_it(
+async def test_a_correct_ledger_is_anchored_and_a_forged_one_is_reported(
     landlord: Landlord, projector: Projector, installation: Installation
 ) -> None:
     async with landlord.tenant() as sound, landlord.tenant() as forged:

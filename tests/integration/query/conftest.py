@@ -39,18 +39,6 @@ async def landlord(installation: Installation) -> AsyncIterator[Landlord]:
 
 
 @pytest.fixture
-async def tenant(landlord: Landlord) -> AsyncIterator[Tenant]:
-    async with landlord.tenant() as tenant:
-        yield tenant
-
-
-@pytest.fixture
-async def other_tenant(landlord: Landlord) -> AsyncIterator[Tenant]:
-    async with landlord.tenant() as tenant:
-        yield tenant
-
-
-@pytest.fixture
 async def query(landlord: Landlord, tenant: Tenant) -> AsyncIterator[httpx.AsyncClient]:
     async with serve(landlord.dsn(), tenant) as client:
         yield client

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager, suppress
 
 
 class Proxy:
-    """Forwards connections to a server until told to refuse or to swallow them."""
+    """Forwards connections to a server until it is to refuse or to swallow them."""
 
     def __init__(self, host: str, port: int) -> None:
         self._target = (host, port)

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 
 from freehold.ledger import client as ledger
-from freehold.ledger.appending import Addition, Row
+from freehold.ledger.append import Addition, Row
 from freehold.ledger.client import Connection
 from freehold.ledger.schema import LEDGER_SCHEMA
 from freehold.security.api_keys import ApiKey, Scope, parse_api_key
@@ -27,6 +27,7 @@ class Tenant:
     """A tenant with every scope's key, and a superuser's connection to their ledger."""
 
     tenant_id: str
+    name: str
     key: ApiKey
     database: str
     connection: Connection
@@ -69,7 +70,7 @@ class Landlord:
         """Make a tenant with an empty ledger."""
         answer = await self._manager.post("/v1/tenants", json=new_tenant())
         body = answer.raise_for_status().json()
-        tenant_id = body["tenant"]["tenant_id"]
+        tenant_id, name = body["tenant"]["tenant_id"], body["tenant"]["name"]
         key = parse_api_key(body["api_key"])
         assert key is not None
         async with self._installation.superuser(self._catalog) as catalog:
@@ -77,7 +78,7 @@ class Landlord:
                 "SELECT database_name FROM catalog.tenants WHERE tenant_id = $1", tenant_id
             )
         async with self._connection(database) as connection:
-            yield Tenant(tenant_id, key, database, connection)
+            yield Tenant(tenant_id, name, key, database, connection)
 
     @asynccontextmanager
     async def connection(self, tenant: Tenant) -> AsyncIterator[Connection]:
@@ -85,10 +86,10 @@ class Landlord:
         async with self._connection(tenant.database) as connection:
             yield connection
 
-    async def key(self, tenant: Tenant, *scopes: Scope) -> ApiKey:
+    async def key(self, tenant: Tenant, *scopes: Scope, **settings: Any) -> ApiKey:
         """Give a tenant one more key."""
         answer = await self._manager.post(
-            f"/v1/tenants/{tenant.tenant_id}/api-keys", json={"scopes": scopes}
+            f"/v1/tenants/{tenant.tenant_id}/api-keys", json={"scopes": scopes, **settings}
         )
         key = parse_api_key(answer.raise_for_status().json()["api_key"])
         assert key is not None
@@ -98,6 +99,11 @@ class Landlord:
         """Take a key back."""
         path = f"/v1/tenants/{tenant.tenant_id}/api-keys/{key.key_id}"
         (await self._manager.delete(path)).raise_for_status()
+
+    async def suspend(self, tenant: Tenant) -> None:
+        """Serve a tenant no more."""
+        path = f"/v1/tenants/{tenant.tenant_id}/suspend"
+        (await self._manager.post(path)).raise_for_status()
 
     async def move(self, tenant: Tenant, port: int) -> None:
         """Have services reach the tenant's database on another port of this machine."""
@@ -137,3 +143,10 @@ async def new_landlord(installation: Installation, catalog: str) -> AsyncIterato
 def bearer(key: ApiKey) -> dict[str, str]:
     """Make the header that shows a key."""
     return {"Authorization": f"Bearer {key.text()}"}
+
+
+async def read_token(query: httpx.AsyncClient, **wanted: Any) -> dict[str, str]:
+    """Have a read token made, and make the header that shows it."""
+    answer = await query.post("/v1/read-tokens", json=wanted)
+    assert answer.status_code == 201, answer.text
+    return {"Authorization": f"Bearer {answer.json()['token']}"}

@@ -10,27 +10,37 @@ ACCOUNT = "/v1/accounts/cus_42/balances"
 PATHS = [ACCOUNT, f"{ACCOUNT}/USD", f"{ACCOUNT}?consistency=strong"]
 
 
+@pytest.fixture(scope="module")
+async def unchanged(still_query: httpx.AsyncClient, still_tenant: Tenant) -> httpx.AsyncClient:
+    """Query, asked for balances that no test changes."""
+    await fill(still_tenant)
+    return still_query
+
+
 @pytest.fixture
 async def balance(tenant: Tenant) -> Tenant:
+    await fill(tenant)
+    return tenant
+
+
+async def fill(tenant: Tenant) -> None:
     await tenant.append(new_event("cus_42", 2000), new_event("cus_42", 3, currency="EUR"))
     await tenant.project()
-    return tenant
 
 
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize(
     "form", ["{tag}", "{strong}", '"other", {tag}', 'W/"a,b" ,{tag},"x"', "*", " * "]
 )
-@pytest.mark.usefixtures("balance")
 async def test_an_unchanged_balance_is_not_sent_again(
-    query: httpx.AsyncClient, path: str, form: str
+    unchanged: httpx.AsyncClient, path: str, form: str
 ) -> None:
-    first = await query.get(path)
+    first = await unchanged.get(path)
     tag = first.headers["etag"]
     assert tag.startswith('W/"')
     assert first.headers["cache-control"] == "private, no-cache"
     condition = form.format(tag=tag, strong=tag.removeprefix("W/"))
-    again = await query.get(path, headers={"If-None-Match": condition})
+    again = await unchanged.get(path, headers={"If-None-Match": condition})
     assert again.status_code == 304
     assert again.content == b""
     assert "content-type" not in again.headers
@@ -40,20 +50,19 @@ async def test_an_unchanged_balance_is_not_sent_again(
 
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("form", ['"other"', "", "{bare}", 'W/"*"', "*x"])
-@pytest.mark.usefixtures("balance")
-async def test_another_tag_gets_the_balance(query: httpx.AsyncClient, path: str, form: str) -> None:
-    tag = (await query.get(path)).headers["etag"]
+async def test_another_tag_gets_the_balance(
+    unchanged: httpx.AsyncClient, path: str, form: str
+) -> None:
+    tag = (await unchanged.get(path)).headers["etag"]
     bare = tag.removeprefix("W/").strip('"')
-    answer = await query.get(path, headers={"If-None-Match": form.format(bare=bare)})
+    answer = await unchanged.get(path, headers={"If-None-Match": form.format(bare=bare)})
     assert answer.status_code == 200
 
 
-async def test_several_condition_headers_count_as_one_list(
-    query: httpx.AsyncClient, balance: Tenant
-) -> None:
-    tag = (await query.get(ACCOUNT)).headers["etag"]
-    conditions = [("If-None-Match", '"other"'), ("If-None-Match", tag), *query.headers.items()]
-    assert (await query.get(ACCOUNT, headers=conditions)).status_code == 304
+async def test_several_condition_headers_count_as_one_list(unchanged: httpx.AsyncClient) -> None:
+    tag = (await unchanged.get(ACCOUNT)).headers["etag"]
+    conditions = [("If-None-Match", '"other"'), ("If-None-Match", tag), *unchanged.headers.items()]
+    assert (await unchanged.get(ACCOUNT, headers=conditions)).status_code == 304
 
 
 @pytest.mark.parametrize("change", [new_event("cus_42", 1), new_event("cus_42", 1, currency="JPY")])
@@ -80,7 +89,8 @@ async def test_a_change_elsewhere_leaves_the_tag(query: httpx.AsyncClient, balan
     assert [(await query.get(path)).headers["etag"] for path in PATHS] == tags
 
 
-@pytest.mark.usefixtures("balance")
-async def test_a_condition_does_not_hide_that_there_is_nothing(query: httpx.AsyncClient) -> None:
-    answer = await query.get("/v1/accounts/nobody/balances", headers={"If-None-Match": "*"})
+async def test_a_condition_does_not_hide_that_there_is_nothing(
+    unchanged: httpx.AsyncClient,
+) -> None:
+    answer = await unchanged.get("/v1/accounts/unknown/balances", headers={"If-None-Match": "*"})
     assert answer.status_code == 404

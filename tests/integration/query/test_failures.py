@@ -11,8 +11,11 @@ from integration.query.conftest import serve
 from integration.query.proxy import Proxy
 from integration.query.tenants import Landlord, Tenant
 from support.builders import new_event
+from support.waiting import PATIENCE_S
 
-TIMEOUT_S = 0.5
+TIMEOUT_S = 2
+# What hangs goes on hanging for as long as the test takes.
+PATIENT = {"database_timeout_s": 50.0, "request_timeout_s": PATIENCE_S}
 PATHS = [
     "/v1/accounts/cus_1/balances",
     "/v1/accounts/cus_1/balances?consistency=strong",
@@ -23,6 +26,7 @@ PATHS = [
     "/v1/transactions/019ca9a8-5a00-7000-8000-0007c0a8d5e1",
     "/v1/holds/019ca9a8-5a00-7000-8000-0007c0a8d5e1",
     "/v1/lag",
+    "/v1/activity?bucket=day",
 ]
 
 
@@ -53,7 +57,7 @@ async def check_503(client: httpx.AsyncClient, path: str) -> None:
 
 
 # There is no such event, transaction or hold.
-WELL = [200] * 5 + [404] * 3 + [200]
+WELL = [200] * 5 + [404] * 3 + [200] * 2
 
 
 async def statuses(client: httpx.AsyncClient) -> list[int]:
@@ -67,7 +71,7 @@ async def check_200(client: httpx.AsyncClient) -> None:
 
 async def recovers(client: httpx.AsyncClient) -> None:
     """Wait until the database is tried again: one that just refused is left alone for a moment."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         while await statuses(client) != WELL:  # noqa: ASYNC110 (as others do)
             await asyncio.sleep(0.05)
 
@@ -124,7 +128,7 @@ async def test_a_database_that_is_not_ready(
     await check_503(far_query, PATHS[1])
 
 
-async def test_a_locked_table_does_not_hang_anyone(
+async def test_a_locked_table_blocks_no_request(
     far_query: httpx.AsyncClient, far_tenant: Tenant
 ) -> None:
     async with far_tenant.connection.transaction():
@@ -154,7 +158,9 @@ async def test_a_silent_database_does_not_stop_other_tenants(
 async def test_a_tenant_whose_reads_all_hang_does_not_stop_other_tenants(
     landlord: Landlord, tenant: Tenant, other_tenant: Tenant
 ) -> None:
-    async with serve(landlord.dsn(), tenant) as query:
+    async with serve(landlord.dsn(), tenant, **PATIENT) as query:
+        # To know that there is no event, nothing that is locked here is read.
+        await tenant.append(new_event("cus_1", 5))
         await other_tenant.append(new_event("cus_1", 5))
         await other_tenant.project()
         async with tenant.connection.transaction():
@@ -163,37 +169,32 @@ async def test_a_tenant_whose_reads_all_hang_does_not_stop_other_tenants(
             )
             burst = [asyncio.create_task(query.get(path)) for path in PATHS * 5]
             await asyncio.sleep(0.2)
-            began = time.monotonic()
             answers = [
                 await query.get(path, headers=other_tenant.authorization) for path in PATHS[:5]
             ]
-            elapsed = time.monotonic() - began
             assert not any(task.done() for task in burst)
         assert [answer.status_code for answer in answers] == [200] * 5
-        assert elapsed < 1
         assert {answer.status_code for answer in await asyncio.gather(*burst)} <= {200, 404}
 
 
-async def test_a_read_that_hangs_keeps_no_other_tenant_from_reading_for_long(
+async def test_a_hanging_read_does_not_delay_other_tenants_for_long(
     landlord: Landlord, tenant: Tenant, other_tenant: Tenant
 ) -> None:
     """Even with a single place in flight."""
     await other_tenant.append(new_event("cus_1", 5))
     await other_tenant.project()
-    async with serve(landlord.dsn(), tenant, transactions_in_flight_max=1) as query:
+    async with serve(landlord.dsn(), tenant, transactions_in_flight_max=1, **PATIENT) as query:
         async with tenant.connection.transaction():
             await tenant.connection.execute("LOCK TABLE account_balances")
             hanging = asyncio.create_task(query.get(PATHS[0]))
             await asyncio.sleep(0.2)
-            # Its statement is given up after four seconds.
-            async with asyncio.timeout(2.5):
-                answer = await query.get(PATHS[0], headers=other_tenant.authorization)
+            answer = await query.get(PATHS[0], headers=other_tenant.authorization)
             assert answer.status_code == 200
             assert not hanging.done()
         await hanging
 
 
-async def test_whoever_still_connects_keeps_nobody_from_reading(
+async def test_reads_that_still_connect_do_not_delay_others(
     landlord: Landlord, far_tenant: Tenant, tenant: Tenant, proxy: Proxy
 ) -> None:
     """Even with a single place in flight."""
@@ -206,10 +207,8 @@ async def test_whoever_still_connects_keeps_nobody_from_reading(
             asyncio.create_task(query.get(path, headers=far_tenant.authorization)) for path in PATHS
         ]
         await asyncio.sleep(0.2)
-        began = time.monotonic()
         for path in PATHS[:5]:
             assert (await query.get(path)).status_code == 200
-        assert time.monotonic() - began < 1
         assert not any(task.done() for task in burst)
         proxy.speak()
         await asyncio.gather(*burst)

@@ -6,21 +6,13 @@ from typing import Any
 import httpx
 import pytest
 
-from freehold.contracts.balances import BalancePage
 from freehold.contracts.events import EventPage
+from freehold_query.contracts import BalancePage
 from integration.query.tenants import Tenant
 from support.builders import new_event
 
 LARGEST = 2**63 - 1
-ALL = [
-    "cus:2 USD",
-    "cus_1 EUR",
-    "cus_1 USD",
-    "cus_10 USD",
-    "cus_2 JPY",
-    "vip@2 USD",
-    "whale USD",
-]
+ALL = ["cus:2 USD", "cus_1 EUR", "cus_1 USD", "cus_10 USD", "cus_2 JPY", "vip@2 USD", "whale USD"]
 
 
 async def pages(
@@ -89,6 +81,12 @@ async def test_balances_are_filtered(
     page = BalancePage.model_validate_json(answer.content, strict=True)
     assert page.next_cursor is None
     assert [f"{entry.account_id} {entry.currency}" for entry in page.data] == expected
+    listed = answer.json()["data"]
+    for limit in (1, 2):
+        assert await everything(filled, "/v1/balances", limit=limit, **params) == listed
+    for entry in listed:
+        path = f"/v1/accounts/{entry['account_id']}/balances/{entry['currency']}"
+        assert (await filled.get(path)).json() == entry
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 6, 7, 8, 1000])
@@ -148,7 +146,7 @@ async def test_a_page_of_events_is_as_documented(query: httpx.AsyncClient, tenan
     assert answer.json()["data"][0]["recorded_at"].endswith("Z")
 
 
-@pytest.mark.parametrize("path", ["/v1/events", "/v1/events?account_id=nobody", "/v1/balances"])
+@pytest.mark.parametrize("path", ["/v1/events", "/v1/events?account_id=unknown", "/v1/balances"])
 async def test_an_empty_list_is_a_list(query: httpx.AsyncClient, path: str) -> None:
     answer = await query.get(path)
     assert answer.status_code == 200

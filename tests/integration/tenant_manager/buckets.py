@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from uuid import uuid4
 
 import pytest
 
@@ -21,7 +20,6 @@ def bucket_settings(installation: Installation) -> Iterator[tuple[Settings, Amaz
         patched.setenv("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
         amazon.make_bucket(BUCKET)
         settings = installation.settings(
-            f"freehold_test_catalog_{uuid4().hex[:12]}",
             storage_url=f"s3://{BUCKET}/freehold",
             storage_s3_endpoint=amazon.url,
             storage_s3_region=REGION,

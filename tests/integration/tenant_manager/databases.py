@@ -1,5 +1,6 @@
 """A look at tenants' databases, as the superuser sees them."""
 
+from freehold_tenant_manager.server.roles import SERVICES
 from integration.tenant_manager.installation import Installation
 
 
@@ -32,6 +33,6 @@ async def is_complete(installation: Installation, home: str) -> bool:
     return (
         [row[0] for row in owners] == [f"{home}_owner"]
         and not is_open
-        and roles == 6
+        and roles == 1 + len(SERVICES)
         and not is_member
     )

@@ -20,16 +20,22 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from freehold.ledger.client import Connection
-from freehold.tenancy.homes import Home
+from freehold.security.key_ring import KeyRing
+from freehold.tenants.catalog import Catalog
+from freehold.tenants.directory import Directory
+from freehold.tenants.homes import Home
+from freehold_local.database import bootstrap
 from freehold_tenant_manager.application import build_application
-from freehold_tenant_manager.manager import Manager
+from freehold_tenant_manager.http.components import Components
+from freehold_tenant_manager.server.roles import SERVICES as TENANT_SERVICES
 from freehold_tenant_manager.settings import Settings
 from support.servers import POSTGRES_URL
+from support.waiting import PATIENCE_S
 
 OPERATOR_TOKEN = "operator-" + secrets.token_hex(8)
 CREDENTIAL_KEYS = "test:" + base64.b64encode(bytes(range(32))).decode()
+KEY_RING = KeyRing(CREDENTIAL_KEYS)
 SERVICES = ("ingest", "projector", "query")
-READY_TIMEOUT_S = 30
 _SHARED_ROLES = (*(f"freehold_{service}" for service in SERVICES), "freehold_template_owner")
 
 
@@ -57,9 +63,13 @@ class Installation:
         return parts.geturl()
 
     def settings(
-        self, catalog: str, *, address: tuple[str, int] | None = None, **choices: Any
+        self, catalog: str | None = None, *, address: tuple[str, int] | None = None, **choices: Any
     ) -> Settings:
-        """Make tenant-manager's settings, for one of any number of catalogs on the server."""
+        """Make tenant-manager's settings, for one of any number of catalogs on the server.
+
+        Without a name, the catalog is a new one.
+        """
+        catalog = catalog or f"freehold_test_catalog_{secrets.token_hex(6)}"
         host, port = address or self.address
         given: dict[str, Any] = {
             "catalog_dsn": f"postgresql://{self.role}:{self.password}@{host}:{port}/{catalog}",
@@ -81,6 +91,29 @@ class Installation:
             yield connection
         finally:
             await connection.close(timeout=10)
+
+    async def drop_database(self, name: str) -> None:
+        """Drop a database, and end its sessions."""
+        async with self.superuser() as superuser:
+            await superuser.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+    def catalog(self, settings: Settings, service: str) -> Catalog:
+        """Make a service's way into the catalog."""
+        dsn = self.url(settings.catalog_name, f"freehold_{service}", service_password(service))
+        return Catalog(dsn, application="test", timeout_s=5)
+
+    @asynccontextmanager
+    async def directory(self, settings: Settings, service: str) -> AsyncIterator[Directory]:
+        """Have a service's directory, which hears of changes, for a while."""
+        catalog = self.catalog(settings, service)
+        directory = Directory(catalog, KEY_RING)
+        await catalog.open(directory.changed)
+        try:
+            while not catalog.reachable:  # noqa: ASYNC110 (as others do)
+                await asyncio.sleep(0.01)
+            yield directory
+        finally:
+            await catalog.close()
 
 
 def service_password(service: str) -> str:
@@ -113,13 +146,12 @@ async def new_installation(server_url: str, folder: Path) -> AsyncIterator[Insta
     )
     async with installation.superuser() as superuser:
         logins = await superuser.fetch(
-            "SELECT rolname, rolpassword FROM pg_authid WHERE rolname = ANY ($1)",
-            _SHARED_ROLES,
+            "SELECT rolname, rolpassword FROM pg_authid WHERE rolname = ANY ($1)", _SHARED_ROLES
         )
-        await superuser.execute(
-            f"CREATE ROLE {installation.role} LOGIN CREATEDB CREATEROLE"
-            f" PASSWORD '{installation.password}'"
+        had_base: bool = await superuser.fetchval(
+            "SELECT EXISTS (SELECT FROM pg_database WHERE datname = 'freehold_base')"
         )
+        bootstrap(installation.url("postgres"), installation.password, role=installation.role)
         for login in logins:
             # On Postgres 16 and later, CREATEROLE is a right to the roles that one has made.
             await superuser.execute(
@@ -134,7 +166,10 @@ async def new_installation(server_url: str, folder: Path) -> AsyncIterator[Insta
                 await superuser.execute(f"ALTER ROLE {login['rolname']} PASSWORD {password}")
         # Dropping takes long, and a server of the session's own forgets everything anyway.
         if POSTGRES_URL:
-            await _remove(installation, {*_SHARED_ROLES} - {login["rolname"] for login in logins})
+            roles = {*_SHARED_ROLES} - {login["rolname"] for login in logins}
+            await _remove(installation, roles)
+            if not had_base:
+                await _remove_base(installation)
 
 
 async def _remove(installation: Installation, shared_roles: set[str]) -> None:
@@ -149,14 +184,24 @@ async def _remove(installation: Installation, shared_roles: set[str]) -> None:
             await superuser.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
             for tenant in await _tenant_databases(installation, name):
                 await superuser.execute(f"DROP DATABASE IF EXISTS {tenant} WITH (FORCE)")
-                for role in ("owner", "ingest", "projector", "query", "auditor", "backup"):
+                for role in ("owner", *TENANT_SERVICES):
                     await superuser.execute(f"DROP ROLE IF EXISTS {tenant}_{role}")
             await superuser.execute(f"ALTER DATABASE {name} IS_TEMPLATE false")
             await superuser.execute(f"DROP DATABASE {name} WITH (FORCE)")
+        # Its rights to settings and to this database.
+        await superuser.execute(f"DROP OWNED BY {installation.role}")
         for role in (*sorted(shared_roles), installation.role):
             # Somebody else may use them by now.
             with suppress(asyncpg.DependentObjectsStillExistError):
                 await superuser.execute(f"DROP ROLE IF EXISTS {role}")
+
+
+async def _remove_base(installation: Installation) -> None:
+    async with installation.superuser() as superuser:
+        await superuser.execute("ALTER DATABASE freehold_base IS_TEMPLATE false")
+        await superuser.execute("DROP DATABASE freehold_base WITH (FORCE)")
+        with suppress(asyncpg.DependentObjectsStillExistError):
+            await superuser.execute("DROP ROLE freehold_service")
 
 
 async def _tenant_databases(installation: Installation, catalog: str) -> list[str]:
@@ -175,6 +220,8 @@ async def running(settings: Settings) -> AsyncIterator[FastAPI]:
     """Run tenant-manager in this process, and wait until it is ready."""
     app = build_application(settings)
     async with app.router.lifespan_context(app):
+        # Tests ask for them too.
+        components_of(app).add(settings)
         async with client_of(app) as client:
             await becomes_ready(client)
         yield app
@@ -182,15 +229,15 @@ async def running(settings: Settings) -> AsyncIterator[FastAPI]:
 
 async def becomes_ready(client: httpx.AsyncClient, *, status: int = 200) -> None:
     """Wait until /readyz answers with this status."""
-    async with asyncio.timeout(READY_TIMEOUT_S):
+    async with asyncio.timeout(PATIENCE_S):
         while (await client.get("/readyz")).status_code != status:  # noqa: ASYNC110 (as others do)
             await asyncio.sleep(0.02)
 
 
-def manager_of(app: FastAPI) -> Manager:
+def components_of(app: FastAPI) -> Components:
     """Give what an application's routes work with."""
-    manager: Manager = app.state.manager
-    return manager
+    components: Components = app.state.components
+    return components
 
 
 def client_of(app: ASGIApp) -> httpx.AsyncClient:
@@ -205,6 +252,19 @@ def client_of(app: ASGIApp) -> httpx.AsyncClient:
 
 def new_tenant_id() -> str:
     return f"t-{secrets.token_hex(6)}"
+
+
+async def make_tenant(manager: httpx.AsyncClient) -> str:
+    """Make a tenant; give their id."""
+    wanted = new_tenant()
+    answer = await manager.post("/v1/tenants", json=wanted)
+    assert answer.status_code == 201, answer.text
+    return str(wanted["tenant_id"])
+
+
+async def database_of(manager: httpx.AsyncClient, tenant_id: str) -> str:
+    """Give the name of a tenant's database."""
+    return str((await manager.get(f"/v1/tenants/{tenant_id}")).json()["home"]["database"])
 
 
 def new_tenant(**changes: Any) -> dict[str, Any]:

@@ -9,14 +9,11 @@ from fastapi import FastAPI
 from freehold.contracts.events import NewEvent
 from freehold.ledger import client
 from freehold.ledger.client import Connection
-from freehold.security.sealing import KeyRing
-from freehold_tenant_manager.catalog.credentials import find_home
-from integration.tenant_manager.installation import (
-    CREDENTIAL_KEYS,
-    connected,
-    manager_of,
-    new_tenant,
-)
+from freehold.tenants.catalog import Catalog
+from freehold.tenants.homes import Home
+from freehold_tenant_manager.credentials.store import find_home
+from freehold_tenant_manager.http.components import Components
+from integration.tenant_manager.installation import KEY_RING, components_of, connected, new_tenant
 from support.builders import append, append_request, new_event
 
 
@@ -46,11 +43,16 @@ async def append_some(app: FastAPI, tenant_id: str, events: int, **changes: str)
 @asynccontextmanager
 async def connection_of(app: FastAPI, tenant_id: str, service: str) -> AsyncIterator[Connection]:
     """Have one of a tenant's roles' connection to their database for a while."""
-    async with manager_of(app).parts.catalog.connection() as catalog:
-        home = await find_home(catalog, KeyRing(CREDENTIAL_KEYS), tenant_id, service)
-    assert home is not None
-    async with connected(home) as connection:
+    async with connected(await home_of(components_of(app), tenant_id, service)) as connection:
         yield connection
+
+
+async def home_of(parts: Components, tenant_id: str, service: str) -> Home:
+    """Give a tenant's current home, with a role's password."""
+    async with parts.find(Catalog).connection() as catalog:
+        home = await find_home(catalog, KEY_RING, tenant_id, service)
+    assert home is not None
+    return home
 
 
 def _event(n: int, **metadata: str) -> NewEvent:

@@ -10,17 +10,22 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from freehold.contracts.backups import Backup, BackupPage
-from freehold.contracts.tenants import TenantDetails
 from freehold.ledger import client
-from freehold_tenant_manager.dumps.backup_schedule import BackupSchedule
-from freehold_tenant_manager.manager import Manager
+from freehold.tenants.catalog import Catalog
+from freehold_tenant_manager.backups.backups import Backups
+from freehold_tenant_manager.backups.schedule import BackupSchedule
+from freehold_tenant_manager.contracts.backups import Backup, BackupPage
+from freehold_tenant_manager.contracts.tenants import TenantDetails
+from freehold_tenant_manager.http.components import Components
+from freehold_tenant_manager.operations.operations import Operations
+from freehold_tenant_manager.recovery.shipper import Shipper
 from freehold_tenant_manager.settings import Settings
 from freehold_tenant_manager.storage.objects import Storage
 from integration.tenant_manager.buckets import BUCKET, bucket_settings
-from integration.tenant_manager.installation import Installation, client_of, manager_of, running
+from integration.tenant_manager.installation import Installation, client_of, components_of, running
 from integration.tenant_manager.ledgers import append_some, connection_of, filled_tenant
 from support.clients import problem
+from support.operations import request_ended
 from support.waiting import eventually
 
 DAY_S = 86_400
@@ -36,19 +41,8 @@ def folder(settings: Settings) -> Path:
     return Path(settings.storage_url.removeprefix("file://"))
 
 
-async def _ended(manager: httpx.AsyncClient, asked: httpx.Response) -> dict[str, Any]:
-    assert asked.status_code == 202, asked.text
-    path = f"/v1/operations/{asked.json()['operation_id']}"
-
-    async def has_ended() -> dict[str, Any] | None:
-        operation: dict[str, Any] = (await manager.get(path)).json()
-        return operation if operation["finished_at"] else None
-
-    return await eventually(has_ended, "the operation ends")
-
-
 async def _backed_up(manager: httpx.AsyncClient, tenant_id: str) -> Backup:
-    operation = await _ended(manager, await manager.post(f"/v1/tenants/{tenant_id}/backups"))
+    operation = await request_ended(manager, await manager.post(f"/v1/tenants/{tenant_id}/backups"))
     assert operation["status"] == "succeeded", operation["message"]
     backup = Backup.model_validate(operation["result"])
     assert str(backup.backup_id) == operation["operation_id"]
@@ -57,7 +51,7 @@ async def _backed_up(manager: httpx.AsyncClient, tenant_id: str) -> Backup:
 
 async def _verified(manager: httpx.AsyncClient, tenant_id: str, backup_id: UUID) -> dict[str, Any]:
     path = f"/v1/tenants/{tenant_id}/backups/{backup_id}/verify"
-    return await _ended(manager, await manager.post(path))
+    return await request_ended(manager, await manager.post(path))
 
 
 def _object(folder: Path, backup: Backup) -> Path:
@@ -205,8 +199,8 @@ async def test_a_backup_of_a_rewritten_ledger_does_not_pass(
 async def test_what_is_not_there_is_not_backed_up_or_verified(
     app: FastAPI, manager: httpx.AsyncClient, tenant_id: str
 ) -> None:
-    problem(await manager.post("/v1/tenants/nobody-at-all/backups"), "not-found")
-    problem(await manager.get("/v1/tenants/nobody-at-all/backups"), "not-found")
+    problem(await manager.post("/v1/tenants/unknown/backups"), "not-found")
+    problem(await manager.get("/v1/tenants/unknown/backups"), "not-found")
     path = f"/v1/tenants/{tenant_id}/backups"
     for unknown in (str(uuid4()), "no-id"):
         problem(await manager.get(f"{path}/{unknown}"), "not-found")
@@ -217,10 +211,10 @@ async def test_what_is_not_there_is_not_backed_up_or_verified(
     problem(await manager.post(f"{path}/{backup.backup_id}/verify"), "not-found")
 
 
-async def test_one_who_was_taken_for_dead_does_not_spoil_it_for_their_successor(
+async def test_a_process_declared_dead_does_not_damage_its_successors_backup(
     app: FastAPI, manager: httpx.AsyncClient, tenant_id: str, folder: Path
 ) -> None:
-    backups = manager_of(app).parts.backups
+    backups = components_of(app).find(Backups)
     backup_id = uuid4()
     asleep, awake = asyncio.Event(), asyncio.Event()
 
@@ -247,7 +241,7 @@ async def test_one_who_was_taken_for_dead_does_not_spoil_it_for_their_successor(
 async def test_a_backup_made_again_after_a_crash_is_one(
     app: FastAPI, manager: httpx.AsyncClient, tenant_id: str, folder: Path
 ) -> None:
-    backups = manager_of(app).parts.backups
+    backups = components_of(app).find(Backups)
     backup_id = uuid4()
 
     async def dies(_: float, __: str) -> None:
@@ -271,46 +265,44 @@ async def test_a_backup_made_again_after_a_crash_is_one(
 
 
 @pytest.fixture
-async def own(installation: Installation) -> AsyncIterator[tuple[Manager, httpx.AsyncClient]]:
+async def own(installation: Installation) -> AsyncIterator[tuple[Components, httpx.AsyncClient]]:
     """An installation of its own, whose schedule nothing else disturbs."""
     choices: dict[str, Any] = {"backup_every_s": 0, "backup_verify_every_s": 0}
     catalog = f"freehold_test_catalog_{uuid4().hex[:12]}"
-    async with (
-        running(installation.settings(catalog, **choices)) as app,
-        client_of(app) as client,
-    ):
-        yield manager_of(app), client
+    async with running(installation.settings(catalog, **choices)) as app, client_of(app) as client:
+        yield components_of(app), client
 
 
-def _schedule(manager: Manager, **choices: float) -> BackupSchedule:
+def _schedule(manager: Components, **choices: float) -> BackupSchedule:
     return BackupSchedule(
-        manager.parts.catalog,
-        manager.parts.operations,
-        Storage(manager.settings.storage_url),
+        manager.find(Catalog),
+        manager.find(Operations),
+        Storage(manager.find(Settings).storage_url),
+        manager.find(Shipper).require_shipped,
         every_s=choices.get("every_s", DAY_S),
         verify_every_s=choices.get("verify_every_s", 0),
         keep_days=choices.get("keep_days", 30),
     )
 
 
-async def _age(manager: Manager, backup_id: UUID, days: float) -> None:
-    await manager.parts.catalog.execute(
+async def _age(manager: Components, backup_id: UUID, days: float) -> None:
+    await manager.find(Catalog).execute(
         "UPDATE backups SET created_at = now() - make_interval(secs => $2) WHERE backup_id = $1",
         backup_id,
         days * DAY_S,
     )
 
 
-async def _asked(manager: Manager, kind: str) -> list[str]:
-    rows = await manager.parts.catalog.fetch(
+async def _asked(manager: Components, kind: str) -> list[str]:
+    rows = await manager.find(Catalog).fetch(
         "SELECT tenant_id FROM operations WHERE kind = $1 ORDER BY created_at", kind
     )
     return [row["tenant_id"] for row in rows]
 
 
-async def _settled(manager: Manager) -> None:
+async def _settled(manager: Components) -> None:
     async def is_settled() -> bool:
-        rows = await manager.parts.catalog.fetch(
+        rows = await manager.find(Catalog).fetch(
             "SELECT FROM operations WHERE status IN ('queued', 'running')"
         )
         return not rows
@@ -327,14 +319,14 @@ async def _new_tenants(client: httpx.AsyncClient, count: int) -> list[str]:
 
 
 async def test_due_backups_are_asked_for_few_at_once_and_once_only(
-    own: tuple[Manager, httpx.AsyncClient],
+    own: tuple[Components, httpx.AsyncClient],
 ) -> None:
     manager, client = own
     tenants = await _new_tenants(client, 3)
     schedules = [_schedule(manager) for _ in range(2)]
     await schedules[0].ask_for_due()
     assert await _asked(manager, "backup") == []
-    await manager.parts.catalog.execute("UPDATE tenants SET created_at = now() - interval '2 days'")
+    await manager.find(Catalog).execute("UPDATE tenants SET created_at = now() - interval '2 days'")
     for _ in range(4):
         await asyncio.gather(*(schedule.ask_for_due() for schedule in schedules))
         await _settled(manager)
@@ -347,19 +339,19 @@ async def test_due_backups_are_asked_for_few_at_once_and_once_only(
 
 
 async def test_a_backup_that_failed_is_tried_again_later(
-    own: tuple[Manager, httpx.AsyncClient],
+    own: tuple[Components, httpx.AsyncClient],
 ) -> None:
     manager, client = own
     (tenant_id,) = await _new_tenants(client, 1)
-    await manager.parts.catalog.execute("UPDATE tenants SET created_at = now() - interval '2 days'")
-    await manager.parts.catalog.execute(
+    await manager.find(Catalog).execute("UPDATE tenants SET created_at = now() - interval '2 days'")
+    await manager.find(Catalog).execute(
         "INSERT INTO operations (operation_id, kind, tenant_id, parameters, status, finished_at)"
         " VALUES (gen_random_uuid(), 'backup', $1, '{}', 'failed', now())",
         tenant_id,
     )
     await _schedule(manager).ask_for_due()
     assert len(await _asked(manager, "backup")) == 1
-    await manager.parts.catalog.execute(
+    await manager.find(Catalog).execute(
         "UPDATE operations SET finished_at = now() - interval '2 hours'"
     )
     await _schedule(manager).ask_for_due()
@@ -367,7 +359,7 @@ async def test_a_backup_that_failed_is_tried_again_later(
 
 
 async def test_the_newest_backup_is_verified_in_time(
-    own: tuple[Manager, httpx.AsyncClient],
+    own: tuple[Components, httpx.AsyncClient],
 ) -> None:
     manager, client = own
     (tenant_id,) = await _new_tenants(client, 1)
@@ -385,21 +377,21 @@ async def test_the_newest_backup_is_verified_in_time(
     assert listed[0]["backup_id"] == str(new.backup_id)
 
 
-async def test_old_backups_go_and_those_that_are_needed_stay(
-    own: tuple[Manager, httpx.AsyncClient],
+async def test_old_backups_are_deleted_and_needed_ones_stay(
+    own: tuple[Components, httpx.AsyncClient],
 ) -> None:
     manager, client = own
     (tenant_id,) = await _new_tenants(client, 1)
-    folder = Path(manager.settings.storage_url.removeprefix("file://"))
+    folder = Path(manager.find(Settings).storage_url.removeprefix("file://"))
     ages = {"oldest": 60, "verified": 50, "older": 40, "edge": 31, "young": 5}
     made = {name: await _backed_up(client, tenant_id) for name in ages}
-    await manager.parts.catalog.execute(
+    await manager.find(Catalog).execute(
         "UPDATE backups SET verified_at = now() WHERE backup_id = ANY ($1)",
         [made["oldest"].backup_id, made["verified"].backup_id],
     )
     for name, days in ages.items():
         await _age(manager, made[name].backup_id, days)
-    await manager.parts.catalog.execute(
+    await manager.find(Catalog).execute(
         "INSERT INTO backups (backup_id, tenant_id, object_path, epoch, schema_version, head_seq,"
         " head_hash, created_at)"
         " VALUES ($1, $2, 'x', 1, 1, 0, '', now() - interval '3 days')",
@@ -412,20 +404,20 @@ async def test_old_backups_go_and_those_that_are_needed_stay(
     assert [backup["backup_id"] for backup in left] == [str(made[n].backup_id) for n in stays]
     for name, backup in made.items():
         assert _object(folder, backup).exists() == (name in stays), name
-    rows = await manager.parts.catalog.fetch("SELECT status FROM backups")
+    rows = await manager.find(Catalog).fetch("SELECT status FROM backups")
     assert {row["status"] for row in rows} == {"complete"}
 
 
 async def test_a_backup_stays_that_a_restored_history_begins_with(
-    own: tuple[Manager, httpx.AsyncClient],
+    own: tuple[Components, httpx.AsyncClient],
 ) -> None:
     manager, client = own
     (tenant_id,) = await _new_tenants(client, 1)
     base, abandoned = await _backed_up(client, tenant_id), await _backed_up(client, tenant_id)
     await _age(manager, base.backup_id, 50)
     await _age(manager, abandoned.backup_id, 40)
-    # Restored to the time between the two: what the second one has is nobody's any more.
-    await manager.parts.catalog.execute(
+    # Restored to the time between the two: the second one is of a history that was left.
+    await manager.find(Catalog).execute(
         "INSERT INTO tenant_epochs (tenant_id, epoch, started_at, parent_epoch, start_at,"
         " start_seq, start_change, archived_seq, archived_event_id, archived_hash,"
         " archived_change)"
@@ -447,14 +439,15 @@ async def test_a_bucket_and_a_key_of_aws_do_as_well(installation: Installation) 
             backup = await _backed_up(client, tenant_id)
             operation = await _verified(client, tenant_id, backup.backup_id)
             assert operation["status"] == "succeeded", operation["message"]
-            (stored,) = amazon.client("s3").list_objects_v2(Bucket=BUCKET)["Contents"]
-            assert stored["Key"].startswith(f"freehold/tenants/{tenant_id}/")
+            listed = amazon.client("s3").list_objects_v2(
+                Bucket=BUCKET, Prefix=f"freehold/tenants/{tenant_id}/"
+            )
+            key, stored = sorted(listed["Contents"], key=lambda one: one["Size"])
+            assert key["Key"] == f"freehold/tenants/{tenant_id}/data-key"
             assert stored["Size"] == backup.bytes
 
 
-async def test_the_only_backup_stays_however_old(
-    own: tuple[Manager, httpx.AsyncClient],
-) -> None:
+async def test_the_only_backup_stays_however_old(own: tuple[Components, httpx.AsyncClient]) -> None:
     manager, client = own
     (tenant_id,) = await _new_tenants(client, 1)
     backup = await _backed_up(client, tenant_id)

@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
-from uuid import uuid4
 
 import asyncpg
 import httpx
@@ -15,6 +14,7 @@ from fastapi import FastAPI
 from starlette.types import Message, Receive, Scope, Send
 
 from freehold.ledger.client import Connection
+from freehold.tenants.catalog import Catalog
 from freehold_tenant_manager.dumps.client_programs import ClientPrograms
 from freehold_tenant_manager.settings import Settings
 from integration.query.proxy import proxy_to
@@ -22,17 +22,19 @@ from integration.tenant_manager.installation import (
     OPERATOR_TOKEN,
     Installation,
     client_of,
-    manager_of,
-    new_tenant,
+    components_of,
+    database_of,
+    make_tenant,
     running,
 )
 from integration.tenant_manager.ledgers import append_some, connection_of, filled_tenant
-from integration.tenant_manager.serving import listening
+from integration.tenant_manager.listener import listening
 from support.clients import problem
+from support.locks import until_one_waits
 from support.restoration import pg_restore, psql
 from support.servers import postgres_server
 from support.streams import collect
-from support.waiting import eventually
+from support.waiting import PATIENCE_S, eventually
 
 EVENTS = 500
 LATER_SETTING = "SET transaction_timeout = 0;"
@@ -74,13 +76,13 @@ async def _facts(connection: Connection) -> list[object]:
         tuple(verification),
         tuple(await connection.fetchrow("SELECT * FROM ledger.head()") or ()),
         await connection.fetch("SELECT * FROM ledger.balances('{cus_1,cus_7}') ORDER BY 1, 2"),
-        await connection.fetch("SELECT * FROM ledger.events(NULL, NULL, 10000)"),
+        await connection.fetch("SELECT * FROM ledger.events(max_rows => 10000)"),
         await connection.fetch("SELECT * FROM ledger.reconcile()"),
     ]
 
 
 @pytest.mark.parametrize(("form", "restore"), [("sql", psql), ("custom", pg_restore)])
-async def test_an_export_lives_on_where_there_is_no_freehold(
+async def test_an_export_works_without_freehold(
     app: FastAPI,
     manager: httpx.AsyncClient,
     filled: tuple[str, str],
@@ -116,7 +118,7 @@ async def test_an_export_lives_on_where_there_is_no_freehold(
         await there.close()
 
 
-async def test_an_export_names_nobody_and_grants_nothing(
+async def test_an_export_names_no_role_and_grants_nothing(
     app: FastAPI,
     manager: httpx.AsyncClient,
     filled: tuple[str, str],
@@ -163,10 +165,10 @@ async def test_a_tenant_exports_their_own_ledger_and_no_other(
         problem(await client.get("/v1/export"), "unauthorized")
 
 
-async def test_what_cannot_be_exported_is_told_so(
+async def test_a_refused_export_says_why(
     manager: httpx.AsyncClient, filled: tuple[str, str]
 ) -> None:
-    problem(await manager.get("/v1/tenants/nobody-at-all/export"), "not-found")
+    problem(await manager.get("/v1/tenants/unknown/export"), "not-found")
     path = f"/v1/tenants/{filled[0]}/export"
     problem(await manager.get(path, params={"format": "csv"}), "validation-failed")
     problem(await manager.get(path, params={"compress": "yes"}), "validation-failed")
@@ -176,65 +178,53 @@ async def test_a_tenant_of_an_earlier_release_is_to_be_migrated_first(
     app: FastAPI, manager: httpx.AsyncClient
 ) -> None:
     tenant_id, _ = await filled_tenant(app, manager, events=1)
-    await manager_of(app).parts.catalog.execute(
-        "DELETE FROM tenant_credentials WHERE tenant_id = $1 AND service = 'backup'", tenant_id
+    await (
+        components_of(app)
+        .find(Catalog)
+        .execute(
+            "DELETE FROM credentials AS c USING tenants AS t WHERE t.tenant_id = $1"
+            " AND c.database_name = t.database_name AND c.service = 'backup'",
+            tenant_id,
+        )
     )
     answer = await manager.get(f"/v1/tenants/{tenant_id}/export")
     problem(answer, "unavailable")
     assert "migrations" in answer.json()["detail"]
 
 
-async def test_a_database_that_is_gone_is_told_before_a_file_begins(
+async def test_a_missing_database_is_reported_before_a_file_begins(
     app: FastAPI, manager: httpx.AsyncClient, installation: Installation
 ) -> None:
     tenant_id, _ = await filled_tenant(app, manager, events=1)
-    home = (await manager.get(f"/v1/tenants/{tenant_id}")).json()["home"]
-    async with installation.superuser() as superuser:
-        await superuser.execute(f"DROP DATABASE {home['database']} WITH (FORCE)")
+    database = await database_of(manager, tenant_id)
+    await installation.drop_database(database)
     answer = await manager.get(f"/v1/tenants/{tenant_id}/export")
     problem(answer, "unavailable")
     assert answer.headers["retry-after"]
-    assert home["database"] not in answer.text
+    assert database not in answer.text
 
 
-async def test_a_server_that_falls_silent_is_told_before_a_file_begins(
+async def test_a_silent_server_is_reported_before_a_file_begins(
     installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("freehold_tenant_manager.dumps.exports._BEGINNING_S", 1)
-    catalog = f"freehold_test_catalog_{uuid4().hex[:12]}"
+    monkeypatch.setattr("freehold_tenant_manager.exports.exports._BEGINNING_S", 1)
     async with (
         proxy_to(*installation.address) as proxy,
-        running(
-            installation.settings(catalog, cluster_host="127.0.0.1", cluster_port=proxy.port)
-        ) as app,
+        running(installation.settings(cluster_host="127.0.0.1", cluster_port=proxy.port)) as app,
         client_of(app) as operator,
         listening(app) as client,
     ):
         tenant_id, _ = await filled_tenant(app, operator, events=10)
         path = f"/v1/tenants/{tenant_id}/export"
-        home = (await operator.get(f"/v1/tenants/{tenant_id}")).json()["home"]
-        async with (
-            installation.superuser(home["database"]) as superuser,
-            installation.superuser() as looking,
-            superuser.transaction(),
-        ):
+        database = await database_of(operator, tenant_id)
+        async with installation.superuser(database) as superuser, superuser.transaction():
             # The dump comes this far for certain, and hears no more of it.
             await superuser.execute("LOCK TABLE ledger.ledger_events")
             asked = asyncio.create_task(client.get(path))
-
-            async def is_waiting() -> bool:
-                return bool(
-                    await looking.fetchval(
-                        "SELECT count(*) FROM pg_stat_activity"
-                        " WHERE datname = $1 AND wait_event_type = 'Lock'",
-                        home["database"],
-                    )
-                )
-
-            await eventually(is_waiting, "the dump waits for the lock")
+            await until_one_waits(superuser)
             assert len(await asyncio.to_thread(_dumps_under_way)) == 1
             proxy.fall_silent()
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(PATIENCE_S):
                 answer = await asked
             problem(answer, "unavailable")
             assert answer.headers["retry-after"]
@@ -258,13 +248,13 @@ def _dumps_under_way() -> list[Path]:
 async def slow(installation: Installation, settings: Settings) -> AsyncIterator[FastAPI]:
     """A process on the same catalog that exports no faster than can be looked at."""
     slow_settings = installation.settings(
-        settings.catalog_name, dump_bytes_per_s=1_000_000, exports_in_flight_max=2
+        settings.catalog_name, dump_bytes_per_s=200_000, exports_in_flight_max=2
     )
     async with running(slow_settings) as app:
         yield app
 
 
-async def test_a_broken_off_export_does_not_pass_for_whole(
+async def test_an_incomplete_export_is_not_taken_for_a_complete_one(
     app: FastAPI, slow: FastAPI, manager: httpx.AsyncClient, installation: Installation
 ) -> None:
     tenant_id, _ = await filled_tenant(app, manager, events=1)
@@ -289,7 +279,7 @@ async def test_a_broken_off_export_does_not_pass_for_whole(
             await collect(pieces)
 
 
-async def test_exports_at_once_are_few_and_whoever_leaves_makes_room(
+async def test_concurrent_exports_are_limited_and_a_client_that_leaves_frees_a_slot(
     app: FastAPI, slow: FastAPI, manager: httpx.AsyncClient
 ) -> None:
     tenants = [(await filled_tenant(app, manager, events=3_000))[0] for _ in range(3)]
@@ -307,10 +297,10 @@ async def test_exports_at_once_are_few_and_whoever_leaves_makes_room(
             async with client.stream("GET", paths[2]) as answer:
                 return answer.status_code == 200
 
-        await eventually(is_let_in, "a place of those who left", within_s=10)
+        await eventually(is_let_in, "a place of those who left")
 
 
-async def test_whoever_has_all_of_an_export_may_have_another_at_once(
+async def test_a_client_with_a_whole_export_may_have_another_at_once(
     app: FastAPI, manager: httpx.AsyncClient, filled: tuple[str, str]
 ) -> None:
     path = f"/v1/tenants/{filled[0]}/export"
@@ -333,14 +323,13 @@ async def test_programs_of_every_version_here_are_found() -> None:
     assert (await ClientPrograms().find("pg_dump", 15)).name == "pg_dump"
 
 
-async def test_a_tenant_that_is_still_being_made_is_told_to_wait(
+async def test_an_export_of_an_unfinished_tenant_is_to_be_repeated_later(
     app: FastAPI, manager: httpx.AsyncClient
 ) -> None:
-    wanted = new_tenant()
-    await manager.post("/v1/tenants", json=wanted)
-    catalog = manager_of(app).parts.catalog
+    tenant_id = await make_tenant(manager)
+    catalog = components_of(app).find(Catalog)
     put = "UPDATE tenants SET status = $2, created_at = now() WHERE tenant_id = $1"
-    await catalog.execute(put, wanted["tenant_id"], "provisioning")
-    problem(await manager.get(f"/v1/tenants/{wanted['tenant_id']}/export"), "unavailable")
+    await catalog.execute(put, tenant_id, "provisioning")
+    problem(await manager.get(f"/v1/tenants/{tenant_id}/export"), "unavailable")
     # Others count the tenants who are in the making.
-    await catalog.execute(put, wanted["tenant_id"], "active")
+    await catalog.execute(put, tenant_id, "active")

@@ -2,7 +2,8 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,22 +12,23 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from freehold.ledger import client, rules
-from freehold.ledger.appending import Capture, Outcome
+from freehold.contracts.fields import EARLIEST
+from freehold.ledger import client, rules, search
+from freehold.ledger.activity import ActivityFilters, activity_span
+from freehold.ledger.append import Capture, Outcome
 from freehold.ledger.client import Connection
-from freehold.ledger.schema import LEDGER_VERSION
-from freehold.security.sealing import KeyRing
-from freehold.tenancy.homes import Home
-from freehold_tenant_manager.catalog.credentials import SERVICES, find_passwords
+from freehold.ledger.findings import differences
+from freehold.tenants.homes import Home
 from freehold_tenant_manager.provisioning.templates import TEMPLATE
+from freehold_tenant_manager.server.roles import SERVICES
 from freehold_tenant_manager.settings import Settings
 from integration.tenant_manager.installation import (
-    CREDENTIAL_KEYS,
     Installation,
+    components_of,
     connected,
-    manager_of,
-    new_tenant,
+    make_tenant,
 )
+from integration.tenant_manager.ledgers import home_of
 from support.builders import append, append_request, new_event, new_hold
 from support.waiting import eventually
 
@@ -42,7 +44,13 @@ TABLES = (
     "holds",
     "event_types",
     "account_limits",
+    "searchable_metadata",
     "account_balances",
+    "account_blocks",
+    "block_pages",
+    "activity_rollups",
+    "metadata_indexes",
+    "metadata_values",
     "projection_checkpoint",
     "rule_changes",
     "schema_migrations",
@@ -145,21 +153,20 @@ RIGHTS = """
         UNION ALL SELECT datacl FROM pg_database WHERE datname = current_database()
     ) AS rights (acl)
 """
-APPEND = f"SELECT * FROM append({', '.join(['NULL'] * 15)})"
+APPEND = "SELECT * FROM append(NULL)"
 FUNCTIONS = {
     "ingest": {
+        "agreed_now",
         "append",
         "close_event_types",
         "declare_event_type",
         "declared_event_types",
         "head",
-        "hold_events",
-        "legs",
         "limit_account",
         "limits_of",
-        "written",
     },
     "projector": {
+        "agreed_now",
         "event_at",
         "expire_holds",
         "forget_expired_keys",
@@ -169,10 +176,18 @@ FUNCTIONS = {
         "projection_lag",
         "rebuild",
         "reconcile",
+        "reconcile_activity",
+        "reconcile_metadata",
         "verify",
     },
     "query": {
+        "activity",
+        "activity_span",
+        "agreed_now",
         "balances",
+        "balances_at",
+        "changed_balances",
+        "declare_searchable_metadata",
         "declared_event_types",
         "event",
         "events",
@@ -181,13 +196,22 @@ FUNCTIONS = {
         "legs",
         "limits_of",
         "list_balances",
+        "list_balances_at",
         "projection_lag",
         "reconcile",
+        "searchable_keys",
+        "statement_lines",
+        "statement_totals",
         "strong_balances",
+        "totals",
         "verify",
     },
     "auditor": {
+        "activity",
+        "activity_span",
         "balances",
+        "balances_at",
+        "canonical_json",
         "declared_event_types",
         "event",
         "event_at",
@@ -198,77 +222,58 @@ FUNCTIONS = {
         "legs",
         "limits_of",
         "list_balances",
+        "list_balances_at",
         "projection_lag",
         "reconcile",
+        "searchable_keys",
+        "statement_lines",
+        "statement_totals",
         "strong_balances",
+        "totals",
+        "utf8_length",
         "verify",
     },
-    "backup": {
+    "manager": {
+        "event_at",
         "head",
-        "segment_end",
-        "segment_events",
-        "segment_keys",
-        "segment_rules",
+        "projection_lag",
+        "reconcile",
+        "reconcile_activity",
+        "reconcile_metadata",
         "verify",
     },
+    "backup": {"head", "segment_end", "segment_events", "segment_keys", "segment_rules", "verify"},
 }
 READERS = ("auditor", "backup")
 MAY_READ = ("SELECT * FROM {table}", "COPY {table} TO STDOUT")
 
 
 @pytest.fixture(scope="module")
-async def homes(manager: httpx.AsyncClient, app: FastAPI, installation: Installation) -> Homes:
+async def homes(manager: httpx.AsyncClient, app: FastAPI) -> Homes:
     """A tenant's home, for each of their roles."""
-    return await _new_homes(manager, app, installation)
+    return await _new_homes(manager, app)
 
 
 @pytest.fixture(scope="module")
-async def other_homes(
-    manager: httpx.AsyncClient, app: FastAPI, installation: Installation
-) -> Homes:
-    return await _new_homes(manager, app, installation)
+async def other_homes(manager: httpx.AsyncClient, app: FastAPI) -> Homes:
+    return await _new_homes(manager, app)
 
 
 @pytest.fixture(scope="module")
 async def connections(homes: Homes) -> AsyncIterator[dict[str, Connection]]:
     """Each role's connection to its own tenant's database, where there is an event."""
-    async with (
-        connected(homes["ingest"]) as ingest,
-        connected(homes["projector"]) as projector,
-        connected(homes["query"]) as query,
-        connected(homes["auditor"]) as auditor,
-        connected(homes["backup"]) as backup,
-    ):
-        await append(ingest, [append_request(new_event(external_id="x"))])
-        yield {
-            "ingest": ingest,
-            "projector": projector,
-            "query": query,
-            "auditor": auditor,
-            "backup": backup,
+    async with AsyncExitStack() as open_ones:
+        connections: dict[str, Connection] = {
+            service: await open_ones.enter_async_context(connected(homes[service]))
+            for service in SERVICES
         }
+        await append(connections["ingest"], [append_request(new_event(external_id="x"))])
+        yield connections
 
 
-async def _new_homes(manager: httpx.AsyncClient, app: FastAPI, installation: Installation) -> Homes:
-    wanted = new_tenant()
-    made = (await manager.post("/v1/tenants", json=wanted)).json()["tenant"]["home"]
-    async with manager_of(app).parts.catalog.connection() as connection:
-        passwords = await find_passwords(connection, KeyRing(CREDENTIAL_KEYS), wanted["tenant_id"])
-    host, port = installation.address
-    return {
-        service: Home(
-            tenant_id=wanted["tenant_id"],
-            epoch=1,
-            host=host,
-            port=port,
-            database=made["database"],
-            schema=made["schema"],
-            schema_version=LEDGER_VERSION,
-            role=f"{made['database']}_{service}",
-            password=passwords[service],
-        )
-        for service in SERVICES
-    }
+async def _new_homes(manager: httpx.AsyncClient, app: FastAPI) -> Homes:
+    tenant_id = await make_tenant(manager)
+    return {service: await home_of(components_of(app), tenant_id, service) for service in SERVICES}
 
 
 @pytest.mark.parametrize("service", SERVICES)
@@ -276,7 +281,6 @@ async def _new_homes(manager: httpx.AsyncClient, app: FastAPI, installation: Ins
 async def test_a_role_enters_its_own_database_only(
     homes: Homes, other_homes: Homes, settings: Settings, place: str, service: str
 ) -> None:
-    home = homes[service]
     database = {
         "other tenant": other_homes[service].database,
         "template": TEMPLATE,
@@ -286,14 +290,8 @@ async def test_a_role_enters_its_own_database_only(
     with pytest.raises(
         (asyncpg.InsufficientPrivilegeError, asyncpg.ObjectNotInPrerequisiteStateError)
     ):
-        await asyncpg.connect(
-            host=home.host,
-            port=home.port,
-            database=database,
-            user=home.role,
-            password=home.password,
-            timeout=10,
-        )
+        async with connected(replace(homes[service], database=database)):
+            pass
 
 
 async def test_the_owner_cannot_log_in(homes: Homes) -> None:
@@ -301,14 +299,8 @@ async def test_the_owner_cannot_log_in(homes: Homes) -> None:
     with pytest.raises(
         (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidPasswordError)
     ):
-        await asyncpg.connect(
-            host=home.host,
-            port=home.port,
-            database=home.database,
-            user=f"{home.database}_owner",
-            password="",
-            timeout=10,
-        )
+        async with connected(replace(home, role=f"{home.database}_owner", password="")):
+            pass
 
 
 @pytest.mark.parametrize("service", SERVICES)
@@ -348,7 +340,7 @@ async def test_nothing_can_be_updated(
 
 @pytest.mark.parametrize("service", SERVICES)
 @pytest.mark.parametrize("statement", NEVER)
-async def test_statements_for_nobody(
+async def test_forbidden_statements_are_refused_to_every_role(
     connections: dict[str, Connection],
     homes: Homes,
     other_homes: Homes,
@@ -372,7 +364,7 @@ async def test_statements_for_nobody(
 
 @pytest.mark.parametrize("service", SERVICES)
 @pytest.mark.parametrize("statement", GRANTS)
-async def test_rights_cannot_be_given_away(
+async def test_rights_cannot_be_granted_to_others(
     connections: dict[str, Connection], homes: Homes, statement: str, service: str
 ) -> None:
     connection = connections[service]
@@ -405,19 +397,23 @@ async def test_a_role_runs_its_own_functions_only(
         ("ingest", "SELECT rebuild()"),
         ("ingest", "SELECT * FROM expire_holds()"),
         ("ingest", "SELECT forget_expired_keys(1)"),
-        ("ingest", "SELECT settle_expired_holds(now())"),
-        ("projector", "SELECT * FROM events(NULL, NULL, 1)"),
+        ("ingest", "SELECT settle_expired_holds(NULL, now(), now())"),
+        ("projector", "SELECT * FROM events()"),
         ("projector", "SELECT limit_account('a', 'USD', 0)"),
-        ("projector", "SELECT settle_expired_holds(now())"),
+        ("projector", "SELECT settle_expired_holds(NULL, now(), now())"),
         ("query", "SELECT * FROM project(1)"),
         ("query", "SELECT close_event_types(true)"),
-        ("query", "SELECT * FROM written('{}', '{}')"),
+        ("query", "SELECT * FROM with_events('{}')"),
         ("query", "SELECT make_partitions()"),
         ("auditor", "SELECT * FROM project(1)"),
         ("auditor", "SELECT rebuild()"),
         ("auditor", "SELECT limit_account('a', 'USD', NULL)"),
+        ("auditor", "SELECT declare_searchable_metadata('{}')"),
+        ("ingest", "SELECT declare_searchable_metadata('{}')"),
         ("auditor", "SELECT * FROM expire_holds()"),
-        *((service, APPEND) for service in ("projector", "query", "auditor", "backup")),
+        *((service, APPEND) for service in ("projector", "query", "manager", "auditor", "backup")),
+        ("manager", "SELECT rebuild()"),
+        ("manager", "SELECT * FROM events()"),
         ("backup", "SELECT make_partitions()"),
     ],
 )
@@ -466,13 +462,20 @@ async def test_each_role_has_all_the_rights_that_its_work_takes(
     await eventually(none_left, "the hold expires")
     assert (await client.project(projector, 100)).next_hold_expiry is None
     assert await client.forget_expired_keys(projector, 10) == 0
-    assert await client.reconcile(projector) == []
+    await rules.declare_searchable_metadata(query, ["order_id"])
+    assert (await client.project(projector, 100)).unindexed is False
+    assert await rules.searchable_keys(query) == ["order_id"]
+    for reader in (projector, connections["manager"]):
+        assert await differences(reader) == []
     (balance,) = await client.balances(query, ["cus_1"])
     assert (balance["current_balance_minor"], balance["held_minor"]) == (-195, 0)
-    for reader in (ingest, query, connections["auditor"]):
+    for reader in (query, connections["auditor"]):
         assert len(await client.legs(reader, transaction.events[0]["event_id"])) == 2
         assert len(await client.hold_events(reader, passing.events[0]["hold_id"])) == 2
         assert len(await rules.limits_of(reader, "cus_1")) == 1
+    for reader in (query, connections["auditor"]):
+        assert await search.events(reader, rows_max=1)
+        assert await activity_span(reader, EARLIEST, datetime.now(UTC), ActivityFilters())
         assert (await rules.event_types(reader)).closed
     assert (await client.verify(connections["auditor"])).ok
 

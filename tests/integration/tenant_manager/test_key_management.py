@@ -11,10 +11,12 @@ from freehold_tenant_manager.storage.kms import (
     AwsKms,
     KeyManagement,
     KeyManagementError,
+    KeyUnknownError,
     LocalKeyFile,
     Wrapped,
 )
 from support.amazon import ACCESS_KEY, REGION, SECRET_KEY, Amazon, amazon_server
+from support.scripted import scripted
 
 DATA_KEY = bytes(range(32))
 WRAPPING_KEYS = [f"k{n}:{'A' * 42}{n}=" for n in range(4)]
@@ -115,3 +117,31 @@ async def test_an_alias_that_moves_on_leaves_the_old_keys_readable(
     client.update_alias(AliasName="alias/freehold", TargetKeyId=new)
     assert await kms.unwrap(wrapped, "acme") == DATA_KEY
     assert not await kms.is_current(wrapped.key_id)
+
+
+@pytest.mark.parametrize("answer", [b"<html>", b"{}", b"", b"403", b"slow"])
+async def test_an_answer_that_is_none_of_kms_is_a_fault_of_the_key_management(
+    monkeypatch: pytest.MonkeyPatch, answer: bytes
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
+    head = b"HTTP/1.1 %d -\r\nContent-Length: %d\r\nConnection: close\r\n\r\n"
+    if answer == b"slow":
+        monkeypatch.setattr("freehold_tenant_manager.storage.kms._ALL_ATTEMPTS_S", 0.2)
+    text = {
+        b"403": head % (403, 34) + b'{"__type":"AccessDeniedException"}',
+        # It ends before all of it has come, and so is asked for again and again.
+        b"slow": head % (200, 1000) + b"{",
+        b"": b"",
+    }.get(answer, head % (200, len(answer)) + answer)
+    async with scripted(text) as server:
+        kms = AwsKms("key", region=REGION, endpoint=server.url)
+        with pytest.raises(KeyManagementError) as caught:
+            await kms.unwrap(Wrapped("key", b"box"), "acme")
+    assert not isinstance(caught.value, KeyUnknownError)
+
+
+async def test_what_another_key_has_wrapped_is_never_going_to_open(kms: KeyManagement) -> None:
+    wrapped = await kms.wrap(DATA_KEY, "acme")
+    with pytest.raises(KeyUnknownError):
+        await kms.unwrap(Wrapped(wrapped.key_id, wrapped.box[:-1]), "acme")

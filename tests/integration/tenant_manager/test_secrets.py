@@ -9,31 +9,34 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, suppress
 from io import StringIO
 from pathlib import Path
-from uuid import uuid4
 
 import httpx
 import pytest
 import structlog
 from fastapi import FastAPI
 
-from freehold.security.sealing import KeyRing
-from freehold.service.logs import configure_logs
-from freehold_tenant_manager.catalog.credentials import find_passwords
+from freehold.observability.logs import configure_logs
+from freehold.tenants.catalog import Catalog
+from freehold_tenant_manager.credentials.store import find_passwords
+from freehold_tenant_manager.settings import Settings
 from freehold_tenant_manager.storage.data_keys import DataKeys
 from freehold_tenant_manager.storage.kms import LocalKeyFile
+from freehold_tenant_manager.storage.own_storage import OwnStorage
 from integration.tenant_manager.installation import (
     CREDENTIAL_KEYS,
+    KEY_RING,
     OPERATOR_TOKEN,
     SERVICES,
     Installation,
     client_of,
-    manager_of,
+    components_of,
+    database_of,
     running,
     service_password,
 )
 from integration.tenant_manager.ledgers import append_some, filled_tenant
 from support.clients import problem
-from support.waiting import eventually
+from support.operations import request_ended
 
 S3_SECRET = "canary-s3-secret-key"
 
@@ -76,14 +79,8 @@ def _watched_commands() -> Iterator[set[bytes]]:
         watcher.join()
 
 
-async def _ended(client: httpx.AsyncClient, asked: httpx.Response) -> str:
-    path = f"/v1/operations/{asked.json()['operation_id']}"
-
-    async def has_ended() -> str | None:
-        answer = await client.get(path)
-        return answer.text if answer.json()["finished_at"] else None
-
-    return await eventually(has_ended, "the operation ends")
+async def _operation(client: httpx.AsyncClient, asked: httpx.Response) -> str:
+    return json.dumps(await request_ended(client, asked), ensure_ascii=False)
 
 
 def _cut_short(folder: Path) -> None:
@@ -93,12 +90,19 @@ def _cut_short(folder: Path) -> None:
 
 async def _secrets_of(app: FastAPI, tenant_id: str) -> set[str]:
     """All that a tenant's passwords and keys might look like."""
-    manager = manager_of(app)
-    async with manager.parts.catalog.connection() as connection:
-        passwords = await find_passwords(connection, KeyRing(CREDENTIAL_KEYS), tenant_id)
-    keys = DataKeys(manager.parts.catalog, LocalKeyFile(manager.settings.kms_key_file))
-    data_key = await keys.find(tenant_id)
-    wrapping_key = manager.settings.kms_key_file.read_text().strip().partition(":")[2]
+    manager = components_of(app)
+    async with manager.find(Catalog).connection() as connection:
+        database = await connection.fetchval(
+            "SELECT database_name FROM tenants WHERE tenant_id = $1", tenant_id
+        )
+        passwords = await find_passwords(connection, KEY_RING, database)
+    keys = DataKeys(
+        manager.find(Catalog),
+        manager.find(OwnStorage),
+        LocalKeyFile(manager.find(Settings).kms_key_file),
+    )
+    data_key = await keys.find_or_make(tenant_id)
+    wrapping_key = manager.find(Settings).kms_key_file.read_text().strip().partition(":")[2]
     return {
         *passwords.values(),
         data_key.hex(),
@@ -129,10 +133,10 @@ def _assert_untold(secrets: set[str], told: list[str], commands: set[bytes]) -> 
         assert not any(secret in text for text in everything)
 
 
-async def test_no_secret_is_told(
+async def test_no_secret_is_revealed(
     installation: Installation, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    settings = installation.settings(f"freehold_test_catalog_{uuid4().hex[:12]}")
+    settings = installation.settings()
     folder = Path(settings.storage_url.removeprefix("file://"))
     told: list[str] = []
     with _logs() as logs, _watched_commands() as commands:
@@ -144,19 +148,17 @@ async def test_no_secret_is_told(
                 answer = await client.get(f"{path}/export", params={"format": form})
                 assert answer.status_code == 200
                 told.append(answer.content.decode(errors="replace"))
-            backup = await _ended(client, await client.post(f"{path}/backups"))
+            backup = await _operation(client, await client.post(f"{path}/backups"))
             assert '"succeeded"' in backup
             backup_id = json.loads(backup)["operation_id"]
             verify = f"{path}/backups/{backup_id}/verify"
-            told += [backup, await _ended(client, await client.post(verify))]
+            told += [backup, await _operation(client, await client.post(verify))]
             # And now everything goes wrong.
             await asyncio.to_thread(_cut_short, folder)
-            told.append(await _ended(client, await client.post(verify)))
+            told.append(await _operation(client, await client.post(verify)))
             assert '"failed"' in told[-1]
             secrets = await _secrets_of(app, tenant_id)
-            database = (await client.get(path)).json()["home"]["database"]
-            async with installation.superuser() as superuser:
-                await superuser.execute(f"DROP DATABASE {database} WITH (FORCE)")
+            await installation.drop_database(await database_of(client, tenant_id))
             told.append((await client.get(f"{path}/export")).text)
             told.append((await client.get("/v1/export")).text)
         broken = installation.settings(
@@ -179,10 +181,10 @@ async def test_no_secret_is_told(
     _assert_untold(secrets, [*told, logged, *capfd.readouterr()], commands)
 
 
-async def test_no_secret_is_told_when_passwords_change_and_tenants_come_back_and_leave(
+async def test_no_secret_is_revealed_by_rotations_restores_and_deletions(
     installation: Installation, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    settings = installation.settings(f"freehold_test_catalog_{uuid4().hex[:12]}")
+    settings = installation.settings()
     folder = Path(settings.storage_url.removeprefix("file://"))
     told: list[str] = []
     with _logs() as logs, _watched_commands() as commands:
@@ -194,18 +196,22 @@ async def test_no_secret_is_told_when_passwords_change_and_tenants_come_back_and
             secrets |= await _secrets_of(app, tenant_id)
             rotated = await client.post(f"{path}/api-keys/{key.split('_')[1]}/rotate")
             new_key = rotated.json()["api_key"]
-            backup = await _ended(client, await client.post(f"{path}/backups"))
+            backup = await _operation(client, await client.post(f"{path}/backups"))
             wanted = {"backup_id": json.loads(backup)["operation_id"]}
-            told.append(await _ended(client, await client.post(f"{path}/restores", json=wanted)))
+            told.append(
+                await _operation(client, await client.post(f"{path}/restores", json=wanted))
+            )
             assert '"succeeded"' in told[-1]
             secrets |= await _secrets_of(app, tenant_id)
             told.append((await client.get(f"{path}/former-databases")).text)
             # A restore that fails, in a database that has passwords already.
             await asyncio.to_thread(_cut_short, folder)
-            told.append(await _ended(client, await client.post(f"{path}/restores", json=wanted)))
+            told.append(
+                await _operation(client, await client.post(f"{path}/restores", json=wanted))
+            )
             assert "nothing was restored" in told[-1]
             confirmed = {"confirm": tenant_id}
-            told.append(await _ended(client, await client.delete(path, params=confirmed)))
+            told.append(await _operation(client, await client.delete(path, params=confirmed)))
             assert '"succeeded"' in told[-1]
             told += [(await client.get(each)).text for each in (path, f"{path}/export")]
 
@@ -213,18 +219,18 @@ async def test_no_secret_is_told_when_passwords_change_and_tenants_come_back_and
             other_id, other_key = await filled_tenant(app, client, events=1)
             path = f"/v1/tenants/{other_id}"
             secrets |= await _secrets_of(app, other_id)
-            database = (await client.get(path)).json()["home"]["database"]
+            database = await database_of(client, other_id)
+            await installation.drop_database(database)
             async with installation.superuser() as superuser:
-                await superuser.execute(f"DROP DATABASE {database} WITH (FORCE)")
                 await superuser.execute(f"DROP ROLE {database}_query")
             confirmed = {"confirm": other_id}
-            told.append(await _ended(client, await client.delete(path, params=confirmed)))
+            told.append(await _operation(client, await client.delete(path, params=confirmed)))
             assert '"failed"' in told[-1]
             failed = await client.post(f"{path}/credentials/rotate")
             problem(failed, "internal")
             told.append(failed.text)
-            operations = await manager_of(app).parts.catalog.fetch(
-                "SELECT o::text FROM operations AS o"
+            operations = (
+                await components_of(app).find(Catalog).fetch("SELECT o::text FROM operations AS o")
             )
             told += [row[0] for row in operations]
     logged = logs.getvalue()

@@ -1,19 +1,18 @@
 """Starting: on an empty server, again, in replicas at once, after a crash, before Postgres."""
 
 import asyncio
-import secrets
 from typing import Any
 
 import asyncpg
 import pytest
 
 from freehold_tenant_manager.application import build_application
-from freehold_tenant_manager.catalog.setup import set_up
+from freehold_tenant_manager.foundation import Foundation
 from freehold_tenant_manager.provisioning.templates import TEMPLATE
-from freehold_tenant_manager.server import Server
 from freehold_tenant_manager.settings import Settings
 from integration.query.proxy import proxy_to
 from integration.tenant_manager.installation import (
+    KEY_RING,
     Installation,
     becomes_ready,
     client_of,
@@ -21,22 +20,18 @@ from integration.tenant_manager.installation import (
     running,
     service_password,
 )
+from support.clients import problem
+from support.waiting import PATIENCE_S
 
 
-def _server(settings: Settings) -> Server:
-    return Server(
-        settings.catalog_dsn.get_secret_value(), connect_timeout_s=5, statement_timeout_s=30
-    )
-
-
-def _new_catalog() -> str:
-    return f"freehold_test_catalog_{secrets.token_hex(6)}"
+async def set_up(settings: Settings) -> None:
+    await Foundation(settings, KEY_RING).setup.run()
 
 
 async def test_replicas_may_start_at_once_and_again(installation: Installation) -> None:
-    settings = installation.settings(_new_catalog())
-    await asyncio.gather(*(set_up(_server(settings), settings) for _ in range(4)))
-    await set_up(_server(settings), settings)
+    settings = installation.settings()
+    await asyncio.gather(*(set_up(settings) for _ in range(4)))
+    await set_up(settings)
     async with installation.superuser(settings.catalog_name) as connection:
         clusters = await connection.fetch("SELECT cluster, region FROM catalog.clusters")
         assert [tuple(row) for row in clusters] == [("local", "local")]
@@ -47,12 +42,12 @@ async def test_replicas_may_start_at_once_and_again(installation: Installation) 
 
 
 async def test_a_half_made_template_is_made_anew(installation: Installation) -> None:
-    settings = installation.settings(_new_catalog())
-    await set_up(_server(settings), settings)
+    settings = installation.settings()
+    await set_up(settings)
     async with installation.superuser() as superuser:
         await superuser.execute(f"ALTER DATABASE {TEMPLATE} IS_TEMPLATE false")
         await superuser.execute(f"ALTER DATABASE {TEMPLATE} RENAME TO {TEMPLATE}_in_the_making")
-    await set_up(_server(settings), settings)
+    await set_up(settings)
     async with installation.superuser() as superuser:
         rows = await superuser.fetch(
             "SELECT datname, datistemplate, datallowconn FROM pg_database"
@@ -63,14 +58,14 @@ async def test_a_half_made_template_is_made_anew(installation: Installation) -> 
 
 
 async def test_services_get_new_passwords(installation: Installation) -> None:
-    catalog = _new_catalog()
-    settings = installation.settings(catalog, query_password="another-password")
-    await set_up(_server(settings), settings)
+    settings = installation.settings(query_password="another-password")
+    catalog = settings.catalog_name
+    await set_up(settings)
     dsn = installation.url(catalog, "freehold_query", "another-password")
     connection = await asyncpg.connect(dsn, timeout=10)
     await connection.close(timeout=10)
     settings = installation.settings(catalog)
-    await set_up(_server(settings), settings)
+    await set_up(settings)
     dsn = installation.url(catalog, "freehold_query", service_password("query"))
     connection = await asyncpg.connect(dsn, timeout=10)
     await connection.close(timeout=10)
@@ -79,7 +74,7 @@ async def test_services_get_new_passwords(installation: Installation) -> None:
 async def test_passwords_are_kept_as_scram_verifiers(
     installation: Installation, settings: Settings
 ) -> None:
-    await set_up(_server(settings), settings)
+    await set_up(settings)
     async with installation.superuser() as superuser:
         rows = await superuser.fetch(
             "SELECT rolpassword FROM pg_authid WHERE rolcanlogin AND rolname ~ '^freehold_'"
@@ -90,9 +85,9 @@ async def test_passwords_are_kept_as_scram_verifiers(
 
 async def test_an_address_for_the_services_may_be_given(installation: Installation) -> None:
     settings = installation.settings(
-        _new_catalog(), cluster="main", region="eu", cluster_host="postgres", cluster_port=6432
+        cluster="main", region="eu", cluster_host="postgres", cluster_port=6432
     )
-    await set_up(_server(settings), settings)
+    await set_up(settings)
     async with installation.superuser(settings.catalog_name) as connection:
         row = await connection.fetchrow("SELECT cluster, region, host, port FROM catalog.clusters")
     assert row is not None
@@ -101,18 +96,16 @@ async def test_an_address_for_the_services_may_be_given(installation: Installati
 
 async def test_it_waits_for_postgres(installation: Installation) -> None:
     async with proxy_to(*installation.address) as proxy:
-        settings = installation.settings(_new_catalog(), address=("127.0.0.1", proxy.port))
+        settings = installation.settings(address=("127.0.0.1", proxy.port))
         await proxy.stop()
         app = build_application(settings)
         async with app.router.lifespan_context(app), client_of(app) as manager:
             assert (await manager.get("/healthz")).status_code == 200
             not_ready = await manager.get("/readyz")
             assert not_ready.status_code == 503
-            assert not_ready.json()["checks"] == {"catalog": False, "set_up": False}
+            assert not_ready.json()["checks"] == {"catalog": False, "clock": True, "set_up": False}
             refused = await manager.post("/v1/tenants", json=new_tenant())
-            assert refused.status_code == 503
-            assert refused.json()["type"] == "/problems/unavailable"
-            assert refused.headers["retry-after"]
+            problem(refused, "unavailable")
             assert (await manager.get("/v1/tenants")).status_code == 503
 
             await proxy.start()
@@ -120,10 +113,10 @@ async def test_it_waits_for_postgres(installation: Installation) -> None:
             assert (await manager.get("/v1/tenants")).status_code == 200
 
 
-async def test_it_lives_through_a_lost_catalog(installation: Installation) -> None:
+async def test_it_survives_a_lost_catalog(installation: Installation) -> None:
     async with proxy_to(*installation.address) as proxy:
         settings = installation.settings(
-            _new_catalog(), address=("127.0.0.1", proxy.port), request_timeout_s=2
+            address=("127.0.0.1", proxy.port), request_timeout_s=PATIENCE_S
         )
         async with running(settings) as app, client_of(app) as manager:
             await proxy.stop()

@@ -12,6 +12,7 @@ from pydantic import SecretStr
 
 from freehold_tenant_manager.storage.objects import NotStoredError, Storage, StorageError, Stored
 from support.amazon import ACCESS_KEY, REGION, SECRET_KEY, Amazon, amazon_server
+from support.scripted import scripted
 from support.streams import collect, stream
 
 PIECE = os.urandom(2**20)
@@ -88,7 +89,7 @@ async def test_a_listing_has_everything_below_a_path_and_nothing_else(storage: S
     assert await _paths(storage, "elsewhere") == set()
 
 
-async def test_a_source_that_fails_is_heard_of_and_leaves_nothing(storage: Storage) -> None:
+async def test_a_failing_source_is_reported_and_leaves_nothing(storage: Storage) -> None:
     with pytest.raises(ConnectionResetError, match="the source is lost"):
         await storage.put(PATH, _breaking_off())
     assert await _paths(storage) == set()
@@ -124,7 +125,7 @@ async def test_an_upload_that_is_given_up_leaves_no_parts_behind(
     assert client.list_objects_v2(Bucket=bucket)["KeyCount"] == 0
 
 
-async def test_what_a_killed_process_left_half_written_is_swept(tmp_path: Path) -> None:
+async def test_half_written_objects_of_a_killed_process_are_removed(tmp_path: Path) -> None:
     storage = Storage(f"file://{tmp_path}")
     await storage.put(PATH, stream([b"whole"]))
     left = tmp_path / f"{PATH}#1"
@@ -142,6 +143,40 @@ async def test_a_bucket_that_does_not_take_us_names_no_secret(amazon: Amazon) ->
     with pytest.raises(StorageError) as caught:
         await storage.put(PATH, stream([b"x"]))
     assert SECRET_KEY not in repr(caught.value)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        # Whole by its own words, and yet too little; broken off; all in place of a part.
+        b"HTTP/1.1 206 -\r\nContent-Range: bytes 0-9/10\r\nContent-Length: 3\r\n%s\r\nabc",
+        b"HTTP/1.1 206 -\r\nContent-Range: bytes 0-9/10\r\nContent-Length: 10\r\n%s\r\nabc",
+        b"HTTP/1.1 200 -\r\nContent-Length: 10\r\n%s\r\nabcdefghij",
+        b"HTTP/1.1 403 -\r\nContent-Length: 0\r\n%s\r\n",
+        b"HTTP/1.1 500 -\r\nContent-Length: 0\r\n%s\r\n",
+        b"HTTP/1.1 307 -\r\nLocation: http://127.0.0.1:9/\r\nContent-Length: 0\r\n%s\r\n",
+        b"",
+    ],
+)
+async def test_a_wrong_answer_of_the_storage_is_not_taken_for_a_damaged_object(
+    answer: bytes,
+) -> None:
+    about = b'ETag: "e"\r\nLast-Modified: Sun, 01 Mar 2026 12:00:00 GMT\r\nConnection: close\r\n'
+    head = b"HTTP/1.1 200 -\r\nContent-Length: 10\r\n%s\r\n" % about
+    async with scripted(head, answer % about if answer else answer) as server:
+        storage = _bucket_storage("s3://bucket", server.url)
+        with pytest.raises(StorageError) as caught:
+            await collect(storage.get(PATH))
+    assert not isinstance(caught.value, NotStoredError)
+    assert SECRET_KEY not in repr(caught.value)
+
+
+@pytest.mark.parametrize("status", [307, 403, 500])
+async def test_what_a_bucket_does_not_take_is_not_stored(status: int) -> None:
+    async with scripted(b"HTTP/1.1 %d -\r\nContent-Length: 0\r\n\r\n" % status) as server:
+        storage = _bucket_storage("s3://bucket", server.url)
+        with pytest.raises(StorageError):
+            await storage.put(PATH, stream([b"x"]))
 
 
 @pytest.mark.parametrize("url", ["", "folder", "file://", "file:///", "s3://", "https://host/x"])

@@ -1,24 +1,24 @@
 """What is in a tenant's vault is theirs alone, and is found out where it was tampered with."""
 
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 from fastapi import FastAPI
 
-from freehold.contracts.problems import Problem
+from freehold.contracts.errors import DomainError
+from freehold.tenants.catalog import Catalog
 from freehold_tenant_manager.settings import Settings
 from freehold_tenant_manager.storage.data_keys import DataKeys
 from freehold_tenant_manager.storage.kms import LocalKeyFile
 from freehold_tenant_manager.storage.objects import NotStoredError, Storage
+from freehold_tenant_manager.storage.own_storage import OwnStorage
 from freehold_tenant_manager.storage.vault import DamagedError, Vault
 from integration.tenant_manager.installation import (
     Installation,
     client_of,
-    manager_of,
-    new_tenant,
-    new_tenant_id,
+    components_of,
+    make_tenant,
     running,
 )
 from support.streams import collect, stream
@@ -29,15 +29,12 @@ PLAIN = b"2026-03-01,cus_42,CHARGE,2000\n" * 10_000
 
 @pytest.fixture
 async def tenants(manager: httpx.AsyncClient) -> tuple[str, str]:
-    made = [new_tenant() for _ in range(2)]
-    for wanted in made:
-        assert (await manager.post("/v1/tenants", json=wanted)).status_code == 201
-    return made[0]["tenant_id"], made[1]["tenant_id"]
+    return await make_tenant(manager), await make_tenant(manager)
 
 
 @pytest.fixture
 def vault(app: FastAPI) -> Vault:
-    return manager_of(app).parts.vault
+    return components_of(app).find(Vault)
 
 
 @pytest.fixture
@@ -51,7 +48,7 @@ async def _put(vault: Vault, tenant_id: str, name: str = "one") -> str:
     return path
 
 
-async def test_an_object_comes_back_and_is_unreadable_where_it_lies(
+async def test_an_object_is_stored_encrypted_and_comes_back(
     vault: Vault, tenants: tuple[str, str], folder: Path
 ) -> None:
     path = f"tenants/{tenants[0]}/one"
@@ -97,62 +94,64 @@ async def test_processes_share_a_tenants_key(
     vault: Vault, replica: FastAPI, tenants: tuple[str, str]
 ) -> None:
     path = await _put(vault, tenants[0])
-    assert await collect(manager_of(replica).parts.vault.get(tenants[0], path)) == PLAIN
+    assert await collect(components_of(replica).find(Vault).get(tenants[0], path)) == PLAIN
 
 
 async def test_a_new_wrapping_key_is_taken_up_and_the_old_one_can_go(
     installation: Installation,
 ) -> None:
-    settings = installation.settings(f"freehold_test_catalog_{new_tenant_id()[2:]}")
+    settings = installation.settings()
     async with running(settings) as app:
         tenant_id = await _tenant(app)
-        path = await _put(manager_of(app).parts.vault, tenant_id)
+        path = await _put(components_of(app).find(Vault), tenant_id)
     file = settings.kms_key_file
     file.write_text(f"new:{'B' * 43}=\n{file.read_text()}")
     async with running(settings) as app:
 
         async def wrapped_anew() -> bool:
-            rows = await manager_of(app).parts.catalog.fetch(
-                "SELECT wrapping_key_id FROM data_keys"
+            rows = (
+                await components_of(app)
+                .find(Catalog)
+                .fetch("SELECT wrapping_key_id FROM data_keys")
             )
             return [row["wrapping_key_id"] for row in rows] == ["new"]
 
         await eventually(wrapped_anew, "the data key is wrapped anew")
     file.write_text(f"new:{'B' * 43}=\n")
     async with running(settings) as app:
-        assert await collect(manager_of(app).parts.vault.get(tenant_id, path)) == PLAIN
+        assert await collect(components_of(app).find(Vault).get(tenant_id, path)) == PLAIN
 
 
 async def test_a_lost_key_file_is_not_replaced(installation: Installation) -> None:
-    settings = installation.settings(f"freehold_test_catalog_{new_tenant_id()[2:]}")
+    settings = installation.settings()
     async with running(settings) as app:
         tenant_id = await _tenant(app)
-        path = await _put(manager_of(app).parts.vault, tenant_id)
+        path = await _put(components_of(app).find(Vault), tenant_id)
     settings.kms_key_file.unlink()
     async with running(settings) as app:
         assert not settings.kms_key_file.exists()
-        with pytest.raises(Problem, match="data key cannot be had"):
-            await collect(manager_of(app).parts.vault.get(tenant_id, path))
+        with pytest.raises(DomainError, match="data key cannot be had"):
+            await collect(components_of(app).find(Vault).get(tenant_id, path))
 
 
 async def test_another_tenants_wrapped_key_does_not_open(
     app: FastAPI, tenants: tuple[str, str], settings: Settings
 ) -> None:
-    manager = manager_of(app)
-    path = await _put(manager.parts.vault, tenants[0])
-    await _put(manager.parts.vault, tenants[1])
-    await manager.parts.catalog.execute(
+    manager = components_of(app)
+    path = await _put(manager.find(Vault), tenants[0])
+    await _put(manager.find(Vault), tenants[1])
+    await manager.find(Catalog).execute(
         "UPDATE data_keys SET wrapped_key = (SELECT wrapped_key FROM data_keys"
         " WHERE tenant_id = $2) WHERE tenant_id = $1",
         *tenants,
     )
-    keys = DataKeys(manager.parts.catalog, LocalKeyFile(settings.kms_key_file))
-    with pytest.raises(Problem, match="data key cannot be had"):
+    keys = DataKeys(
+        manager.find(Catalog), manager.find(OwnStorage), LocalKeyFile(settings.kms_key_file)
+    )
+    with pytest.raises(DomainError, match="data key cannot be had"):
         await collect(Vault(Storage(settings.storage_url), keys).get(tenants[0], path))
 
 
 async def _tenant(app: FastAPI) -> str:
-    wanted: dict[str, Any] = new_tenant()
     async with client_of(app) as client:
-        assert (await client.post("/v1/tenants", json=wanted)).status_code == 201
-    return str(wanted["tenant_id"])
+        return await make_tenant(client)

@@ -10,14 +10,9 @@ from hypothesis import strategies as st
 
 from freehold.contracts.events import NewEvent, NewReversal
 from freehold.contracts.holds import NewHold
-from freehold.ledger.appending import Capture, Release, Reversal, fingerprint
+from freehold.ledger.append import Capture, Release, Reversal, fingerprint
 
-EVENT = {
-    "account_id": "cus_42",
-    "event_type": "CHARGE",
-    "amount_minor": 2000,
-    "currency": "USD",
-}
+EVENT = {"account_id": "cus_42", "event_type": "CHARGE", "amount_minor": 2000, "currency": "USD"}
 FIRST = UUID("019ca9a8-5a00-7000-8000-0007c0a8d5e1")
 SECOND = UUID("019ca9a8-5a00-7000-8000-0008c0a8d5e1")
 
@@ -86,14 +81,14 @@ def test_reversals_differ_by_event_reason_and_time() -> None:
     assert of_reversal(FIRST) == of_reversal(FIRST, reason=None, transaction_time=None)
 
 
-def test_an_id_from_the_database_is_as_good_as_any_other() -> None:
+def test_an_id_from_the_database_has_the_same_fingerprint() -> None:
     class DriversUuid(UUID):
         """Like the ids in asyncpg's rows."""
 
     assert of_reversal(DriversUuid(FIRST.hex)) == of_reversal(FIRST)
 
 
-def test_a_release_digests_requests_as_those_before_it_did() -> None:
+def test_fingerprints_equal_those_of_earlier_releases() -> None:
     """A key that was used before an upgrade is still of the same request after it."""
     whole = {
         "transaction_time": "2026-03-01T12:00:00Z",
@@ -164,9 +159,6 @@ def test_neither_spelling_nor_order_of_a_body_matters(
     event = {**EVENT, "external_id": "ch_1", "metadata": metadata}
     shuffled = dict(data.draw(st.permutations(list(event.items()))))
     shuffled["metadata"] = dict(data.draw(st.permutations(list(metadata.items()))))
-    spellings = [
-        json.dumps(event),
-        json.dumps(shuffled, ensure_ascii=False, indent=3),
-    ]
+    spellings = [json.dumps(event), json.dumps(shuffled, ensure_ascii=False, indent=3)]
     one, other = (fingerprint("event", [NewEvent.model_validate_json(text)]) for text in spellings)
     assert one == other

@@ -13,22 +13,23 @@ import pytest
 from starlette.responses import Response
 from starlette.types import Message, Send
 
-from freehold.tenancy.homes import Home
+from freehold.tenants.homes import Home
 from freehold_ingest import import_routes
 from freehold_ingest.appender import Appender
-from freehold_ingest.importing import Import
+from freehold_ingest.imports import Import
 from freehold_ingest.limits import Limits
+from support.homes import new_home
 
 PIECES = 20
 PATIENCE_S = 5
 
 
-async def test_what_is_told_waits_for_the_client_and_what_is_read_does_not(
+async def test_the_answer_waits_for_the_client_and_reading_does_not(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(import_routes, "_PROGRESS_S", 0.01)
     all_sent = asyncio.Event()
-    told: list[bytes] = []
+    sent: list[bytes] = []
 
     async def pieces() -> AsyncGenerator[bytes, None]:
         for _ in range(PIECES):
@@ -39,17 +40,18 @@ async def test_what_is_told_waits_for_the_client_and_what_is_read_does_not(
     async def send(message: Message) -> None:
         # No byte of the answer is read before the last byte of the body has been sent.
         await all_sent.wait()
-        told.append(message.get("body", b""))
+        sent.append(message.get("body", b""))
 
     async with asyncio.timeout(PATIENCE_S):
         await answer_to(pieces())({"type": "http"}, nothing_more, send)
-    last = json.loads(told[-2])
-    assert (last["done"], last["lines"]) == (True, PIECES)
-    assert told[-1] == b""
+    last = json.loads(sent[-2])
+    assert (last["done"], last["lines"]) == (False, PIECES)
+    assert "no event" in last["error"]["detail"]
+    assert sent[-1] == b""
 
 
-async def test_a_service_that_ends_tells_who_is_importing() -> None:
-    told: list[bytes] = []
+async def test_a_service_answers_running_imports_before_it_ends() -> None:
+    sent: list[bytes] = []
     begun = asyncio.Event()
 
     async def pieces() -> AsyncGenerator[bytes, None]:
@@ -58,7 +60,7 @@ async def test_a_service_that_ends_tells_who_is_importing() -> None:
 
     async def send(message: Message) -> None:
         begun.set()
-        told.append(message.get("body", b""))
+        sent.append(message.get("body", b""))
 
     answering = asyncio.create_task(answering_with(answer_to(pieces()), send))
     async with asyncio.timeout(PATIENCE_S):
@@ -66,14 +68,14 @@ async def test_a_service_that_ends_tells_who_is_importing() -> None:
         # As uvicorn does it, where the time for a graceful end is over.
         answering.cancel()
         await answering
-    last = json.loads(told[-2])
+    last = json.loads(sent[-2])
     assert last["done"] is False
     assert last["error"]["type"] == "/problems/unavailable"
 
 
 def answer_to(pieces: AsyncGenerator[bytes, None]) -> Response:
     async def caller() -> Home:
-        return Home("acme", 1, "localhost", 5432, "db", "ledger", 5, "role", "password")
+        return new_home()
 
     @asynccontextmanager
     async def beginning() -> AsyncIterator[Import]:

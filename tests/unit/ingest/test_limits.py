@@ -1,13 +1,16 @@
-"""A tenant's share: what it lets in, when it lets in again, and for how long it is remembered."""
+"""A tenant's limits: what they let in, when they let in again, and when they are forgotten."""
 
 import asyncio
 from dataclasses import dataclass
 
 import pytest
 
-from freehold.contracts.problems import TOO_MANY_REQUESTS, Problem
-from freehold.tenancy.homes import Home
-from freehold_ingest.limits import Limits
+from freehold.contracts.errors import DomainError, TooManyRequests
+from freehold.http.problems import Problem
+from freehold.tenants.homes import Home
+from freehold_ingest.limits import Limits, RefusalPace
+from support.homes import new_home
+from support.waiting import PATIENCE_S
 
 # What may come at once is two seconds' worth.
 EVENTS_PER_S = 10
@@ -35,18 +38,8 @@ def limits(clock: Clock) -> Limits:
 def home(
     tenant_id: str = "acme", events_per_s: int | None = None, requests: int | None = None
 ) -> Home:
-    return Home(
-        tenant_id,
-        1,
-        "localhost",
-        5432,
-        "db",
-        "ledger",
-        5,
-        "role",
-        "password",
-        ingest_events_per_s=events_per_s,
-        ingest_requests_max=requests,
+    return new_home(
+        tenant_id=tenant_id, ingest_events_per_s=events_per_s, ingest_requests_max=requests
     )
 
 
@@ -55,17 +48,16 @@ def let_in(limits: Limits, home: Home, requests: int) -> int:
     for number in range(requests):
         try:
             limits.enter(home).leave()
-        except Problem:
+        except DomainError:
             return number
     return requests
 
 
 def refused(limits: Limits, home: Home) -> int:
-    """Have a request refused; the seconds it is told to wait."""
-    with pytest.raises(Problem) as caught:
+    """Have a request refused; return its Retry-After in seconds."""
+    with pytest.raises(TooManyRequests) as caught:
         limits.enter(home)
-    assert caught.value.kind is TOO_MANY_REQUESTS
-    return int(caught.value.headers["Retry-After"])
+    return int(Problem.of(caught.value).headers["Retry-After"])
 
 
 def test_more_than_the_rate_is_refused_until_time_has_gone_by(limits: Limits, clock: Clock) -> None:
@@ -78,7 +70,9 @@ def test_more_than_the_rate_is_refused_until_time_has_gone_by(limits: Limits, cl
     assert let_in(limits, acme, 100) == AT_ONCE
 
 
-def test_who_was_refused_is_let_in_again_for_several_at_once(limits: Limits, clock: Clock) -> None:
+def test_a_refused_tenant_is_admitted_again_for_several_at_once(
+    limits: Limits, clock: Clock
+) -> None:
     acme = home(events_per_s=100)
     # Two seconds' worth at first, and all that comes back while they go on and on.
     assert let_in(limits, acme, 1_000) == 200
@@ -111,12 +105,21 @@ def test_of_batches_that_come_together_no_more_than_one_goes_over(limits: Limits
     for _ in range(3):
         limits.enter(acme)
     limits.spend(acme, 10_000)
-    with pytest.raises(Problem) as caught:
+    with pytest.raises(DomainError) as caught:
         limits.spend(acme, 10_000)
-    assert caught.value.kind is TOO_MANY_REQUESTS
+    assert isinstance(caught.value, TooManyRequests)
 
 
-def test_so_many_requests_at_once_and_no_more(limits: Limits) -> None:
+def test_events_that_were_appended_are_counted_whatever_is_left(limits: Limits) -> None:
+    acme = home()
+    for _ in range(2):
+        limits.enter(acme)
+    for _ in range(2):
+        limits.charge(acme, AT_ONCE + 6)
+    assert refused(limits, acme) == 4
+
+
+def test_three_requests_at_once_and_no_more(limits: Limits) -> None:
     acme = home()
     inside = [limits.enter(acme) for _ in range(3)]
     assert refused(limits, acme) == 1
@@ -125,7 +128,7 @@ def test_so_many_requests_at_once_and_no_more(limits: Limits) -> None:
     assert refused(limits, acme) == 1
 
 
-def test_nobody_pays_for_another(limits: Limits) -> None:
+def test_one_tenants_limit_does_not_affect_another(limits: Limits) -> None:
     acme, other = home(), home("other")
     let_in(limits, acme, 100)
     for _ in range(3):
@@ -133,7 +136,7 @@ def test_nobody_pays_for_another(limits: Limits) -> None:
     assert refused(limits, acme) == refused(limits, other) == 1
 
 
-def test_the_catalogs_word_holds_at_once(limits: Limits, clock: Clock) -> None:
+def test_a_limit_in_the_catalog_applies_at_once(limits: Limits, clock: Clock) -> None:
     let_in(limits, home(), 100)
     faster = home(events_per_s=1_000)
     assert refused(limits, faster) == 1
@@ -153,7 +156,7 @@ def test_the_catalogs_word_holds_at_once(limits: Limits, clock: Clock) -> None:
     assert refused(limits, lifted) == 1
 
 
-async def test_who_can_wait_is_let_on_when_it_is_time() -> None:
+async def test_a_request_that_can_wait_is_admitted_in_time() -> None:
     limits = Limits(events_per_s=1_000, requests_max=1)
     acme = home()
     limits.enter(acme)
@@ -161,12 +164,31 @@ async def test_who_can_wait_is_let_on_when_it_is_time() -> None:
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.01):
             await limits.spend_in_time(acme, 1)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         await limits.spend_in_time(acme, 5_000)
     assert refused(limits, acme) >= 1
 
 
-def test_shares_are_forgotten_when_they_are_whole_again(limits: Limits, clock: Clock) -> None:
+async def test_a_flood_of_refusals_leaves_time_to_others_and_is_held_back_in_order() -> None:
+    pace = RefusalPace()
+    order: list[int] = []
+
+    async def refuse(number: int) -> None:
+        await pace.wait()
+        order.append(number)
+
+    flood = [asyncio.create_task(refuse(number)) for number in range(300)]
+    for _ in range(3):
+        await asyncio.sleep(0)
+    # The first five, and those for whom there is no place to wait.
+    assert sorted(order) == [*range(5), *range(256, 300)]
+    flood[5].cancel()
+    async with asyncio.timeout(PATIENCE_S):
+        await asyncio.gather(*flood, return_exceptions=True)
+    assert [number for number in order if number < 256] == [*range(5), *range(6, 256)]
+
+
+def test_buckets_are_forgotten_when_they_are_full_again(limits: Limits, clock: Clock) -> None:
     staying = limits.enter(home("staying"))
     spent = home("spent")
     limits.enter(spent).leave()

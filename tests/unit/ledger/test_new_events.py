@@ -1,16 +1,22 @@
-"""A new event as JSON: written without a row of it, and in the bytes that its row would give."""
+"""New events and transactions as JSON: the bytes that rows of them would give."""
 
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
+import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
 from freehold.contracts.currency import MINOR_UNIT_EXPONENTS
 from freehold.contracts.events import NewEvent
 from freehold.contracts.fields import AMOUNT_MAX, AMOUNT_MIN
-from freehold.ledger.appending import Answer, AppendRequest, Outcome, Written
-from freehold.ledger.rendering import event_json, new_event_json
+from freehold.ledger.append import Answer, AppendRequest, Outcome, Written
+from freehold.ledger.documents import (
+    event_json,
+    new_event_json,
+    new_transaction_json,
+    transaction_document,
+)
 
 _TEXT = st.text(st.characters(exclude_categories=["Cc", "Cs"]), min_size=1, max_size=40)
 _SECONDS = st.floats(0, timedelta(days=365 * 100).total_seconds())
@@ -44,7 +50,12 @@ def test_a_new_event_is_written_as_its_row_is(
 ) -> None:
     event = NewEvent.model_validate(sent)
     request = AppendRequest("k", "", [event])
-    written = Written(first_seq, recorded_at, ids, hashes)
+    written = Written(first_seq, recorded_at, recorded_at, ids, hashes)
     answer = Answer(Outcome.CREATED, request, written=written, first=1)
     (new,) = answer.new_events
     assert new_event_json(new) == event_json(answer.events[0])
+    transaction = AppendRequest("k", "", [event, event], transaction=True)
+    answer = Answer(Outcome.CREATED, transaction, written=written)
+    assert new_transaction_json(answer.new_events) == orjson.dumps(
+        transaction_document(answer.events)
+    )

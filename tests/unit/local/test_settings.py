@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from freehold.settings import EXIT_REFUSED
 from freehold_local.credentials import Credentials
 from freehold_local.errors import StackError
 from freehold_local.programs import inherited_environment, write_script
@@ -30,7 +31,7 @@ def environments(settings: Settings) -> dict[str, dict[str, str]]:
 
 
 def test_a_setting_reaches_the_services_that_know_it_and_no_other() -> None:
-    told = environments(
+    env_of = environments(
         read(
             FREEHOLD_POOL_SIZE="64",
             FREEHOLD_CONNECTIONS_MAX="7",
@@ -40,7 +41,7 @@ def test_a_setting_reaches_the_services_that_know_it_and_no_other() -> None:
         )
     )
     who_has = {
-        (name, value): {service for service in told if told[service].get(name) == value}
+        (name, value): {service for service in env_of if env_of[service].get(name) == value}
         for name, value in {
             "FREEHOLD_POOL_SIZE": "64",
             "FREEHOLD_CONNECTIONS_MAX": "7",
@@ -54,16 +55,14 @@ def test_a_setting_reaches_the_services_that_know_it_and_no_other() -> None:
         {"tenant-manager", "ingest", "projector", "query"},
         {"tenant-manager"},
     ]
-    assert "FREEHOLD_PREFETCH" not in told["projector"]
+    assert "FREEHOLD_PREFETCH" not in env_of["projector"]
 
 
 @pytest.mark.parametrize("service", SERVICE_SETTINGS)
-def test_a_service_reads_what_it_is_told_and_nothing_else_is_amiss(
-    service: str, tmp_path: Path
-) -> None:
-    told = environments(read(FREEHOLD_LOG_FORMAT="json", FREEHOLD_SHUTDOWN_TIMEOUT_S="soon"))
+def test_a_service_reads_its_environment_without_faults(service: str, tmp_path: Path) -> None:
+    env_of = environments(read(FREEHOLD_LOG_FORMAT="json", FREEHOLD_SHUTDOWN_TIMEOUT_S="soon"))
     script = tmp_path / service
-    write_script(script, service_script(service, tmp_path, told[service]), None)
+    write_script(script, service_script(service, tmp_path, env_of[service]), None)
     ended = subprocess.run(
         [script],
         check=False,
@@ -72,7 +71,7 @@ def test_a_service_reads_what_it_is_told_and_nothing_else_is_amiss(
         text=True,
         timeout=30,
     )
-    assert ended.returncode == 1
+    assert ended.returncode == EXIT_REFUSED
     assert re.findall("FREEHOLD_[A-Z_]+", ended.stderr) == ["FREEHOLD_SHUTDOWN_TIMEOUT_S"]
 
 
@@ -83,7 +82,7 @@ def test_a_service_reads_what_it_is_told_and_nothing_else_is_amiss(
         ("FREEHOLD_CREDENTIAL_KEYS", "the stack makes its own"),
     ],
 )
-def test_what_nobody_would_heed_is_refused_by_name(name: str, why: str) -> None:
+def test_a_setting_that_no_program_reads_is_refused_by_name(name: str, why: str) -> None:
     with pytest.raises(StackError, match=f"{name} cannot be set here: {why}"):
         read(**{name: "64"})
 
@@ -102,7 +101,7 @@ def test_the_command_says_so_before_it_starts_anything(tmp_path: Path) -> None:
     assert not (tmp_path / "state" / "services").exists()
 
 
-def test_a_shell_that_talks_to_a_stack_can_start_one() -> None:
+def test_a_shell_with_a_stacks_variables_can_start_it() -> None:
     settings = read(
         FREEHOLD_TENANT_MANAGER_URL="http://127.0.0.1:8080",
         FREEHOLD_CATALOG_DSN="postgresql://of-another-stack/",

@@ -17,7 +17,7 @@ async def test_what_was_compressed_comes_out_again() -> None:
     assert await collect(decompress(stream(pieces))) == b"".join(PLAIN)
 
 
-async def test_nothing_comes_out_as_nothing() -> None:
+async def test_an_empty_stream_stays_empty() -> None:
     assert await collect(decompress(compress(stream([])))) == b""
 
 

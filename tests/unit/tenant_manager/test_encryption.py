@@ -58,7 +58,7 @@ async def test_the_form_is_as_documented() -> None:
     assert first + last == plain
 
 
-async def test_the_same_again_looks_different() -> None:
+async def test_the_same_text_encrypts_differently_each_time() -> None:
     assert await _encrypt(b"balance") != await _encrypt(b"balance")
 
 
@@ -72,7 +72,7 @@ async def test_every_changed_byte_is_found() -> None:
 
 
 @pytest.mark.parametrize("left", [0, 3, HEADER_BYTES - 1, HEADER_BYTES, HEADER_BYTES + 15])
-async def test_a_beginning_alone_is_found(left: int) -> None:
+async def test_a_truncated_stream_is_found(left: int) -> None:
     with pytest.raises(DecryptionError):
         await _decrypt((await _encrypt(b"the truth"))[:left])
 
@@ -99,7 +99,7 @@ async def test_chunks_of_another_stream_are_found() -> None:
         await _decrypt(one[: HEADER_BYTES + SEALED_BYTES] + other[HEADER_BYTES + SEALED_BYTES :])
 
 
-async def test_another_place_and_another_key_are_found() -> None:
+async def test_another_path_and_another_key_are_found() -> None:
     sealed = await _encrypt(b"the truth")
     with pytest.raises(DecryptionError):
         await _decrypt(sealed, context=b"other\0tenants/other/1/backup")

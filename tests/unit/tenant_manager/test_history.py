@@ -5,9 +5,16 @@ from uuid import UUID
 
 import pytest
 
+from freehold_tenant_manager.archive.history import (
+    Base,
+    EpochRow,
+    Leg,
+    plan_for_event,
+    plan_for_instant,
+    shared_seq,
+)
 from freehold_tenant_manager.archive.retention import needed_since
 from freehold_tenant_manager.archive.segments import BEGINNING
-from freehold_tenant_manager.restore.history import Base, EpochRow, Leg, plan_for_instant
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -102,7 +109,7 @@ def test_a_restore_begins_with_the_last_backup_of_its_own_history(
         assert plan.legs[0].epoch == plan.base.epoch
 
 
-def test_who_goes_back_to_before_the_parents_beginning_shares_less() -> None:
+def test_a_restore_to_before_the_parents_beginning_shares_less() -> None:
     epochs = [
         epoch(1, 0),
         epoch(2, 100, parent=1, of=50, seq=50),
@@ -113,6 +120,50 @@ def test_who_goes_back_to_before_the_parents_beginning_shares_less() -> None:
     assert plan.legs == (Leg(1, (20, 20)), Leg(2, (20, 20)), Leg(3, None))
     assert plan.base is not None
     assert plan.base.backup_id.int == 2
+
+
+@pytest.mark.parametrize(
+    ("seq", "legs", "base"),
+    [
+        (1, [(1, 1)], None),
+        (50, [(1, 50)], 1),
+        (51, [(1, 50), (2, 51)], 2),
+        (100, [(1, 50), (2, 100)], 2),
+        (101, [(1, 50), (2, 100), (4, 101)], 2),
+        (999, [(1, 50), (2, 100), (4, 999)], 4),
+    ],
+)
+def test_an_event_is_the_last_histories_with_the_rules_of_its_time(
+    seq: int, legs: list[tuple[int, int]], base: int | None
+) -> None:
+    backups = [
+        backup(1, 1, 30, 30),
+        backup(2, 1, 50, 45),
+        # Made when the rules were changed after the event, or of another history.
+        backup(3, 1, 50, 55),
+        backup(5, 3, 90, 250),
+        backup(4, 4, 130, 390),
+    ]
+    plan = plan_for_event(EPOCHS, backups, seq)
+    assert (None if plan.base is None else plan.base.backup_id.int) == base
+    begun = [
+        Leg(epoch, (at, None) if at == seq else (at, at))
+        for epoch, at in legs
+        if plan.base is None or epoch >= plan.base.epoch
+    ]
+    assert (plan.epoch, plan.legs) == (4, tuple(begun))
+
+
+@pytest.mark.parametrize(
+    ("minute", "end", "shared"),
+    [(350, 130, 130), (150, 100, 100), (299, 90, 50), (99, 75, 50), (20, 20, 20), (250, 40, 40)],
+)
+def test_two_histories_share_what_came_before_they_parted(
+    minute: float, end: int, shared: int
+) -> None:
+    plan = plan_for_instant(EPOCHS, [], at(minute))
+    assert plan is not None
+    assert shared_seq(EPOCHS, plan, end) == shared
 
 
 def test_without_a_backup_everything_is_needed() -> None:

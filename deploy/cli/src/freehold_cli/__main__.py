@@ -8,18 +8,19 @@ from typing import Annotated
 
 import typer
 
-from freehold_cli import backups, credentials, keys, migrations, operations, restoring, tenants
-from freehold_cli.errors import CliError
-from freehold_cli.exporting.command import export
-from freehold_cli.importing.command import import_events
-from freehold_cli.output import tell_error, write_line
-from freehold_cli.redriving import redrive
-from freehold_cli.verifying import verify
+from freehold_cli import backups, credentials, keys, migrations, operations, restores, tenants
+from freehold_cli.errors import CliError, ExitCode
+from freehold_cli.export.command import export
+from freehold_cli.imports.command import import_events
+from freehold_cli.output import write_error, write_line
+from freehold_cli.redrive import redrive
+from freehold_cli.streams import guard_streams
+from freehold_cli.verification import verify
 
 _EXIT_CODES = (
     "Exits with 0 when all went well; 1 when it was carried out and came to no good end (lines"
     " rejected, faults found, an operation failed); 2 when called wrongly; 3 when a server refused"
-    " or did not answer; 130 when interrupted."
+    " or did not answer, or the result cannot be written; 130 when interrupted."
 )
 
 app = typer.Typer(
@@ -35,15 +36,15 @@ app.add_typer(credentials.app, name="credentials")
 app.command("import")(import_events)
 app.command("export")(export)
 app.add_typer(backups.app, name="backup")
-app.command("restore")(restoring.restore)
-app.add_typer(restoring.former, name="former")
+app.command("restore")(restores.restore)
+app.add_typer(restores.former, name="former")
 app.add_typer(migrations.app, name="migrate")
 app.command("verify")(verify)
 app.command("redrive")(redrive)
 app.add_typer(operations.app, name="operations")
 
 
-def _tell_version(wanted: bool) -> None:
+def _write_version(wanted: bool) -> None:
     if wanted:
         write_line(version("freehold-cli"))
         raise typer.Exit
@@ -54,7 +55,7 @@ def freehold(
     _: Annotated[
         bool,
         typer.Option(
-            "--version", callback=_tell_version, is_eager=True, help="Print the version and end."
+            "--version", callback=_write_version, is_eager=True, help="Print the version and end."
         ),
     ] = False,
 ) -> None:
@@ -66,14 +67,24 @@ def freehold(
 
 
 def main() -> None:
-    """Run the command line; what a person can mend is told to them without a traceback."""
+    """Run the command line; what a person can mend is reported without a traceback."""
+    guard_streams()
     # As an interrupt at the keyboard does: what was begun is cleaned up.
     signal.signal(signal.SIGTERM, _end)
     try:
-        app()
+        try:
+            app()
+        finally:
+            # What stays in a buffer until Python ends would fail too late to be reported.
+            sys.stdout.flush()
     except CliError as error:
-        tell_error(str(error))
+        if str(error):
+            write_error(str(error))
         sys.exit(error.exit_code)
+    except OSError as error:
+        # A settings file that may not be read, for one.
+        write_error(str(error))
+        sys.exit(ExitCode.FAILED)
 
 
 def _end(_: int, __: FrameType | None) -> None:

@@ -7,7 +7,7 @@ import typer
 from freehold_cli.manager import managing
 from freehold_cli.operations import finish
 from freehold_cli.options import AsJson, NoWait, TenantId
-from freehold_cli.output import shown_size, shown_time, write_json, write_table
+from freehold_cli.output import shown_size, write_list
 
 app = typer.Typer(no_args_is_help=True, help="Make, list and verify a tenant's backups.")
 
@@ -25,23 +25,18 @@ def list_(tenant: TenantId, as_json: AsJson = False) -> None:
     """List a tenant's backups."""
     with managing(as_json=as_json) as manager:
         backups = manager.whole("tenants", tenant, "backups")
-    if as_json:
-        write_json(backups)
-        return
-    write_table(
-        ("backup", "status", "created", "events", "epoch", "size", "verified"),
-        (
-            (
-                each["backup_id"],
-                each["status"],
-                shown_time(each["created_at"]),
-                each["events"],
-                each["epoch"],
-                shown_size(each["bytes"]),
-                shown_time(each["verified_at"]),
-            )
-            for each in backups["data"]
-        ),
+    write_list(
+        backups,
+        {
+            "backup": "backup_id",
+            "status": "status",
+            "created": "created_at",
+            "events": "events",
+            "epoch": "epoch",
+            "size": lambda backup: shown_size(backup["bytes"]),
+            "verified": "verified_at",
+        },
+        as_json=as_json,
     )
 
 

@@ -1,4 +1,4 @@
-"""How a command reaches a Freehold, and what it shows there. No secret is ever an argument."""
+"""Settings and clients of the services. No secret is ever a command-line argument."""
 
 import ipaddress
 import os
@@ -17,12 +17,12 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from freehold.contracts.problems import ProblemDocument
 from freehold.security.api_keys import Scope
 from freehold_cli.errors import CliError, ExitCode, UnansweredError
-from freehold_cli.output import tell_error
+from freehold_cli.output import write_error
 
 LOCAL_STACK = Path(".local/freehold.env")
 
 COME_AGAIN = frozenset({408, 429, 502, 503, 504})
-"""Answered by who has too much to do now, or by whatever stands before one who is away."""
+"""Statuses of a busy service, or of a proxy before one that is away."""
 
 _PREFIX = "FREEHOLD_"
 _LENT_FOR = timedelta(hours=12)
@@ -46,7 +46,7 @@ _Url = Annotated[str, AfterValidator(_base_url)]
 
 
 class Connection(BaseSettings):
-    """Where the services are, and who asks. A field `api_key` is the variable FREEHOLD_API_KEY."""
+    """URLs and credentials. The field `api_key` is the variable FREEHOLD_API_KEY."""
 
     model_config = SettingsConfigDict(
         env_prefix=_PREFIX, frozen=True, extra="ignore", env_ignore_empty=True
@@ -60,12 +60,12 @@ class Connection(BaseSettings):
 
     @classmethod
     def from_environment(cls) -> Self:
-        """Read it; where no URL is set, what is missing comes from the stack of this folder.
+        """Read the variables. Without any URL, the rest comes from the stack of this folder.
 
-        A token kept in this folder is thus never shown to a Freehold elsewhere.
+        So a token kept in this folder is never sent to another Freehold.
 
         Raises:
-            CliError: A setting has a value that cannot be meant.
+            CliError: A variable has an invalid value.
         """
         elsewhere = any(
             os.environ.get(f"{_PREFIX}{name}".upper())
@@ -84,14 +84,14 @@ class Connection(BaseSettings):
 
     @contextmanager
     def ingest(self, tenant_id: str | None, key_file: Path | None) -> Iterator[httpx.Client]:
-        """Have a client of ingest: with the key that is given, or with one lent for as long.
+        """Open a client of ingest: with the given key, or with a temporary key from tenant-manager.
 
         Args:
-            tenant_id: Whose ledger is meant; for a key that is given it need not be said.
-            key_file: A file with the key.
+            tenant_id: The tenant; optional with a given key.
+            key_file: A file with the key, in place of FREEHOLD_API_KEY.
 
         Raises:
-            CliError: There is nothing to show to ingest, or tenant-manager lends no key.
+            CliError: There is no credential, or tenant-manager makes no key.
         """
         key = _read_secret(key_file) if key_file is not None else _secret(self.api_key)
         if key is not None:
@@ -114,10 +114,10 @@ class Connection(BaseSettings):
 
     @contextmanager
     def tenant_manager(self, *, asking: bool = True) -> Iterator[httpx.Client]:
-        """Have a client of tenant-manager, as the operator.
+        """Open a client of tenant-manager as the operator.
 
         Args:
-            asking: Whether a person at the terminal may be asked for a token that is missing.
+            asking: Whether to prompt for a missing token at a terminal.
 
         Raises:
             CliError: There is no token.
@@ -136,7 +136,7 @@ class Connection(BaseSettings):
 
     @contextmanager
     def tenant_manager_as_tenant(self) -> Iterator[httpx.Client]:
-        """Have a client of tenant-manager, as the tenant whose key is in the environment.
+        """Open a client of tenant-manager as the tenant whose key is in FREEHOLD_API_KEY.
 
         Raises:
             CliError: There is no key.
@@ -157,7 +157,7 @@ class Connection(BaseSettings):
 
 
 def refused(answer: httpx.Response) -> str:
-    """Say why a service refused a request, in its own words where it is one of ours."""
+    """Describe a refusal, by its problem document where there is one."""
     problem = _problem(answer)
     if problem is None:
         return f"{answer.url} answered {answer.status_code}, and not as a Freehold does."
@@ -168,7 +168,7 @@ def refused(answer: httpx.Response) -> str:
 
 
 def refusal(answer: httpx.Response) -> CliError:
-    """Make the error that ends a command where a service refused a request."""
+    """Make the error for a refused request."""
     problem = _problem(answer)
     kind = UnansweredError if answer.status_code in COME_AGAIN else CliError
     hint = "" if problem is None else _HINTS.get(answer.status_code, "")
@@ -186,7 +186,7 @@ def _problem(answer: httpx.Response) -> ProblemDocument | None:
 
 
 def unreached(url: httpx.URL | str, error: httpx.TransportError) -> str:
-    """Say that a service could not be asked."""
+    """Describe a service that does not answer."""
     return f"{url} does not answer ({str(error) or type(error).__name__})."
 
 
@@ -196,6 +196,7 @@ def _lent_key(manager: httpx.Client, tenant_id: str) -> Iterator[str]:
     wanted = {
         "scopes": [Scope.INGEST],
         "expires_at": (datetime.now(UTC) + _LENT_FOR).isoformat(),
+        "label": "freehold import",
     }
     made = ask(manager, "POST", keys, wanted).json()
     try:
@@ -204,7 +205,7 @@ def _lent_key(manager: httpx.Client, tenant_id: str) -> Iterator[str]:
         try:
             ask(manager, "DELETE", f"{keys}/{made['key_id']}")
         except CliError as error:
-            tell_error(
+            write_error(
                 f"The lent key {made['key_id']} could not be revoked. It ends by itself at "
                 f"{made['expires_at']}.\n{error}"
             )
@@ -238,12 +239,15 @@ def ask(
 def _client(url: str, bearer: str) -> httpx.Client:
     if not (bearer.isascii() and bearer.isprintable()):
         raise CliError("A key or token is made of printable ASCII characters.", ExitCode.USAGE)
+    target = httpx.URL(url)
     return httpx.Client(
         base_url=url,
         headers={"Authorization": f"Bearer {bearer}"},
         timeout=_TIMEOUT,
         # A proxy is for the world outside.
-        trust_env=not _is_this_machine(httpx.URL(url).host),
+        trust_env=not _is_this_machine(target.host),
+        # Certificates take 20 ms to load, and redirects, which could lead to TLS, are not followed.
+        verify=target.scheme == "https",
     )
 
 

@@ -4,9 +4,10 @@ from typing import Annotated
 
 import typer
 
+from freehold_cli.confirmation import Confirm, require_confirmation
 from freehold_cli.manager import managing
 from freehold_cli.options import AsJson, TenantId
-from freehold_cli.output import tell, write_json, write_line
+from freehold_cli.output import write_json, write_line, write_message
 
 app = typer.Typer(
     no_args_is_help=True, help="Show a tenant's own connection string; rotate passwords."
@@ -29,11 +30,18 @@ def rotate(
     tenant: TenantId,
     service: Annotated[
         str | None,
-        typer.Option(help="Only this one's: ingest, projector, query, auditor or backup."),
+        typer.Option(help="Only this one's: ingest, projector, query, manager, backup or auditor."),
     ] = None,
+    confirm: Confirm = None,
     as_json: AsJson = False,
 ) -> None:
-    """Give the roles of a tenant's database new passwords. No request fails meanwhile."""
+    """Give the roles of a tenant's database new passwords. No request fails meanwhile.
+
+    Where auditor is among them the customer's own connection string ends with its password, and
+    the tenant's id must be typed again.
+    """
+    if service in {None, "auditor"}:
+        require_confirmation(tenant, confirm, f"end the connection string that {tenant} has")
     with managing(as_json=as_json) as manager:
         rotated = manager.post(
             "tenants", tenant, "credentials", "rotate", body={"service": service}
@@ -41,6 +49,8 @@ def rotate(
     if as_json:
         write_json(rotated)
         return
-    tell(f"Rotated: {service or 'every role'} of {tenant}.")
+    write_message(f"Rotated: {service or 'every role'} of {tenant}.")
     if service in {None, "auditor"}:
-        tell(f"The customer's own connection string is new: freehold credentials show {tenant}")
+        write_message(
+            f"The customer's own connection string is new: freehold credentials show {tenant}"
+        )

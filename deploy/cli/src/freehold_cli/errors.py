@@ -1,4 +1,4 @@
-"""How a command ends: its exit code, and what a person is told where it went wrong."""
+"""Exit codes, and errors with a message for a person."""
 
 from collections.abc import Mapping
 from enum import IntEnum
@@ -6,25 +6,25 @@ from typing import Any
 
 
 class ExitCode(IntEnum):
-    """What a command's end means to whoever called it."""
+    """The exit codes of a command."""
 
     DONE = 0
     REJECTED = 1
-    """It was carried out and came to no good end: lines rejected, faults found, a failure."""
+    """Carried out with a bad result: lines rejected, faults found, an operation failed."""
     USAGE = 2
     FAILED = 3
     INTERRUPTED = 130
+    PIPE_CLOSED = 141
+    """The reader of stdout has gone: 128 + SIGPIPE."""
 
 
 class CliError(Exception):
-    """Something keeps a command from doing what was asked.
-
-    The message is shown to the person as it is, so it says what to do next.
+    """A command cannot do what was asked. The message is shown as it is, and says what to do next.
 
     Args:
-        message: What is shown.
-        exit_code: How the command ends.
-        problem: The server's own words, where it is a server that refused.
+        message: The text that is shown.
+        exit_code: The exit code of the command.
+        problem: The server's problem document, where a server refused.
     """
 
     def __init__(
@@ -39,4 +39,4 @@ class CliError(Exception):
 
 
 class UnansweredError(CliError):
-    """Nobody answered, or one who has too much to do now: asking again may do."""
+    """No answer, or a temporary refusal: the same request may succeed later."""

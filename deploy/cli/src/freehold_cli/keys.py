@@ -2,14 +2,18 @@
 
 import re
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from freehold.security.api_keys import Scope
+from freehold_cli.confirmation import Confirm, require_confirmation
+from freehold_cli.errors import CliError, ExitCode
+from freehold_cli.key_delivery import KeyFile, delivering
 from freehold_cli.manager import Document, managing
 from freehold_cli.options import AsJson, TenantId, parsed_time
-from freehold_cli.output import shown_time, tell, write_json, write_line, write_table
+from freehold_cli.output import shown_time, write_json, write_list, write_message
 
 app = typer.Typer(no_args_is_help=True, help="Make, list, rotate and revoke a tenant's API keys.")
 
@@ -18,10 +22,10 @@ _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
 def parsed_span(text: str) -> int:
-    """Read a span of time such as 90s, 15m, 12h or 30d; answer its seconds.
+    """Convert a span of time such as 90s, 15m, 12h or 30d to seconds.
 
     Raises:
-        typer.BadParameter: It is none.
+        typer.BadParameter: The text is no span of time.
     """
     found = _SPAN.fullmatch(text)
     if found is None:
@@ -44,20 +48,35 @@ def create(
     tenant: TenantId,
     scope: Annotated[
         list[Scope] | None,
-        typer.Option(help="What it may be used for; may be repeated. All, where left out."),
+        typer.Option(help="What it may be used for; at least one, and may be repeated."),
+    ] = None,
+    label: Annotated[
+        str | None, typer.Option(help="What people know it by, such as what uses it.")
     ] = None,
     expires_at: ExpiresAt = None,
     expires_in: ExpiresIn = None,
+    output: KeyFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make an API key and print it. It is shown this once."""
+    """Make an API key and print it. It is shown this once.
+
+    Where it cannot be written it is revoked at once.
+    """
+    if not scope:
+        scopes = ", ".join(f"--scope {each}" for each in Scope)
+        raise CliError(f"Say what the key may be used for: {scopes}.", ExitCode.USAGE)
     wanted: Document = {
-        "scopes": list(dict.fromkeys(scope or Scope)),
+        "scopes": list(dict.fromkeys(scope)),
         "expires_at": _expiry(expires_at, expires_in),
+        "label": label,
     }
-    with managing(as_json=as_json) as manager:
+    with (
+        managing(as_json=as_json) as manager,
+        delivering(manager, tenant, output, as_json=as_json) as deliver,
+    ):
         made = manager.post("tenants", tenant, "api-keys", body=wanted)
-    _write_made(made, as_json=as_json)
+        _write_made(made, output, as_json=as_json)
+        deliver(made)
 
 
 @app.command("list")
@@ -65,34 +84,34 @@ def list_(tenant: TenantId, as_json: AsJson = False) -> None:
     """List a tenant's API keys, revoked ones too. No secret is shown."""
     with managing(as_json=as_json) as manager:
         keys = manager.whole("tenants", tenant, "api-keys")
-    if as_json:
-        write_json(keys)
-        return
-    write_table(
-        ("key", "scopes", "status", "created", "expires", "revoked"),
-        (
-            (
-                key["key_id"],
-                " ".join(key["scopes"]),
-                _status(key),
-                shown_time(key["created_at"]),
-                shown_time(key["expires_at"]),
-                shown_time(key["revoked_at"]),
-            )
-            for key in keys["data"]
-        ),
+    write_list(
+        keys,
+        {
+            "key": "key_id",
+            "label": "label",
+            "scopes": lambda key: " ".join(key["scopes"]),
+            "status": _status,
+            "created": "created_at",
+            "expires": "expires_at",
+            "revoked": "revoked_at",
+        },
+        as_json=as_json,
     )
 
 
 @app.command("revoke")
-def revoke(tenant: TenantId, key: KeyId, as_json: AsJson = False) -> None:
-    """Revoke an API key, at once and for good. Again, nothing changes."""
+def revoke(tenant: TenantId, key: KeyId, confirm: Confirm = None, as_json: AsJson = False) -> None:
+    """Revoke an API key, at once and for good. Again, nothing changes.
+
+    Its id must be typed again, since its user is shut out.
+    """
+    require_confirmation(key, confirm, f"revoke the key {key} of {tenant}")
     with managing(as_json=as_json) as manager:
         manager.delete("tenants", tenant, "api-keys", key)
     if as_json:
         write_json({"key_id": key, "revoked": True})
         return
-    tell(f"The key {key} of {tenant} is revoked.")
+    write_message(f"The key {key} of {tenant} is revoked.")
 
 
 @app.command("rotate")
@@ -104,15 +123,26 @@ def rotate(
     ] = "1h",
     expires_at: ExpiresAt = None,
     expires_in: ExpiresIn = None,
+    output: KeyFile = None,
+    confirm: Confirm = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make a key of the same scopes and print it; the old one works on for a while."""
+    """Make a key of the same scopes and label and print it; the old one works on for a while.
+
+    Where the new one cannot be written it is revoked at once, and the old one ends all the same.
+    Where there is no overlap, the old one's id must be typed again.
+    """
     wanted = {"overlap_s": parsed_span(overlap), "expires_at": _expiry(expires_at, expires_in)}
-    with managing(as_json=as_json) as manager:
+    if not wanted["overlap_s"]:
+        require_confirmation(key, confirm, f"end the key {key} of {tenant} at once")
+    with (
+        managing(as_json=as_json) as manager,
+        delivering(manager, tenant, output, as_json=as_json) as deliver,
+    ):
         made = manager.post("tenants", tenant, "api-keys", key, "rotate", body=wanted)
-    if not as_json:
-        tell(f"The key {key} works until {shown_time(made['replaced']['expires_at'])}.")
-    _write_made(made, as_json=as_json)
+        write_message(f"The key {key} works until {shown_time(made['replaced']['expires_at'])}.")
+        _write_made(made, output, as_json=as_json)
+        deliver(made)
 
 
 def _expiry(at: str | None, span: str | None) -> str | None:
@@ -123,13 +153,14 @@ def _expiry(at: str | None, span: str | None) -> str | None:
     return None if at is None else parsed_time(at)
 
 
-def _write_made(made: Document, *, as_json: bool) -> None:
+def _write_made(made: Document, output: Path | None, *, as_json: bool) -> None:
     if as_json:
-        write_json(made)
         return
     until = f", until {shown_time(made['expires_at'])}" if made["expires_at"] else ""
-    tell(f"Key {made['key_id']} for {', '.join(made['scopes'])}{until}; it is not shown again:")
-    write_line(made["api_key"])
+    where = "" if output is None else f" It goes to {output}."
+    write_message(
+        f"Key {made['key_id']} for {', '.join(made['scopes'])}{until}; not shown again.{where}"
+    )
 
 
 def _status(key: Document) -> str:

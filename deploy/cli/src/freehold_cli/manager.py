@@ -1,4 +1,4 @@
-"""Tenant-manager as a command asks it: documents in, documents out, lists to their end."""
+"""A client of tenant-manager: JSON documents in and out, lists read to their end."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -22,59 +22,59 @@ class Manager:
     def __init__(self, client: httpx.Client) -> None:
         self._client = client
 
-    def get(self, *place: str, params: Mapping[str, str | int] | None = None) -> Document:
-        """Read what stands at a place under /v1.
+    def get(self, *path: str, params: Mapping[str, str | int] | None = None) -> Document:
+        """Read the document at a path under /v1.
 
         Raises:
             CliError: Tenant-manager refuses, or does not answer.
         """
-        return _document(ask(self._client, "GET", _path(place), params=params))
+        return _document(ask(self._client, "GET", _path(path), params=params))
 
-    def whole(self, *place: str, params: Mapping[str, str | int | None] | None = None) -> Document:
-        """Read a list to its end, as one page; parameters that are None are left out.
+    def whole(self, *path: str, params: Mapping[str, str | int | None] | None = None) -> Document:
+        """Read a whole list as one page. Parameters that are None are left out.
 
         Raises:
             CliError: Tenant-manager refuses, or does not answer.
         """
         asked: dict[str, str | int] = {"limit": _PAGE_ENTRIES}
         asked |= {name: value for name, value in (params or {}).items() if value is not None}
-        page = whole = self.get(*place, params=asked)
+        page = whole = self.get(*path, params=asked)
         while page["next_cursor"] is not None:
             asked["cursor"] = page["next_cursor"]
-            page = self.get(*place, params=asked)
+            page = self.get(*path, params=asked)
             whole["data"] += page["data"]
         del whole["next_cursor"]
         return whole
 
-    def post(self, *place: str, body: object = None) -> Document:
-        """Have something made or done; 202 answers with the operation.
+    def post(self, *path: str, body: object = None) -> Document:
+        """Send a POST. The answer to a 202 is the operation.
 
         Raises:
             CliError: Tenant-manager refuses, or does not answer.
         """
-        return _document(ask(self._client, "POST", _path(place), body))
+        return _document(ask(self._client, "POST", _path(path), body))
 
-    def put(self, *place: str, body: object) -> Document:
-        """Have something set.
-
-        Raises:
-            CliError: Tenant-manager refuses, or does not answer.
-        """
-        return _document(ask(self._client, "PUT", _path(place), body))
-
-    def delete(self, *place: str, params: Mapping[str, str | int] | None = None) -> Document:
-        """Have something removed; what is gone at once is answered with nothing.
+    def put(self, *path: str, body: object) -> Document:
+        """Send a PUT.
 
         Raises:
             CliError: Tenant-manager refuses, or does not answer.
         """
-        answer = ask(self._client, "DELETE", _path(place), params=params)
+        return _document(ask(self._client, "PUT", _path(path), body))
+
+    def delete(self, *path: str, params: Mapping[str, str | int] | None = None) -> Document:
+        """Send a DELETE. A 204 gives an empty document.
+
+        Raises:
+            CliError: Tenant-manager refuses, or does not answer.
+        """
+        answer = ask(self._client, "DELETE", _path(path), params=params)
         return _document(answer) if answer.content else {}
 
 
 @contextmanager
 def managing(*, as_json: bool) -> Iterator[Manager]:
-    """Have tenant-manager for a while; what goes wrong is told as JSON, too, where that is asked.
+    """Connect to tenant-manager as the operator. Errors are printed as JSON, too, with `as_json`.
 
     Raises:
         CliError: There is no token.
@@ -85,7 +85,7 @@ def managing(*, as_json: bool) -> Iterator[Manager]:
 
 @contextmanager
 def json_errors(as_json: bool) -> Iterator[None]:
-    """Write an error that ends a command as a result, too, where results are JSON."""
+    """With `as_json`, print an error that ends a command as a JSON result as well."""
     try:
         yield
     except CliError as error:
@@ -94,8 +94,8 @@ def json_errors(as_json: bool) -> Iterator[None]:
         raise
 
 
-def _path(place: tuple[str, ...]) -> str:
-    return "/".join(["/v1", *(quote(part, safe="") for part in place)])
+def _path(parts: tuple[str, ...]) -> str:
+    return "/".join(["/v1", *(quote(part, safe="") for part in parts)])
 
 
 def _document(answer: httpx.Response) -> Document:

@@ -8,7 +8,7 @@ import typer
 from freehold_cli.manager import managing
 from freehold_cli.operations import finish
 from freehold_cli.options import AsJson, NoWait
-from freehold_cli.output import shown_time, write_facts, write_json, write_table
+from freehold_cli.output import write_facts, write_json, write_list
 
 app = typer.Typer(help="Migrate tenants' ledgers, and see how far that has come.")
 
@@ -66,18 +66,16 @@ def status(
             **{status: count for status, count in found["statuses"].items() if count},
         }
     )
-    write_table(
-        ("tenant", "version", "status", "due", "attempts", "finished", "error"),
-        (
-            (
-                each["tenant_id"],
-                each["schema_version"],
-                each["status"],
-                each["due"],
-                each["attempts"],
-                shown_time(each["finished_at"]),
-                each["error"],
-            )
-            for each in found["data"]
-        ),
+    write_list(
+        found,
+        {
+            "tenant": "tenant_id",
+            "version": "schema_version",
+            "status": "status",
+            "due": "due",
+            "attempts": "attempts",
+            "finished": "finished_at",
+            "error": "error",
+        },
+        as_json=False,
     )

@@ -1,4 +1,4 @@
-"""``freehold operations``: what takes long and how far it has come; whatever waits, waits here."""
+"""``freehold operations``: list, show and wait for long operations. Every command waits here."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -13,22 +13,23 @@ from freehold_cli.errors import CliError, ExitCode, UnansweredError
 from freehold_cli.manager import Document, Manager, managing
 from freehold_cli.options import AsJson
 from freehold_cli.output import (
+    Pacing,
     errors,
     shown_time,
-    tell,
-    tell_error,
+    visible,
+    write_error,
     write_facts,
     write_json,
-    write_table,
+    write_list,
+    write_message,
 )
 
 app = typer.Typer(no_args_is_help=True, help="List, show and wait for what takes long.")
 
 _POLL_FIRST_S = 0.1
 _POLL_MOST_S = 2.0
-# Longer than a service needs to be started anew; the operation goes on meanwhile, or afterwards.
+# Longer than a restart of tenant-manager. The operation continues meanwhile or afterwards.
 _SILENCE_MOST_S = 120.0
-_LINE_EVERY_S = 5.0
 _ENDED = frozenset({"succeeded", "failed"})
 
 OperationId = Annotated[str, typer.Argument(help="The operation's id.")]
@@ -45,29 +46,24 @@ def list_(
     """List operations, the newest first."""
     with managing(as_json=as_json) as manager:
         operations = manager.whole("operations", params={"tenant_id": tenant, "status": status})
-    if as_json:
-        write_json(operations)
-        return
-    write_table(
-        ("operation", "kind", "tenant", "status", "progress", "created", "message"),
-        (
-            (
-                each["operation_id"],
-                each["kind"],
-                each["tenant_id"],
-                each["status"],
-                f"{each['progress']:.0%}",
-                shown_time(each["created_at"]),
-                each["message"],
-            )
-            for each in operations["data"]
-        ),
+    write_list(
+        operations,
+        {
+            "operation": "operation_id",
+            "kind": "kind",
+            "tenant": "tenant_id",
+            "status": "status",
+            "progress": lambda operation: f"{operation['progress']:.0%}",
+            "created": "created_at",
+            "message": "message",
+        },
+        as_json=as_json,
     )
 
 
 @app.command("show")
 def show(operation: OperationId, as_json: AsJson = False) -> None:
-    """Show an operation as it stands now."""
+    """Show the present state of an operation."""
     with managing(as_json=as_json) as manager:
         _write(manager.get("operations", operation), as_json=as_json)
 
@@ -87,29 +83,29 @@ def finish(
     as_json: bool,
     show: Callable[[Document], None] | None = None,
 ) -> Document:
-    """Wait for an operation's end and write what came of it.
+    """Wait for an operation's end and print its result.
 
     Args:
         manager: Tenant-manager.
-        operation: The operation, as it was answered last.
-        no_wait: Write it as it is, and wait for nothing.
-        as_json: Whether it is written for another program.
-        show: Writes the result of one that succeeded for a person, in place of all its facts.
+        operation: The operation, as tenant-manager answered it last.
+        no_wait: Print it as it is, without waiting.
+        as_json: Whether it is printed for another program.
+        show: Prints the result of a success for a person, instead of all facts.
 
     Raises:
-        CliError: Tenant-manager was away for too long, or somebody does not want to wait.
-        typer.Exit: It failed.
+        CliError: Tenant-manager was away for too long, or the wait was interrupted.
+        typer.Exit: The operation failed.
     """
     if no_wait:
         if not as_json:
-            tell(f"It goes on. To wait for its end: {_waiting(operation)}")
+            write_message(f"It goes on. To wait for its end: {_waiting(operation)}")
         _write(operation, as_json=as_json)
         return operation
     operation = _follow(manager, operation)
     if operation["status"] == "failed":
         if as_json:
             write_json(operation)
-        tell_error(f"{_name(operation)} failed: {operation['message']}")
+        write_error(f"{_name(operation)} failed: {operation['message']}")
         raise typer.Exit(ExitCode.REJECTED)
     if as_json or show is None:
         _write(operation, as_json=as_json)
@@ -119,7 +115,7 @@ def finish(
 
 
 def _follow(manager: Manager, operation: Document) -> Document:
-    """Ask again and again how far it has come, and show it, until its end."""
+    """Poll the operation and show its progress until it ends."""
     pause_s = _POLL_FIRST_S
     answered_at = time.monotonic()
     complained = False
@@ -135,7 +131,7 @@ def _follow(manager: Manager, operation: Document) -> Document:
                     if time.monotonic() - answered_at > _SILENCE_MOST_S:
                         raise CliError(f"{error}\n{_goes_on(operation)}") from error
                     if not complained:
-                        tell(f"{error} Asking on.")
+                        write_message(f"{error} Asking on.")
                     complained = True
                 else:
                     answered_at = time.monotonic()
@@ -147,7 +143,7 @@ def _follow(manager: Manager, operation: Document) -> Document:
 
 @contextmanager
 def _showing() -> Iterator[Callable[[Document], None]]:
-    """Show how far an operation has come: a bar at a terminal, now and then a line elsewhere."""
+    """Show the progress: a bar at a terminal, a line every five seconds elsewhere."""
     if not errors.is_terminal:
         yield _Lines().show
         return
@@ -166,26 +162,25 @@ def _showing() -> Iterator[Callable[[Document], None]]:
                 task,
                 completed=operation["progress"],
                 kind=operation["kind"],
-                description=escape(operation["message"] or operation["status"]),
+                description=escape(visible(operation["message"] or operation["status"])),
             )
 
         yield show_bar
 
 
 class _Lines:
-    """Says how far it has come, where that has changed and a while has passed."""
+    """Prints the progress where it has changed, at most every five seconds."""
 
     def __init__(self) -> None:
-        self._told_at = time.monotonic()
-        self._told = ""
+        self._pacing = Pacing()
+        self._last = ""
 
     def show(self, operation: Document) -> None:
         """Show an operation."""
         line = f"{operation['progress']:.0%} {operation['message'] or operation['status']}"
-        now = time.monotonic()
-        if line != self._told and now - self._told_at >= _LINE_EVERY_S:
-            tell(line)
-            self._told, self._told_at = line, now
+        if line != self._last and self._pacing.is_due():
+            write_message(line)
+            self._last = line
 
 
 def _write(operation: Document, *, as_json: bool) -> None:

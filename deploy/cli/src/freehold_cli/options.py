@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from freehold.contracts.tenants import TENANT_ID_PATTERN
+from freehold.contracts.fields import TENANT_ID_PATTERN
 from freehold_cli.connection import Connection, ask
 from freehold_cli.errors import CliError
 
@@ -23,7 +23,7 @@ def _tenant_id(text: str | None) -> str | None:
 
 
 def _known_tenants(incomplete: str) -> list[str]:
-    """List the tenants whose ids begin so; at a shell's prompt, no fault is worth a word."""
+    """List the tenants whose ids begin so. At a shell's prompt, errors give an empty list."""
     try:
         with Connection.from_environment().tenant_manager(asking=False) as client:
             client.timeout = _COMPLETION_TIMEOUT_S
@@ -35,10 +35,10 @@ def _known_tenants(incomplete: str) -> list[str]:
 
 
 def parsed_time(text: str) -> str:
-    """Read a time that a person gives, and write it as the services do.
+    """Convert a person's time to RFC 3339 in UTC.
 
     Raises:
-        typer.BadParameter: It is none, or does not say in which zone.
+        typer.BadParameter: The text is no time, or has no time zone.
     """
     try:
         moment = datetime.fromisoformat(text)

@@ -1,22 +1,21 @@
-"""``freehold tenants``: who the tenants are, and their lives from creation to deletion."""
+"""``freehold tenants``: the lifecycle of tenants, from creation to deletion."""
 
-import sys
 from typing import Annotated
 
 import typer
 
-from freehold_cli.errors import CliError, ExitCode
+from freehold_cli.confirmation import Confirm, require_confirmation
+from freehold_cli.key_delivery import KeyFile, delivering
 from freehold_cli.manager import Document, managing
 from freehold_cli.operations import finish
 from freehold_cli.options import AsJson, NoWait, TenantId
 from freehold_cli.output import (
     shown_size,
     shown_time,
-    tell,
     write_facts,
     write_json,
-    write_line,
-    write_table,
+    write_list,
+    write_message,
 )
 
 app = typer.Typer(no_args_is_help=True, help="Make, list, show, suspend and delete tenants.")
@@ -29,25 +28,35 @@ def create(
         str | None, typer.Option(help="What people call them; the id, where left out.")
     ] = None,
     region: Annotated[str, typer.Option(help="Where they live.")] = "local",
+    output: KeyFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Make a tenant, and print their first API key. It is shown this once.
+
+    Where the key cannot be written it is revoked at once, and the tenant stays.
 
     Again, with the same name and region, nothing changes and no key is shown: make another with
     `freehold keys create`.
     """
     wanted = {"tenant_id": tenant, "name": name or tenant, "region": region}
-    with managing(as_json=as_json) as manager:
+    with (
+        managing(as_json=as_json) as manager,
+        delivering(manager, tenant, output, as_json=as_json) as deliver,
+    ):
         made = manager.post("tenants", body=wanted)
-    if as_json:
-        write_json(made)
-        return
-    key = made.get("api_key")
-    if key is None:
-        tell(f"{tenant} existed already. For another key: freehold keys create {tenant}")
-        return
-    tell(f"{tenant} is made. This is their API key, with all scopes; it is not shown again:")
-    write_line(key)
+        if made.get("api_key") is None:
+            write_message(
+                f"{tenant} existed already. For another key: freehold keys create {tenant}"
+                " --scope SCOPE"
+            )
+            if as_json:
+                write_json(made)
+            raise typer.Exit
+        where = "" if output is None else f" It goes to {output}."
+        write_message(
+            f"{tenant} is made. Their API key has all scopes and is not shown again.{where}"
+        )
+        deliver(made)
 
 
 @app.command("list")
@@ -58,23 +67,18 @@ def list_(
     """List the tenants."""
     with managing(as_json=as_json) as manager:
         tenants = manager.whole("tenants", params={"status": status})
-    if as_json:
-        write_json(tenants)
-        return
-    write_table(
-        ("tenant", "name", "status", "region", "schema", "epoch", "created"),
-        (
-            (
-                each["tenant_id"],
-                each["name"],
-                each["status"],
-                each["region"],
-                each["schema_version"],
-                each["epoch"],
-                shown_time(each["created_at"]),
-            )
-            for each in tenants["data"]
-        ),
+    write_list(
+        tenants,
+        {
+            "tenant": "tenant_id",
+            "name": "name",
+            "status": "status",
+            "region": "region",
+            "schema": "schema_version",
+            "epoch": "epoch",
+            "created": "created_at",
+        },
+        as_json=as_json,
     )
 
 
@@ -125,24 +129,15 @@ def resume(tenant: TenantId, as_json: AsJson = False) -> None:
 
 @app.command("delete")
 def delete(
-    tenant: TenantId,
-    confirm: Annotated[
-        str | None,
-        typer.Option(metavar="TENANT", help="The tenant's id again, in place of the question."),
-    ] = None,
-    no_wait: NoWait = False,
-    as_json: AsJson = False,
+    tenant: TenantId, confirm: Confirm = None, no_wait: NoWait = False, as_json: AsJson = False
 ) -> None:
     """Delete a tenant: a final export and backup first, then their keys, roles and database.
 
     Their id must be typed again.
     """
-    if confirm is None and sys.stdin.isatty():
-        confirm = typer.prompt(f"To delete {tenant} for good, type their id", err=True)
-    if confirm != tenant:
-        raise CliError(f"Nothing was deleted: confirm it with --confirm {tenant}", ExitCode.USAGE)
+    require_confirmation(tenant, confirm, f"delete {tenant} with their ledger and keys")
     with managing(as_json=as_json) as manager:
-        operation = manager.delete("tenants", tenant, params={"confirm": confirm})
+        operation = manager.delete("tenants", tenant, params={"confirm": tenant})
         finish(manager, operation, no_wait=no_wait, as_json=as_json)
 
 

@@ -1,5 +1,6 @@
 """``freehold-local``: the whole of Freehold on this machine without Docker."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -18,6 +19,11 @@ CHECKOUT = Path(__file__).resolve().parents[4]
 app = typer.Typer(
     help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
 )
+publisher = typer.Typer(
+    help="Make, remove and list the broker's users of apps that publish to `freehold.inbound`.",
+    no_args_is_help=True,
+)
+app.add_typer(publisher, name="publisher")
 out = Console()
 errors = Console(stderr=True)
 
@@ -66,6 +72,36 @@ def install() -> None:
     out.print(f"PostgreSQL  {find_postgres()}\nRabbitMQ    {find_rabbitmq()}", highlight=False)
 
 
+Name = Annotated[str, typer.Argument(help="The publisher's name: letters, digits, - and _.")]
+
+
+@publisher.command("add")
+def add_publisher(name: Name, state: State = DEFAULT_STATE) -> None:
+    """Make a user that may publish events and read its own answers; its URL is shown this once."""
+    stack = Stack(state)
+    # Erlang's warnings come before it.
+    url = stack.publisher("add", name).splitlines()[-1]
+    try:
+        typer.echo(url)
+    except OSError as error:
+        stack.publisher("remove", name)
+        raise StackError(
+            f"The URL cannot be written ({error.strerror}), so the user {name} was removed again."
+        ) from error
+
+
+@publisher.command("remove")
+def remove_publisher(name: Name, state: State = DEFAULT_STATE) -> None:
+    """Remove a publisher's user and close its connections."""
+    Stack(state).publisher("remove", name)
+
+
+@publisher.command("list")
+def list_publishers(state: State = DEFAULT_STATE) -> None:
+    """Show the names of all publishers."""
+    typer.echo(Stack(state).publisher("list"), nl=False)
+
+
 @app.command()
 def demo(state: State = DEFAULT_STATE) -> None:
     """Start the stack and show on three tenants that what Freehold promises holds."""
@@ -76,22 +112,28 @@ def demo(state: State = DEFAULT_STATE) -> None:
 
 
 def main() -> None:
-    """Run the command line; what a person can mend is told to them without a traceback."""
+    """Run the command line. Errors that a person can mend are shown without a traceback."""
     try:
         app()
     except StackError as error:
-        errors.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
+        _print_error(str(error))
         sys.exit(1)
     except PermissionError as error:
-        errors.print(
+        _print_error(
             f"{error}\nAnother user has started the stack here before (root, perhaps): "
-            "go on as that user.",
-            style="red",
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
+            "go on as that user."
         )
         sys.exit(1)
+    except OSError as error:
+        # A disk that is full or cannot be written to, for one. What stdout still holds would fail
+        # again when Python ends, and be a second message.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _print_error(f"This machine does not let us: {error}")
+        sys.exit(1)
+
+
+def _print_error(fault: str) -> None:
+    errors.print(fault, style="red", markup=False, highlight=False, soft_wrap=True)
 
 
 def _short(path: Path) -> str:

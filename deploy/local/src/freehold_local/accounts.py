@@ -1,7 +1,7 @@
-"""Who the servers run as: never root, and otherwise the person who started them.
+"""The system users that servers run as.
 
-Postgres refuses to run as root and a broker should not. Run by root, each server therefore becomes
-the system user that its own package made; run by anyone else, it stays that person's process.
+Postgres refuses to run as root, and a broker should not. Started by root, each server runs as the
+user that its package made; started by another user, it runs as that user.
 """
 
 import os
@@ -25,7 +25,7 @@ class Account:
 
 
 def server_account(name: str) -> Account | None:
-    """The user a server must become, or None where it runs as whoever asks.
+    """The user that a server must run as; None for the present user.
 
     Args:
         name: The system user made by the server's package.
@@ -48,13 +48,13 @@ def server_account(name: str) -> Account | None:
 def run_as(
     account: Account | None, command: Sequence[str], *, cwd: Path, timeout_s: float
 ) -> subprocess.CompletedProcess[str]:
-    """Run a short command to its end as a server's user and answer what it said.
+    """Run a short command as a server's user, with stdout and stderr joined.
 
     Args:
-        account: The user to become, or None to stay who we are.
+        account: The user; None for the present one.
         command: The program and its arguments.
         cwd: A folder that the user can enter.
-        timeout_s: After so many seconds the command is killed.
+        timeout_s: The seconds after which the command is killed.
 
     Raises:
         subprocess.TimeoutExpired: The command took longer.

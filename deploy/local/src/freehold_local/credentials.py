@@ -1,9 +1,9 @@
-"""The passwords, tokens and keys of a stack: made once, kept in one file that only we can read."""
+"""The passwords, tokens and keys of a stack, made once and kept in one file of mode 0600."""
 
 import base64
 import json
 import secrets
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 from freehold_local.errors import StackError
@@ -20,15 +20,15 @@ def _credential_keys() -> str:
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What the stack's parts prove themselves with.
+    """The secrets of a stack.
 
     Attributes:
         tenant_manager_password: Of tenant-manager's role in the private Postgres.
         ingest_password: Of ingest's role in the catalog.
         projector_password: Of projector's role in the catalog.
         query_password: Of query's role in the catalog.
-        operator_token: What an operator shows to tenant-manager.
-        credential_keys: Encrypts the tenants' database passwords; without it they are lost.
+        operator_token: The bearer token of operators.
+        credential_keys: Encrypts the tenants' database passwords, which are lost without it.
         supervisor_password: For our own calls to the supervisor.
     """
 
@@ -41,28 +41,35 @@ class Credentials:
     supervisor_password: str = field(default_factory=_password)
 
 
-def keep_credentials(file: Path, *, operator_token: str | None = None) -> Credentials:
-    """The stack's credentials, made the first time.
-
-    Args:
-        file: Where they are kept.
-        operator_token: The operator's own choice of a token, kept from now on.
+def kept_credentials(file: Path) -> Credentials | None:
+    """The credentials in a file; None where there is no file.
 
     Raises:
-        StackError: The file is not one that this program wrote.
+        StackError: The file was not written by this program.
     """
     try:
-        kept = Credentials(**json.loads(file.read_text()))
+        kept = json.loads(file.read_text())
     except FileNotFoundError:
-        kept = None
-    except (ValueError, TypeError) as error:
-        raise StackError(
-            f"{file} cannot be read ({error}).\n"
-            "Put back the copy you have, or remove the whole folder and start afresh."
-        ) from error
-    wanted = kept or Credentials()
-    if operator_token is not None:
-        wanted = replace(wanted, operator_token=operator_token)
-    if wanted != kept:
-        write_whole(file, json.dumps(asdict(wanted), indent=2) + "\n", mode=0o600)
-    return wanted
+        return None
+    except ValueError as error:
+        raise _unreadable(file, str(error)) from error
+    names = {field.name for field in fields(Credentials)}
+    # Any other can be made anew. Without these keys the tenants' passwords are lost.
+    if not isinstance(kept, dict) or not {"credential_keys"} <= kept.keys() <= names:
+        raise _unreadable(file, "it does not hold credential_keys, or something else beside them")
+    if not all(isinstance(value, str) and value for value in kept.values()):
+        raise _unreadable(file, "one of its values is no text")
+    return Credentials(**kept)
+
+
+def keep_credentials(file: Path, credentials: Credentials) -> None:
+    """Write credentials, unless the file has them already."""
+    if kept_credentials(file) != credentials:
+        write_whole(file, json.dumps(asdict(credentials), indent=2) + "\n", mode=0o600)
+
+
+def _unreadable(file: Path, fault: str) -> StackError:
+    return StackError(
+        f"{file} cannot be read: {fault}.\n"
+        "Put back the copy you have, or remove the whole folder and start afresh."
+    )

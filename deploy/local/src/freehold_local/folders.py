@@ -1,7 +1,7 @@
-"""Files and folders of the stack: private, written whole, and within a server's reach.
+"""Files and folders of the stack: private, written whole, and reachable by the servers' users.
 
-A server that runs as its own user must be able to walk down to its data. A checkout under a closed
-home (``/root``) does not allow that, so such data stands elsewhere and a symbolic link leads there.
+A server's user must be able to enter the folders above its data. A checkout under a closed home
+(``/root``) does not allow that: then the data is elsewhere, and a symbolic link leads to it.
 """
 
 import contextlib
@@ -21,29 +21,35 @@ LOCK_TIMEOUT_S = 60
 
 
 def write_whole(path: Path, text: str, *, mode: int, group: int = -1) -> None:
-    """Replace a file in one step: after a crash it is the old one or the new one, never half.
+    """Replace a file atomically: after a crash it is the old one or the new one.
 
     Args:
         path: The file to write.
         text: All of its text.
         mode: Its permission bits, set before any text is in it.
-        group: The group it is given to, or -1 to leave that be.
+        group: The group that owns it; -1 for the present one.
     """
     new = path.with_name(f"{path.name}.new")
     new.unlink(missing_ok=True)
-    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        os.fchown(file.fileno(), -1, group)
-        os.fchmod(file.fileno(), mode)
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    new.rename(path)
+    try:
+        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            os.fchown(file.fileno(), -1, group)
+            os.fchmod(file.fileno(), mode)
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        new.rename(path)
+    except PermissionError:
+        raise
+    except OSError as error:
+        new.unlink(missing_ok=True)
+        raise StackError(f"{path} cannot be written: {error.strerror}.") from error
 
 
 def make_state(state: Path) -> None:
-    """Make the folder that holds everything a stack keeps.
+    """Make the folder of a stack.
 
-    Root's is one that others may walk through, not list: the servers' users have their data in it.
+    Root's has mode 0711: the servers' users pass through it to their data.
     """
     state.mkdir(mode=0o700, parents=True, exist_ok=True)
     if os.geteuid() == 0:
@@ -52,10 +58,10 @@ def make_state(state: Path) -> None:
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold a folder for ourselves: nobody else starts or stops what is in it meanwhile.
+    """Lock a folder, so that no other command starts or stops its stack meanwhile.
 
     Raises:
-        StackError: Somebody else held it for a minute.
+        StackError: Another command held the lock for a minute.
     """
     with (folder / "lock").open("w") as file:
 
@@ -79,15 +85,15 @@ def settle(folder: Path, account: Account | None) -> Path:
     """Make a server's folder where its user can reach it.
 
     Args:
-        folder: Where the folder is wanted.
-        account: The user who must reach it, or None where that is us.
+        folder: The wanted path.
+        account: The server's user; None for the present one.
 
     Returns:
-        The folder's real path; ``folder`` is a link to it where it had to stand elsewhere.
+        The real path; ``folder`` is a link to it if it had to be elsewhere.
 
     Raises:
-        StackError: There is data in ``folder`` already, and the user cannot reach it; or
-            ``folder`` is a copied link, and leads to another checkout's data.
+        StackError: ``folder`` has data that the user cannot reach, or is a copied link to another
+            checkout's data.
     """
     if folder.is_symlink():
         return _claim(folder, folder.readlink())
@@ -105,7 +111,7 @@ def settle(folder: Path, account: Account | None) -> Path:
 
 
 def discard(folder: Path) -> None:
-    """Delete a server's folder, wherever it stands."""
+    """Delete a server's folder, also where it is a link."""
     if folder.is_symlink():
         shutil.rmtree(folder.readlink().parent, ignore_errors=True)
         folder.unlink()
@@ -134,10 +140,10 @@ def _claim(folder: Path, real: Path) -> Path:
 def _settle_outside(folder: Path) -> Path:
     OUTSIDE.mkdir(mode=0o755, parents=True, exist_ok=True)
     OUTSIDE.chmod(0o755)
-    # A fresh place each time: what an earlier checkout at the same path left must not come back.
-    place = Path(tempfile.mkdtemp(prefix=f"{folder.name}-", dir=OUTSIDE))
-    place.chmod(0o755)
-    real = place / folder.name
+    # A new folder each time: data of an earlier checkout at the same path must not come back.
+    outside = Path(tempfile.mkdtemp(prefix=f"{folder.name}-", dir=OUTSIDE))
+    outside.chmod(0o755)
+    real = outside / folder.name
     real.mkdir(mode=0o755)
     real.chmod(0o755)
     folder.rmdir()

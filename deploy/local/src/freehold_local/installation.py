@@ -1,4 +1,4 @@
-"""The servers' programs on this machine: found where they are, installed where that is allowed."""
+"""The servers' programs on this machine: found, or installed where that is allowed."""
 
 import os
 import re
@@ -7,16 +7,17 @@ import subprocess
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from freehold.database.fitness import POSTGRES_VERSIONS
 from freehold_local.errors import StackError
 
-LOWEST_POSTGRES = 15
+LOWEST_POSTGRES, HIGHEST_POSTGRES = POSTGRES_VERSIONS[0], POSTGRES_VERSIONS[-1]
 LOWEST_RABBITMQ = "3.10"
 
 POSTGRES_PACKAGE = f"postgresql:{LOWEST_POSTGRES}"
 RABBITMQ_PACKAGE = f"rabbitmq-server:{LOWEST_RABBITMQ}"
 
-# The scripts themselves: Debian's wrappers on the PATH insist on the system's own broker.
-RABBITMQ_PLACES = (Path("/usr/lib/rabbitmq/bin/rabbitmq-server"),)
+# RabbitMQ's own script: Debian's wrapper on the PATH starts the system's broker.
+RABBITMQ_SERVER = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 
 INSTALL_TIMEOUT_S = 900
 
@@ -25,10 +26,10 @@ def find_postgres(version: int | None = None) -> Path | None:
     """The folder of the newest usable Postgres' programs.
 
     Args:
-        version: Accept this major version only: a data folder works with no other.
+        version: The only major version to accept: a data folder works with no other.
 
     Returns:
-        The folder that holds ``postgres`` and ``initdb``, or None where there is none.
+        The folder with ``postgres`` and ``initdb``; None if there is none.
     """
     folders = list(Path("/usr/lib/postgresql").glob("*/bin"))
     if on_path := shutil.which("postgres"):
@@ -41,16 +42,15 @@ def find_postgres(version: int | None = None) -> Path | None:
     fitting = [
         folder
         for folder, major in usable.items()
-        if (major >= LOWEST_POSTGRES if version is None else major == version)
+        if (major in POSTGRES_VERSIONS if version is None else major == version)
     ]
     return max(fitting, key=lambda folder: usable[folder], default=None)
 
 
 def find_rabbitmq() -> Path | None:
     """The script that starts RabbitMQ in the foreground, or None where there is none."""
-    for place in RABBITMQ_PLACES:
-        if place.exists():
-            return place
+    if RABBITMQ_SERVER.exists():
+        return RABBITMQ_SERVER
     on_path = shutil.which("rabbitmq-server")
     return Path(on_path).resolve() if on_path else None
 
@@ -63,7 +63,7 @@ def find_epmd() -> Path | None:
 
 
 def missing_packages(*, postgres: bool = True, rabbitmq: bool = True) -> list[str]:
-    """The packages of those wanted whose programs this machine does not have."""
+    """The packages that are wanted and missing."""
     missing = []
     if postgres and find_postgres() is None:
         missing.append(POSTGRES_PACKAGE)
@@ -75,15 +75,15 @@ def missing_packages(*, postgres: bool = True, rabbitmq: bool = True) -> list[st
 def install_missing(
     say: Callable[[str], None], *, postgres: bool = True, rabbitmq: bool = True
 ) -> None:
-    """Make sure that the servers' programs are there, installing them where we may.
+    """Install the servers' programs that are missing.
 
     Args:
-        say: Told, before it is done, what is going to be installed.
+        say: Called with a message before an installation.
         postgres: Whether Postgres is wanted.
         rabbitmq: Whether RabbitMQ is wanted.
 
     Raises:
-        StackError: Something is missing, and may not or could not be installed.
+        StackError: A program is missing and could not be installed.
     """
     missing = missing_packages(postgres=postgres, rabbitmq=rabbitmq)
     if not missing:
@@ -123,7 +123,7 @@ def _postgres_version(folder: Path) -> int | None:
 
 
 def _root_prefix() -> list[str] | None:
-    """What stands before a command to run it as root without asking; None where that cannot be."""
+    """The words before a command that run it as root without a password; None if impossible."""
     if os.geteuid() == 0:
         return []
     if shutil.which("sudo") is None:
@@ -138,10 +138,7 @@ def _names(packages: Iterable[str]) -> str:
 
 def _what_to_install(packages: list[str]) -> str:
     lowest = ", ".join(f"{name} {version} or later" for name, version in map(_split, packages))
-    settings = {
-        POSTGRES_PACKAGE: "FREEHOLD_POSTGRES_URL",
-        RABBITMQ_PACKAGE: "FREEHOLD_AMQP_URL",
-    }
+    settings = {POSTGRES_PACKAGE: "FREEHOLD_POSTGRES_URL", RABBITMQ_PACKAGE: "FREEHOLD_AMQP_URL"}
     names = " ".join(name for name, _ in map(_split, packages))
     return (
         f"Missing on this machine: {lowest}.\n"

@@ -1,11 +1,10 @@
-"""What one stack consists of: which servers, which ports, what each service is told.
+"""The plan of a stack: its servers, its ports, and the variables of each service.
 
-All of it follows from the person's settings and from what the stack's folder remembers, so a plan
-made while the stack runs tells whether it runs as it should.
+It follows from the settings and the stack's folder alone. So a plan made while the stack runs shows
+whether that still runs as planned.
 """
 
-from collections.abc import Mapping
-from functools import cached_property
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Literal
 from urllib.parse import quote, urlsplit
@@ -13,9 +12,9 @@ from urllib.parse import quote, urlsplit
 from freehold_local.credentials import Credentials
 from freehold_local.database import MANAGER
 from freehold_local.errors import StackError
-from freehold_local.ports import choose_ports, is_free, remembered_ports
+from freehold_local.ports import choose_ports, remember_ports, remembered_ports, why_not
+from freehold_local.postgres import MAX_CONNECTIONS, PrivatePostgres
 from freehold_local.postgres import USUAL_PORT as POSTGRES_PORT
-from freehold_local.postgres import PrivatePostgres
 from freehold_local.programs import Program, write_script
 from freehold_local.rabbitmq import USUAL_PORT as AMQP_PORT
 from freehold_local.rabbitmq import PrivateRabbitMQ
@@ -26,19 +25,25 @@ from freehold_local.services import (
     service_script,
 )
 from freehold_local.settings import USUAL_PORTS, Settings, port_setting
+from freehold_local.values import check_connections, check_values, connections_wanted
 
 Ports = Literal["usual", "free"]
 
+# Stand for private servers that are not made yet, while values are checked.
+ANY_POSTGRES = "postgresql://user:password@127.0.0.1:5432/postgres"
+ANY_BROKER = "amqp://user:password@127.0.0.1:5672/"
+
 
 class Plan:
-    """What one stack consists of.
+    """The plan of one stack.
 
     Args:
         state: The stack's folder.
-        settings: What the person chose.
+        settings: The settings.
         credentials: The stack's passwords and keys.
         ports: The usual ports where they are free, or any free ones.
         service_environment: More settings for single services, by their names.
+        replicas: How many processes each service has; several need free ports.
     """
 
     def __init__(
@@ -49,12 +54,19 @@ class Plan:
         *,
         ports: Ports,
         service_environment: Mapping[str, Mapping[str, str]],
+        replicas: int = 1,
     ) -> None:
         self.state = state
         self.settings = settings
         self.credentials = credentials
         self._ports = ports
         self._more = service_environment
+        # The service of each process. The first process has the service's name.
+        self.services = {
+            service if number == 1 else f"{service}-{number}": service
+            for service in USUAL_PORTS
+            for number in range(1, replicas + 1)
+        }
         usual = ports == "usual"
         self.postgres = (
             PrivatePostgres(
@@ -73,49 +85,56 @@ class Plan:
 
     @property
     def is_prepared(self) -> bool:
-        """Whether ``prepare`` was done for servers like these."""
+        """Whether ``prepare`` was done for these servers."""
         servers = (self.postgres, self.rabbitmq)
         return all(server is None or server.is_prepared for server in servers)
 
     @property
     def programs(self) -> list[Program]:
-        """Every program of the stack, in the order in which they are started."""
-        servers = [] if self.postgres is None else [self.postgres.program()]
+        """Every program, in the order of starting."""
+        servers = [] if self.postgres is None else self.postgres.programs()
         servers += [] if self.rabbitmq is None else self.rabbitmq.programs()
-        return servers + [service_program(service, self.state) for service in USUAL_PORTS]
+        return servers + [service_program(name, self.state) for name in self.services]
 
-    @cached_property
+    @property
     def service_ports(self) -> Mapping[str, int]:
-        """Each service's port."""
+        """The port of each process of a service."""
         if self._ports == "usual":
             return self.settings.ports
         return remembered_ports(self.state / "ports.json")
 
     @property
     def postgres_url(self) -> str:
-        """tenant-manager's way in to the server."""
+        """tenant-manager's URL of the server."""
         if self.postgres is None:
             return self.settings.postgres_url or ""
         parts = urlsplit(self.postgres.url)
-        place = parts.netloc.rpartition("@")[2]
+        address = parts.netloc.rpartition("@")[2]
         login = f"{MANAGER}:{quote(self.credentials.tenant_manager_password, safe='')}"
-        return parts._replace(netloc=f"{login}@{place}").geturl()
+        return parts._replace(netloc=f"{login}@{address}").geturl()
 
     @property
     def amqp_url(self) -> str:
-        """The services' way in to the broker."""
+        """The services' URL of the broker."""
         return self.settings.amqp_url or "" if self.rabbitmq is None else self.rabbitmq.url
 
     @property
     def environments(self) -> dict[str, dict[str, str]]:
-        """The settings of each service, by its name."""
+        """The settings of each process of a service, by its name."""
+        environments = self._environments(self.postgres_url, self.amqp_url)
+        return {
+            name: environments[service] | {"FREEHOLD_PORT": str(self.service_ports[name])}
+            for name, service in self.services.items()
+        }
+
+    def _environments(self, postgres_url: str, amqp_url: str) -> dict[str, dict[str, str]]:
         environments = service_environments(
             self.settings,
             self.credentials,
-            self.service_ports,
+            {**USUAL_PORTS, **self.service_ports},
             state=self.state,
-            postgres_url=self.postgres_url,
-            amqp_url=self.amqp_url,
+            postgres_url=postgres_url,
+            amqp_url=amqp_url,
         )
         for service, more in self._more.items():
             environments[service] |= more
@@ -123,32 +142,58 @@ class Plan:
 
     @property
     def client_environment(self) -> dict[str, str]:
-        """What a person or a test needs to talk to the running stack."""
+        """The variables with which clients reach the running stack."""
         return client_environment(self.environments, self.service_ports, amqp_url=self.amqp_url)
 
     @property
     def scripts(self) -> dict[Path, str]:
-        """The text of each service's start script, by its path."""
+        """The text of each service process's start script, by its path."""
         return {
-            service_program(service, self.state).script: service_script(
-                service, self.state, environment
+            service_program(name, self.state).script: service_script(
+                self.services[name], self.state, environment
             )
-            for service, environment in self.environments.items()
+            for name, environment in self.environments.items()
         }
 
-    def prepare(self) -> dict[Path, Path]:
-        """Make what the stack needs on disk, and choose its ports; nothing of it may be running.
+    def check(self, *, is_up: bool) -> int:
+        """Check values, folders and ports, before anything is stopped or made.
+
+        Args:
+            is_up: Whether the stack runs, and so has its ports.
 
         Returns:
-            The servers' folders that had to stand elsewhere, and where they stand.
+            The most connections to Postgres that the services open.
+
+        Raises:
+            StackError: A value is invalid, a folder cannot be written, or a port is taken.
+        """
+        settings = check_values(
+            self._environments(
+                self.settings.postgres_url or ANY_POSTGRES, self.settings.amqp_url or ANY_BROKER
+            )
+        )
+        wanted = connections_wanted(settings)
+        if self.postgres is not None:
+            check_connections(wanted, MAX_CONNECTIONS)
+        if self._ports == "usual":
+            ours = remembered_ports(self.state / "ports.json").values() if is_up else ()
+            self._check_ports(ours)
+        return wanted
+
+    def prepare(self) -> dict[Path, Path]:
+        """Make the stack's files, and choose its ports. The stack must be down.
+
+        Returns:
+            The servers' folders that had to be elsewhere, with their real paths.
 
         Raises:
             StackError: A service's port is taken, or a server cannot be prepared.
         """
         if self._ports == "free":
-            choose_ports(self.state / "ports.json", dict.fromkeys(USUAL_PORTS))
+            choose_ports(self.state / "ports.json", dict.fromkeys(self.services))
         else:
-            self._check_ports()
+            self._check_ports(())
+            remember_ports(self.state / "ports.json", self.settings.ports)
         servers = [server for server in (self.postgres, self.rabbitmq) if server is not None]
         for server in servers:
             server.prepare()
@@ -162,11 +207,19 @@ class Plan:
             if server.folder.is_symlink()
         }
 
-    def _check_ports(self) -> None:
+    def _check_ports(self, ours: Collection[int]) -> None:
+        has: dict[int, str] = {}
+        for server, name in ((self.postgres, "Postgres"), (self.rabbitmq, "RabbitMQ")):
+            if server is not None and server.is_prepared:
+                has[server.port] = name
         for service, port in self.settings.ports.items():
-            if not is_free(port):
-                name = port_setting(service)
+            fault = f"{has[port]} has it" if port in has else None
+            if fault is None and port not in ours:
+                fault = why_not(port)
+            if fault is not None:
                 raise StackError(
-                    f"Port {port} on 127.0.0.1, which {service} is to have, is taken.\n"
-                    f"End the program that has it, or choose another: {name}=… make up"
+                    f"Port {port} on 127.0.0.1, which {service} is to have, is taken: {fault}.\n"
+                    "End the program that has it, or choose another: "
+                    f"{port_setting(service)}=… make up"
                 )
+            has[port] = service

@@ -1,4 +1,4 @@
-"""Ports on the loopback address: the usual ones where they are free, remembered once chosen."""
+"""Choice of ports on the loopback address."""
 
 import json
 import secrets
@@ -11,24 +11,29 @@ from freehold_local.folders import write_whole
 
 LOOPBACK = "127.0.0.1"
 
-# Below the range from which the kernel takes ports for outgoing connections: a port of ours must
-# still be free when its server is restarted.
+# Below the kernel's range for outgoing connections: a port must still be free when its server is
+# restarted.
 SPARE_PORTS = range(20_000, 32_000)
 
 
 def is_free(port: int) -> bool:
-    """Whether a server could listen on this port of the loopback address now."""
+    """Whether a server could listen on this port now."""
+    return why_not(port) is None
+
+
+def why_not(port: int) -> str | None:
+    """Why no server can listen on this port now; None if one can."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((LOOPBACK, port))
-        except OSError:
-            return False
-    return True
+        except OSError as error:
+            return error.strerror
+    return None
 
 
 def free_port() -> int:
-    """A port that nothing listens on, and that no other stack is given while this process lives.
+    """A free port that no other stack chooses while this process lives.
 
     Raises:
         StackError: A hundred random ports were all taken.
@@ -41,9 +46,9 @@ def free_port() -> int:
 
 
 def _claim(port: int) -> bool:
-    """Claim a port that is free yet: until its server listens, other stacks may choose theirs.
+    """Claim a port until its server listens, so that no other stack chooses it.
 
-    The claim is a name in the kernel (unix(7), abstract sockets) and ends with the process.
+    The claim is an abstract socket (unix(7)), and ends with the process.
     """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as claim:
         try:
@@ -56,23 +61,36 @@ def _claim(port: int) -> bool:
 
 
 def remembered_ports(file: Path) -> dict[str, int]:
-    """The ports chosen last time, by name; none where nothing was chosen yet."""
+    """The ports chosen last time, by name.
+
+    Raises:
+        StackError: The file was not written by this program.
+    """
     try:
         ports: dict[str, int] = json.loads(file.read_text())
     except FileNotFoundError:
         return {}
+    except ValueError as error:
+        raise StackError(
+            f"{file} cannot be read: {error}.\nRemove it, and ports are chosen anew."
+        ) from error
     return ports
 
 
+def remember_ports(file: Path, ports: Mapping[str, int]) -> None:
+    """Save the chosen ports, by name."""
+    write_whole(file, json.dumps(dict(ports)), mode=0o644)
+
+
 def choose_ports(file: Path, usual: Mapping[str, int | None]) -> dict[str, int]:
-    """Choose a port for each name and remember the choice.
+    """Choose a port for each name, and save the choice.
 
     Args:
-        file: Where the choice is kept.
-        usual: For each name its usual port, or None where any free one will do.
+        file: The file with the choice.
+        usual: For each name its usual port, or None.
 
     Returns:
-        The remembered port where it is still free, else the usual one, else any free one.
+        For each name the first that is free: the port chosen last time, the usual one, any.
     """
     before = remembered_ports(file)
     chosen: dict[str, int] = {}
@@ -85,5 +103,5 @@ def choose_ports(file: Path, usual: Mapping[str, int | None]) -> dict[str, int]:
         while port is None or port in chosen.values():
             port = free_port()
         chosen[name] = port
-    write_whole(file, json.dumps(chosen), mode=0o644)
+    remember_ports(file, chosen)
     return chosen

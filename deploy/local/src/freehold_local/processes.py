@@ -1,50 +1,55 @@
 """Processes of a stack: started alone, found again after a crash, and ended.
 
-A process id in a file says nothing after a power cut. What a process carries in its environment
-says for certain whose it is, so leftovers are found by that and nothing else is ever signalled.
+A process id in a file is worthless after a power cut. A variable in each process's environment
+names its stack, so leftovers are found by that, and no other process is ever signalled.
 """
 
 import contextlib
 import os
 import signal
 import subprocess
-import time
 from collections.abc import Iterable
 from pathlib import Path
 
 from freehold_local.errors import StackError
 from freehold_local.programs import OWNER_VARIABLE, Program, inherited_environment
-
-POLL_S = 0.1
+from freehold_local.waiting import wait_until
 
 
 def processes_of(owner: Path) -> list[int]:
-    """The ids of all living processes that belong to the stack in a folder."""
-    mark = f"{OWNER_VARIABLE}={owner}".encode()
+    """The ids of all living processes of the stack in a folder.
+
+    Their environment names the folder. If it was moved under them, their current folder is in it.
+    """
+    mark = f"{OWNER_VARIABLE}=".encode()
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdecimal() and int(entry.name) != os.getpid():
             with contextlib.suppress(OSError):
-                if mark in (entry / "environ").read_bytes().split(b"\0"):
+                variables = (entry / "environ").read_bytes()
+                if mark not in variables:
+                    continue
+                marks = [each for each in variables.split(b"\0") if each.startswith(mark)]
+                if mark + bytes(owner) in marks or (marks and _runs_in(entry, owner)):
                     found.append(int(entry.name))
     return found
 
 
 def end_processes(owner: Path, *, timeout_s: float, in_order: bool = True) -> None:
-    """End every process of a stack: asked first, killed when the time is up.
+    """End every process of a stack: first by their stop signals, then by SIGKILL.
 
     Args:
         owner: The folder of the stack.
-        timeout_s: How long they may take to finish what they do.
-        in_order: Whether they are asked at all; not where all that they keep goes with them.
+        timeout_s: The time they get to finish their work.
+        in_order: Whether they get that time; not needed where their data is deleted anyway.
 
     Raises:
-        StackError: Some would not even be killed.
+        StackError: Some did not end.
     """
-    # The supervisor ends the others in order, and would start again what we end before it.
+    # The supervisor first: it ends the others in order, and would restart those ended before it.
     for group in (_supervisors(processes_of(owner)), processes_of(owner)):
         for pid in group:
-            _signal(pid, _polite_signal(pid) if in_order else _curt_signal(pid))
+            _signal(pid, _stop_signal(pid) if in_order else _kill_signal(pid))
         wait_until_ended(group, timeout_s=timeout_s)
     stubborn = processes_of(owner)
     for pid in stubborn:
@@ -54,18 +59,17 @@ def end_processes(owner: Path, *, timeout_s: float, in_order: bool = True) -> No
 
 
 def wait_until_ended(pids: Iterable[int], *, timeout_s: float) -> bool:
-    """Wait for processes to end; whether all of them did in time."""
-    deadline = time.monotonic() + timeout_s
+    """Wait for processes to end. Returns whether all ended in time."""
     left = list(pids)
-    while left := [pid for pid in left if _is_alive(pid)]:
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(POLL_S)
+    try:
+        wait_until(lambda: not any(map(_is_alive, left)), timeout_s=timeout_s)
+    except TimeoutError:
+        return False
     return True
 
 
 def start_alone(program: Program, log: Path) -> subprocess.Popen[bytes]:
-    """Start a program without a supervisor, its output going to the end of a log."""
+    """Start a program without a supervisor, with its output appended to a log."""
     with log.open("ab") as output:
         return subprocess.Popen(
             [str(program.script)],
@@ -82,7 +86,7 @@ def start_alone(program: Program, log: Path) -> subprocess.Popen[bytes]:
 
 
 def stop_alone(program: Program, process: subprocess.Popen[bytes]) -> None:
-    """End a program that ``start_alone`` started, within its time."""
+    """End a program that ``start_alone`` started; kill it after its stop timeout."""
     if process.poll() is None:
         process.send_signal(program.stop_signal)
         try:
@@ -93,7 +97,7 @@ def stop_alone(program: Program, process: subprocess.Popen[bytes]) -> None:
 
 
 def tail(log: Path, lines: int = 15) -> str:
-    """The last lines of a log, for a person to see why something did not start."""
+    """The last lines of a log, for error messages."""
     try:
         text = log.read_text(errors="replace")
     except OSError:
@@ -101,17 +105,21 @@ def tail(log: Path, lines: int = 15) -> str:
     return "\n".join(text.splitlines()[-lines:]) or f"({log} is empty)"
 
 
+def _runs_in(process: Path, folder: Path) -> bool:
+    return (process / "cwd").readlink().is_relative_to(folder.resolve())
+
+
 def _supervisors(pids: Iterable[int]) -> list[int]:
     return [pid for pid in pids if b"supervisor.supervisord" in _read(pid, "cmdline")]
 
 
-def _polite_signal(pid: int) -> signal.Signals:
-    # SIGTERM makes Postgres wait for its clients to leave of their own accord.
+def _stop_signal(pid: int) -> signal.Signals:
+    # At SIGTERM, Postgres waits until its clients disconnect.
     return signal.SIGINT if _is_postgres(pid) else signal.SIGTERM
 
 
-def _curt_signal(pid: int) -> signal.Signals:
-    # Killed, Postgres would leave its shared memory behind.
+def _kill_signal(pid: int) -> signal.Signals:
+    # Killed, Postgres leaves its shared memory behind.
     return signal.SIGQUIT if _is_postgres(pid) else signal.SIGKILL
 
 
@@ -120,7 +128,7 @@ def _is_postgres(pid: int) -> bool:
 
 
 def _is_alive(pid: int) -> bool:
-    # A zombie has ended; that nobody has asked for its exit code is not our affair.
+    # A zombie has ended.
     status = _read(pid, "stat").rpartition(b")")[2].split()
     return bool(status) and status[0] not in {b"Z", b"X"}
 

@@ -1,7 +1,7 @@
-"""A program of the stack: a start script, who runs it, and how it is asked to stop.
+"""A program of the stack: its start script, its user, and its stop signal.
 
-The script holds the program's whole environment, so that it starts the same way under the
-supervisor, in a test and from a shell, and so that no secret ever stands in a command line.
+The script sets the program's whole environment. So it starts the same way under the supervisor, in
+a test and from a shell, and no secret is in a command line.
 """
 
 import os
@@ -9,17 +9,34 @@ import shlex
 import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from freehold_local.accounts import Account
 from freehold_local.folders import write_whole
 
-# Names the stack in the environment of each of its processes, which is how they are found again.
-# Not FREEHOLD_: the services refuse settings that they do not know.
+# Names the stack in the environment of each of its processes, so that they can be found again.
+# Without the prefix FREEHOLD_, since services refuse unknown settings.
 OWNER_VARIABLE = "LOCAL_STACK"
 
-# Settings of other servers and clients, which must not leak into ours.
-FOREIGN_PREFIXES = ("FREEHOLD_", "RABBITMQ_", "ERL_", "PG", "SUPERVISOR_", "LOCAL_STACK")
+# Patterns of the variables that a program inherits; all others are set by its script. A shell that
+# has read `freehold.env` has settings that a service refuses, and PG…, RABBITMQ_… or PYTHON… may
+# name another server or library.
+INHERITED = (
+    *("PATH", "HOME", "USER", "LOGNAME", "SHELL", "TERM", "LANG", "LC_*", "TZ", "TMPDIR"),
+    *("http_proxy", "https_proxy", "no_proxy", "all_proxy"),
+    *("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY"),
+    *("SSL_CERT_FILE", "SSL_CERT_DIR", "AWS_*"),
+)
+
+# Variables that the shell cannot unset stay.
+CLEANING = f"""\
+for name in $(env | sed -n 's/^\\([A-Za-z_][A-Za-z0-9_]*\\)=.*/\\1/p'); do
+    case $name in
+        {"|".join(INHERITED)}) ;;
+        *) (unset "$name") 2>/dev/null && unset "$name" ;;
+    esac
+done"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +44,13 @@ class Program:
     """One process that the stack keeps running.
 
     Attributes:
-        name: What people call it, and the name of its log.
-        script: The script that becomes the program.
-        folder: Where it runs.
-        account: The user it runs as, or None for whoever starts it.
-        stop_signal: What makes it finish its work and end.
-        stop_timeout_s: After so many seconds it is killed.
-        is_server: Whether it is a server that the services need, and so starts before them.
+        name: Its name, and that of its log.
+        script: The script that execs it.
+        folder: Its current folder.
+        account: The user it runs as; None for the present one.
+        stop_signal: The signal that makes it finish its work and end.
+        stop_timeout_s: The seconds after which it is killed.
+        is_server: Whether it is a server, which starts before the services.
     """
 
     name: str
@@ -46,20 +63,28 @@ class Program:
 
 
 def script_text(
-    what: str, *, owner: Path, environment: Mapping[str, str], command: Sequence[str | Path]
+    what: str,
+    *,
+    owner: Path,
+    folder: Path,
+    environment: Mapping[str, str],
+    command: Sequence[str | Path],
 ) -> str:
     """The text of a start script.
 
     Args:
-        what: A line that tells a reader what the script starts.
-        owner: The folder of the stack that the process belongs to.
-        environment: Variables it is given on top of what it inherits.
+        what: A sentence about it, for the reader of the script.
+        owner: The folder of its stack.
+        folder: Its current folder.
+        environment: Its variables, besides INHERITED.
         command: The program and its arguments.
     """
     exports = {OWNER_VARIABLE: str(owner), **environment}
     lines = [
         "#!/bin/sh",
         f"# {what} Written anew at each start; changes made here are lost.",
+        CLEANING,
+        f"cd {shlex.quote(str(folder))} || exit 1",
         *(f"export {name}={shlex.quote(value)}" for name, value in exports.items()),
         f'exec {shlex.join(str(part) for part in command)} "$@"',
     ]
@@ -67,7 +92,7 @@ def script_text(
 
 
 def write_script(script: Path, text: str, account: Account | None) -> None:
-    """Write a start script that its program's user, and nobody else, can read and run."""
+    """Write a start script that only its program's user can read and run."""
     if account is None:
         write_whole(script, text, mode=0o700)
     else:
@@ -75,7 +100,9 @@ def write_script(script: Path, text: str, account: Account | None) -> None:
 
 
 def inherited_environment() -> dict[str, str]:
-    """Our own environment without the settings of other servers and clients."""
+    """The present variables that a program inherits."""
     return {
-        name: value for name, value in os.environ.items() if not name.startswith(FOREIGN_PREFIXES)
+        name: value
+        for name, value in os.environ.items()
+        if any(fnmatchcase(name, pattern) for pattern in INHERITED)
     }

@@ -1,4 +1,4 @@
-"""What a person sees while the stack starts and stops; a test sees nothing of it."""
+"""Progress messages while the stack starts and stops."""
 
 from types import TracebackType
 from typing import Protocol, Self
@@ -7,27 +7,27 @@ from rich.console import Console
 
 
 class Progress(Protocol):
-    """Told what the stack is doing. Neither method may raise or block."""
+    """Receives progress messages. Neither method may raise or block."""
 
     def doing(self, what: str) -> None:
-        """Say what is being done or waited for now, instead of what was said before."""
+        """Replace the message about what is going on now."""
 
     def done(self, what: str) -> None:
-        """Say, for good, what has been done."""
+        """Print what has been done."""
 
 
 class Silence:
-    """A progress that nobody watches."""
+    """Discards the messages."""
 
     def doing(self, what: str) -> None:
-        """Say nothing."""
+        """Discard it."""
 
     def done(self, what: str) -> None:
-        """Say nothing."""
+        """Discard it."""
 
 
 class Terminal:
-    """A progress in a terminal: a spinner with what is being done, and lines of what was done."""
+    """Shows a spinner with what is going on, and a line for each thing done."""
 
     def __init__(self, console: Console) -> None:
         self._console = console

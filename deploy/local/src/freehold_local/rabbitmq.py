@@ -1,12 +1,12 @@
 """A private RabbitMQ: its own node, cookie and port mapper, loopback only, one user.
 
-The node is ``freehold@localhost``, so it does not matter how, or whether, this machine's own name
-resolves. Erlang's port mapper runs as a program of its own: one that the node started by itself
-would outlive it.
+The node is ``freehold@localhost``, so this machine's own name need not resolve. Erlang's port
+mapper runs as a program of its own, since one that the node starts would outlive the node.
 """
 
 import contextlib
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -14,25 +14,32 @@ import socket
 import subprocess
 from pathlib import Path
 
-from freehold_local.accounts import Account, server_account
+from freehold_local.accounts import Account, run_as, server_account
 from freehold_local.errors import StackError
 from freehold_local.folders import settle, write_whole
 from freehold_local.installation import LOWEST_RABBITMQ, find_epmd, find_rabbitmq
 from freehold_local.ports import LOOPBACK, choose_ports, remembered_ports
-from freehold_local.processes import end_processes, start_alone, stop_alone, tail
 from freehold_local.programs import Program, script_text, write_script
-from freehold_local.waiting import wait_until
+from freehold_local.servers import STOP_TIMEOUT_S, PrivateServer
 
+PUBLISHER = Path(__file__).resolve().parents[3] / "rabbitmq" / "publisher.sh"
 USUAL_PORT = 5672
 USER = "freehold"
 NODE = "freehold@localhost"
-START_TIMEOUT_S = 120
-STOP_TIMEOUT_S = 60
+# publisher.sh runs rabbitmqctl several times, and each run starts an Erlang node.
+PUBLISHER_TIMEOUT_S = 120
 
-# What a client of AMQP 0-9-1 says first, and how the frame begins in which a broker answers:
-# a method, on channel 0, ..., of class connection, start.
+# The first bytes of an AMQP 0-9-1 client, and the beginning of the frame that a broker answers:
+# a method frame on channel 0 with connection.start.
 AMQP_GREETING = b"AMQP\x00\x00\x09\x01"
 AMQP_START = (b"\x01\x00\x00", b"\x00\x0a\x00\x0a")
+
+# A quorum queue stores the path of its data, and works under no other. This path starts at the
+# node's current folder, so it stays right when the folder is moved or copied.
+MNESIA_BASE = "/proc/self/cwd/data/mnesia"
+
+# In a quorum queue's `config`, a file of Erlang terms. A long string is written in pieces there.
+QUEUE_PATH = re.compile(r'data_dir\s*=>\s*((?:"[^"]*"\s*)+)')
 
 SETTINGS = """\
 # Written anew at each start.
@@ -42,54 +49,24 @@ default_pass = {password}
 log.console = true
 log.console.level = info
 log.file = false
-# A ledger's doorbells are small: the usual 512 MB would only take memory from the rest.
+# Doorbells are small: the default of 512 MB would only take memory from the rest.
 raft.wal_max_size_bytes = 67108864
 """
 
 
-class PrivateRabbitMQ:
-    """One RabbitMQ node of our own.
+class PrivateRabbitMQ(PrivateServer):
+    """One RabbitMQ node of our own."""
 
-    Args:
-        folder: Where all of it is kept.
-        owner: The stack that it belongs to; itself where it stands alone.
-        usual_port: The port to take where it is free, or None for any free one.
-    """
-
-    def __init__(
-        self, folder: Path, *, owner: Path | None = None, usual_port: int | None = None
-    ) -> None:
-        self.folder = folder.absolute()
-        self.owner = self.folder if owner is None else owner
-        self._usual_port = usual_port
-        self._running: list[tuple[Program, subprocess.Popen[bytes]]] = []
-
-    @property
-    def port(self) -> int:
-        """The port it listens on, chosen by ``prepare``."""
-        return remembered_ports(self.folder / "ports.json")["amqp"]
-
-    @property
-    def password(self) -> str:
-        """The password of its one user, made when the node was."""
-        return (self.folder / "password").read_text().strip()
+    title = "RabbitMQ"
+    port_name = "amqp"
 
     @property
     def url(self) -> str:
-        """The way in for the services."""
+        """The services' URL."""
         return f"amqp://{USER}:{self.password}@{LOOPBACK}:{self.port}/"
 
-    @property
-    def is_prepared(self) -> bool:
-        """Whether ``prepare`` was ever done."""
-        return (self.folder / "start").exists()
-
     def prepare(self) -> list[Program]:
-        """Make the node's folder where there is none yet, choose ports, and write what starts it.
-
-        Raises:
-            StackError: RabbitMQ is not on this machine.
-        """
+        """See PrivateServer."""
         server, epmd = find_rabbitmq(), find_epmd()
         if server is None or epmd is None:
             raise StackError(
@@ -100,6 +77,7 @@ class PrivateRabbitMQ:
         real = settle(self.folder, account)
         if not (real / "password").exists():
             write_whole(real / "password", secrets.token_urlsafe(24), mode=0o600)
+        refuse_moved(real / "data")
         if not (real / "data" / ".erlang.cookie").exists():
             _make_home(real / "data", account)
         ports = choose_ports(
@@ -114,7 +92,7 @@ class PrivateRabbitMQ:
         return self.programs()
 
     def programs(self) -> list[Program]:
-        """How the prepared node is run: its port mapper first, then the node."""
+        """Erlang's port mapper, then the node."""
         real = self.folder.resolve()
         account = server_account("rabbitmq")
         return [
@@ -142,67 +120,85 @@ class PrivateRabbitMQ:
         """Whether it answers a client's greeting; it does so only when it has started in full."""
         return speaks_amqp(LOOPBACK, self.port)
 
-    def start(self) -> None:
-        """Run it without a supervisor, and wait until it answers.
+    def publisher(self, *arguments: str) -> str:
+        """Run ``deploy/rabbitmq/publisher.sh`` on the running node, and give its output.
 
         Raises:
-            StackError: It did not get ready in time; the message ends with its log.
+            StackError: The node does not run, or the script failed.
         """
-        end_processes(self.folder, timeout_s=STOP_TIMEOUT_S)
-        log = self.folder / "log"
-        for program in self.prepare():
-            self._running.append((program, start_alone(program, log)))
+        server = find_rabbitmq()
+        if server is None or not self.is_prepared or not self.is_ready():
+            raise StackError("The broker is not up: `make up` first.")
+        real, account = self.folder.resolve(), server_account("rabbitmq")
+        text = script_text(
+            "Makes, removes and lists publishers of this private RabbitMQ.",
+            owner=self.owner,
+            folder=real,
+            environment={
+                **self._environment(remembered_ports(real / "ports.json")),
+                # rabbitmqctl itself: Debian's wrapper insists on the system's own broker.
+                "PATH": f"{server.parent}:{os.environ['PATH']}",
+                "PUBLISHER_PLACE": f"{LOOPBACK}:{self.port}",
+            },
+            # As text: the node's user may be unable to read this checkout.
+            command=["sh", "-c", PUBLISHER.read_text(), PUBLISHER.name],
+        )
+        write_script(real / "publisher", text, account)
+        command = [str(real / "publisher"), *arguments]
         try:
-            wait_until(self.is_ready, timeout_s=START_TIMEOUT_S, alive=self._is_alive)
-        except TimeoutError:
-            self.stop()
-            raise StackError(f"RabbitMQ in {self.folder} does not start:\n{tail(log)}") from None
+            done = run_as(account, command, cwd=real, timeout_s=PUBLISHER_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            raise StackError(
+                f"The broker did not answer within {PUBLISHER_TIMEOUT_S} seconds."
+            ) from None
+        if done.returncode != 0:
+            raise StackError(done.stdout.strip())
+        return done.stdout
 
-    def stop(self) -> None:
-        """End it and keep its queues."""
-        while self._running:
-            stop_alone(*self._running.pop())
-
-    def _is_alive(self) -> bool:
-        return all(process.poll() is None for _, process in self._running)
-
-    def _write_scripts(self, server: Path, epmd: Path, ports: dict[str, int]) -> None:
+    def _environment(self, ports: dict[str, int]) -> dict[str, str]:
+        """The variables of every program of the node."""
         real = self.folder.resolve()
-        data = real / "data"
-        shared = {
-            "HOME": str(data),
+        return {
+            "HOME": str(real / "data"),
             "LANG": "C.UTF-8",
             "LC_ALL": "C.UTF-8",
             "ERL_EPMD_ADDRESS": LOOPBACK,
             "ERL_EPMD_PORT": str(ports["epmd"]),
-        }
-        node = {
             "RABBITMQ_NODENAME": NODE,
+            # Not the settings of the system's own broker.
+            "RABBITMQ_CONF_ENV_FILE": str(real / "no-rabbitmq-env.conf"),
+        }
+
+    def _write_scripts(self, server: Path, epmd: Path, ports: dict[str, int]) -> None:
+        real = self.folder.resolve()
+        data = real / "data"
+        shared = self._environment(ports)
+        node = {
             "RABBITMQ_DIST_PORT": str(ports["distribution"]),
             "RABBITMQ_CONFIG_FILE": str(real / "rabbitmq.conf"),
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(real / "enabled_plugins"),
-            "RABBITMQ_MNESIA_BASE": str(data / "mnesia"),
+            "RABBITMQ_MNESIA_BASE": MNESIA_BASE,
             "RABBITMQ_LOG_BASE": str(data / "log"),
             "RABBITMQ_LOGS": "-",
             "RABBITMQ_PID_FILE": str(data / "pid"),
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": ("-kernel inet_dist_use_interface {127,0,0,1}"),
             "ERL_CRASH_DUMP": str(data / "erl_crash.dump"),
-            # The system's own broker may be set up here; this node is another.
-            "RABBITMQ_CONF_ENV_FILE": str(real / "no-rabbitmq-env.conf"),
             "RABBITMQ_ADVANCED_CONFIG_FILE": str(real / "no-advanced.config"),
-            # Makes the start script become the node instead of standing between it and signals.
+            # Makes RabbitMQ's start script exec the node, so that signals reach it.
             "RUNNING_UNDER_SYSTEMD": "true",
         }
         texts = {
             "start-epmd": script_text(
                 "Starts the port mapper of this private RabbitMQ.",
                 owner=self.owner,
+                folder=real,
                 environment=shared,
                 command=[epmd, "-address", LOOPBACK, "-port", str(ports["epmd"])],
             ),
             "start": script_text(
                 "Starts this private RabbitMQ.",
                 owner=self.owner,
+                folder=real,
                 environment={**shared, **node},
                 command=[server],
             ),
@@ -221,9 +217,30 @@ def speaks_amqp(host: str, port: int) -> bool:
     return False
 
 
+def refuse_moved(data: Path) -> None:
+    """Refuse queues that an earlier release made in another folder.
+
+    Raises:
+        StackError: There are such queues. The message names their folder and the remedies.
+    """
+    for config in (data / "mnesia").glob("**/config"):
+        written = QUEUE_PATH.search(config.read_text(errors="replace"))
+        made_in = "".join(re.findall('"([^"]*)"', written.group(1))) if written else MNESIA_BASE
+        if not made_in.startswith((MNESIA_BASE, f"{data / 'mnesia'}/")):
+            before = made_in.partition("/mnesia/")[0]
+            raise StackError(
+                f"The broker's queues in {data} were made in {before} and work there only: this "
+                "folder was moved or copied.\n"
+                f"Move it back; or go on here without them:  rm -r {data / 'mnesia'}\n"
+                "That loses the broker's own users, and every message that an app published and "
+                "ingest has not taken. No event and no balance is lost: doorbells are found again "
+                "from the ledgers."
+            )
+
+
 def _make_home(home: Path, account: Account | None) -> None:
     home.mkdir(mode=0o700, exist_ok=True)
-    # Erlang takes a cookie only from a file that its owner alone can read.
+    # Erlang accepts a cookie only from a file of mode 0400.
     cookie = home / ".erlang.cookie"
     write_whole(cookie, secrets.token_hex(20), mode=0o400)
     if account is not None:

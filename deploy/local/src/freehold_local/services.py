@@ -1,6 +1,6 @@
-"""The four services: what each is told, and nothing more.
+"""The environment and the start script of each of the four services.
 
-A service refuses settings that it does not know, and no service is given another's secrets.
+A service gets only the settings that it knows, and never another service's secrets.
 """
 
 import signal
@@ -16,28 +16,28 @@ from freehold_local.settings import Settings
 
 CATALOG = "freehold_catalog"
 
-# Services finish what they accepted before they end; each bounds that by itself, well below this.
+# Services finish accepted work before they end. Each has its own, shorter deadline for that.
 STOP_TIMEOUT_S = 45
 
 
 def service_url(port: int) -> str:
-    """Where a service is reached."""
+    """The URL of a service."""
     return f"http://{LOOPBACK}:{port}"
 
 
 def catalog_dsn(postgres_url: str, user: str | None = None, password: str | None = None) -> str:
-    """The catalog database on a server.
+    """The URL of the catalog database on a server.
 
     Args:
         postgres_url: Any database of that server.
-        user: The role to log in as, or None for the one in the URL.
+        user: The role; None for the one in the URL.
         password: That role's password.
     """
     parts = urlsplit(postgres_url)
-    login, _, place = parts.netloc.rpartition("@")
+    login, _, address = parts.netloc.rpartition("@")
     if user is not None:
         login = f"{user}:{quote(password or '', safe='')}"
-    return parts._replace(netloc=f"{login}@{place}", path=f"/{CATALOG}").geturl()
+    return parts._replace(netloc=f"{login}@{address}", path=f"/{CATALOG}").geturl()
 
 
 def service_environments(
@@ -52,10 +52,10 @@ def service_environments(
     """The settings of each service, by its name.
 
     Args:
-        settings: What the person chose.
+        settings: The settings of the stack.
         credentials: The stack's passwords and keys.
         ports: Each service's port.
-        state: The stack's own folder.
+        state: The stack's folder.
         postgres_url: tenant-manager's login to the server, any database.
         amqp_url: The broker.
     """
@@ -79,12 +79,11 @@ def service_environments(
         dsn = catalog_dsn(postgres_url, f"freehold_{service}", password)
         environments[service] = {"FREEHOLD_CATALOG_DSN": dsn}
         if settings.postgres_url is None:
-            # Our own server allows as many; of a server of theirs we know nothing.
+            # The private server allows 500 in all; an own server's limit is unknown.
             environments[service]["FREEHOLD_CONNECTIONS_MAX"] = "100"
-    for service in ("tenant-manager", "ingest", "projector"):
-        environments[service]["FREEHOLD_AMQP_URL"] = amqp_url
     for service, environment in environments.items():
         environment |= {
+            "FREEHOLD_AMQP_URL": amqp_url,
             "FREEHOLD_HOST": LOOPBACK,
             "FREEHOLD_PORT": str(ports[service]),
             "FREEHOLD_CREDENTIAL_KEYS": credentials.credential_keys,
@@ -94,7 +93,7 @@ def service_environments(
 
 
 def service_program(service: str, state: Path) -> Program:
-    """How a service is run."""
+    """The program of a service."""
     return Program(
         name=service,
         script=state / "services" / service,
@@ -109,8 +108,9 @@ def service_program(service: str, state: Path) -> Program:
 def service_script(service: str, state: Path, environment: Mapping[str, str]) -> str:
     """The text of a service's start script."""
     return script_text(
-        f"Starts {service} as this stack has it.",
+        f"Starts {service} with the settings of this stack.",
         owner=state,
+        folder=state,
         environment=environment,
         command=[Path(sys.executable).with_name(f"freehold-{service}")],
     )
@@ -119,7 +119,7 @@ def service_script(service: str, state: Path, environment: Mapping[str, str]) ->
 def client_environment(
     environments: Mapping[str, Mapping[str, str]], ports: Mapping[str, int], *, amqp_url: str
 ) -> dict[str, str]:
-    """What a person or a test needs to talk to the running stack."""
+    """The variables with which a person or a test reaches the running stack."""
     manager = environments["tenant-manager"]
     return {
         "FREEHOLD_TENANT_MANAGER_URL": service_url(ports["tenant-manager"]),

@@ -1,10 +1,10 @@
-"""What the person who starts the stack has chosen, read from the environment once."""
+"""The settings of the stack, read from environment variables."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from freehold.service.settings import PREFIX, ServiceSettings
+from freehold.settings import PREFIX, ServiceSettings
 from freehold_ingest.settings import Settings as IngestSettings
 from freehold_local.errors import StackError
 from freehold_projector.settings import Settings as ProjectorSettings
@@ -24,13 +24,14 @@ USUAL_PORTS: Mapping[str, int] = {
     service: settings.model_fields["port"].default for service, settings in SERVICE_SETTINGS.items()
 }
 
-# Chosen for the whole stack, and said to its services in its own words.
+# Settings of the whole stack.
 CHOICES = frozenset({"FREEHOLD_POSTGRES_URL", "FREEHOLD_AMQP_URL", "FREEHOLD_OPERATOR_TOKEN"})
 
-# Made by the stack, and not to be chosen.
+# Made by the stack; they cannot be set.
 MADE = frozenset(
     {
         "FREEHOLD_HOST",
+        "FREEHOLD_PUBLISHED_HOST",
         "FREEHOLD_PORT",
         "FREEHOLD_CATALOG_DSN",
         "FREEHOLD_CREDENTIAL_KEYS",
@@ -40,7 +41,7 @@ MADE = frozenset(
     }
 )
 
-# Of those who talk to a stack: its own `freehold.env`, the command `freehold`, the tests.
+# Used by clients of a stack: `freehold.env`, the command `freehold`, the tests.
 CLIENTS = frozenset(
     {
         "FREEHOLD_TENANT_MANAGER_URL",
@@ -49,6 +50,7 @@ CLIENTS = frozenset(
         "FREEHOLD_PROJECTOR_URL",
         "FREEHOLD_CATALOG_DSN",
         "FREEHOLD_API_KEY",
+        "FREEHOLD_PUBLISHER_URL",
         "FREEHOLD_OPERATOR_TOKEN_FILE",
     }
 )
@@ -57,14 +59,14 @@ TESTS_PREFIX = "FREEHOLD_TEST_"
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The choices of the person who starts the stack.
+    """The settings of the stack.
 
     Attributes:
-        postgres_url: A server of their own, as a role with CREATEDB and CREATEROLE; None: private.
-        amqp_url: A broker of their own; None: private.
-        operator_token: A token of their own; None: the one that is kept.
+        postgres_url: An own server, with a role of CREATEDB and CREATEROLE; None for a private one.
+        amqp_url: An own broker; None for a private one.
+        operator_token: An own token; None for the one made by the stack.
         ports: Each service's port.
-        for_services: What is handed on as it is, by the service: all that it knows itself.
+        for_services: For each service its own variables, handed on unchanged.
     """
 
     postgres_url: str | None
@@ -80,15 +82,15 @@ def port_setting(service: str) -> str:
 
 
 def read_settings(environment: Mapping[str, str], *, private_amqp_password: str | None) -> Settings:
-    """Read the choices from environment variables; an empty one counts as not set.
+    """Read the settings from environment variables; an empty one counts as not set.
 
     Args:
-        environment: Where they are read from.
-        private_amqp_password: The private broker's password, where there is one. A shell that has
-            read the stack's own ``freehold.env`` names that broker, which is no choice at all.
+        environment: The variables.
+        private_amqp_password: The private broker's password, if there is one. A shell that has read
+            ``freehold.env`` has that broker's URL, which is then not taken for an own broker.
 
     Raises:
-        StackError: A setting has a value that cannot be meant, or nobody knows its name.
+        StackError: A setting has an invalid value, or an unknown name.
     """
     amqp_url = _url(environment, "FREEHOLD_AMQP_URL", ("amqp", "amqps"))
     if amqp_url and private_amqp_password:

@@ -1,12 +1,12 @@
-"""The supervisor that keeps the stack's programs running, and our way to talk to it.
+"""The supervisor (supervisord) that keeps the stack's programs running, and its client.
 
-Servers start by themselves, so they come back whatever happens; services are started when the
-servers are ready. Everything is stopped in the opposite order.
+Servers start with the supervisor, services when the servers are ready. They stop in reverse order.
 """
 
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -18,6 +18,7 @@ from typing import Any
 
 import httpx
 
+from freehold.settings import EXIT_REFUSED
 from freehold_local.errors import StackError
 from freehold_local.folders import write_whole
 from freehold_local.processes import tail
@@ -29,20 +30,24 @@ ANSWER_TIMEOUT_S = 5
 
 SERVICES = "services"
 
-# A socket's path holds about 107 bytes, and the supervisor first adds its process id to it.
+# A socket's path has at most 107 bytes, and the supervisor appends its process id at first.
 SOCKET_PATH_MAX_BYTES = 95
 
-# What the supervisor answers when there is nothing left to do.
+# Faults that mean that nothing had to be done.
 ALREADY_STARTED, NOT_RUNNING = 60, 70
 
 
 @dataclass(frozen=True, slots=True)
 class ProgramState:
-    """What the supervisor knows of one program."""
+    """The state of one program."""
 
     name: str
     pid: int | None
     state: str
+    exit_status: int = 0
+    """Of its last run; below zero where a signal ended it."""
+    ended_at: int = 0
+    """The time of that, in seconds since 1970; 0 before the first end."""
 
     @property
     def is_running(self) -> bool:
@@ -51,8 +56,10 @@ class ProgramState:
 
     @property
     def is_given_up(self) -> bool:
-        """Whether the supervisor has stopped trying to start it."""
-        return self.state in {"FATAL", "UNKNOWN"}
+        """Whether it will not start again: it failed too often, or refused its settings."""
+        return self.state in {"FATAL", "UNKNOWN"} or (
+            self.pid is None and self.exit_status == EXIT_REFUSED
+        )
 
 
 class Supervisor:
@@ -60,7 +67,7 @@ class Supervisor:
 
     Args:
         state: The stack's folder.
-        password: What our calls prove themselves with.
+        password: The password of its interface.
     """
 
     def __init__(self, state: Path, password: str) -> None:
@@ -69,7 +76,7 @@ class Supervisor:
         self.settings_file = state / "supervisord.conf"
 
     def settings_text(self, programs: Sequence[Program]) -> str:
-        """The settings under which these programs are supervised."""
+        """The text of supervisord's settings file for these programs."""
         sections = [
             "; Written anew at each start.",
             "[supervisord]",
@@ -86,15 +93,15 @@ class Supervisor:
             "[rpcinterface:supervisor]",
             "supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface",
         ]
-        for place, program in enumerate(programs):
-            sections += self._program_section(program, priority=10 * (place + 1))
-        # Stopped together, not one after the other as the servers are.
+        for number, program in enumerate(programs, 1):
+            sections += self._program_section(program, priority=10 * number)
+        # A group: services are stopped together, servers one after the other.
         services = [program.name for program in programs if not program.is_server]
         sections += [f"[group:{SERVICES}]", f"programs={','.join(services)}", "priority=1000"]
         return "\n".join(sections) + "\n"
 
     def start(self, programs: Sequence[Program]) -> None:
-        """Start the supervisor, and with it those of the programs that are servers.
+        """Start the supervisor, and with it the servers.
 
         Raises:
             StackError: It did not start; the message ends with its log.
@@ -114,35 +121,45 @@ class Supervisor:
         )
         try:
             wait_until(
-                self.is_answering,
-                timeout_s=START_TIMEOUT_S if started.returncode == 0 else 0,
+                self.is_answering, timeout_s=START_TIMEOUT_S if started.returncode == 0 else 0
             )
         except TimeoutError:
             log = tail(self._state / "logs" / "supervisord.log")
             raise StackError(f"The supervisor does not start:\n{started.stdout}{log}") from None
 
     def is_answering(self) -> bool:
-        """Whether the supervisor is there."""
+        """Whether the supervisor runs."""
+        if not self.settings_file.exists():
+            return False
         try:
+            # First a connection: the client leaks a socket that cannot connect.
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+                probe.connect(str(self._socket()))
             self._call("supervisor.getState")
         except (OSError, httpx.HTTPError):
             return False
         return True
 
     def states(self) -> dict[str, ProgramState]:
-        """What is known of each program, by its name."""
+        """The state of each program, by its name."""
         return {
-            info["name"]: ProgramState(info["name"], info["pid"] or None, info["statename"])
+            info["name"]: ProgramState(
+                info["name"],
+                info["pid"] or None,
+                info["statename"],
+                info["exitstatus"],
+                info["stop"],
+            )
             for info in self._call("supervisor.getAllProcessInfo")
         }
 
     def start_program(self, name: str) -> None:
-        """Have a program started; one that runs already is left alone."""
+        """Start a program, unless it runs."""
         with _unless(ALREADY_STARTED):
             self._call("supervisor.startProcess", self._full_name(name), False)
 
     def stop_program(self, program: Program) -> None:
-        """Stop a program, wait until it has ended, and leave it stopped."""
+        """Stop a program, and wait until it has ended."""
         with _unless(NOT_RUNNING):
             timeout_s = program.stop_timeout_s + ANSWER_TIMEOUT_S
             full_name = self._full_name(program.name)
@@ -153,7 +170,8 @@ class Supervisor:
         return next((f"{info['group']}:{name}" for info in infos if info["name"] == name), name)
 
     def _call(self, method: str, *arguments: Any, timeout_s: float = ANSWER_TIMEOUT_S) -> Any:
-        transport = httpx.HTTPTransport(uds=str(self._socket()))
+        # No TLS here, so no loading of the machine's certificates for each call (20 ms).
+        transport = httpx.HTTPTransport(uds=str(self._socket()), verify=False)
         with httpx.Client(transport=transport, timeout=timeout_s) as client:
             answer = client.post(
                 "http://supervisor/RPC2",
@@ -172,7 +190,7 @@ class Supervisor:
         note = self._state / "socket-folder"
         with contextlib.suppress(FileNotFoundError):
             folder = Path(note.read_text())
-            # Nobody else's, who may have made one of that name since the last boot.
+            # After a boot, another user may have made a folder of that name.
             if folder.is_dir() and folder.stat().st_uid == os.geteuid():
                 return folder / usual.name
         folder = Path(tempfile.mkdtemp(prefix="freehold-"))
@@ -187,9 +205,11 @@ class Supervisor:
             *([f"user={program.account.name}"] if program.account else []),
             f"priority={priority}",
             f"autostart={'true' if program.is_server else 'false'}",
-            "autorestart=true",
+            # A service that refuses its settings would refuse them again.
+            "autorestart=unexpected",
+            f"exitcodes={EXIT_REFUSED}",
             "startsecs=1",
-            # A server that was killed may find its port or memory held for some seconds more.
+            # The port or shared memory of a killed server may stay taken for some seconds.
             f"startretries={20 if program.is_server else 5}",
             f"stopsignal={signal.Signals(program.stop_signal).name.removeprefix('SIG')}",
             f"stopwaitsecs={program.stop_timeout_s}",
@@ -201,7 +221,7 @@ class Supervisor:
         ]
 
     def _conf_path(self, path: Path) -> str:
-        # Relative to the settings where it can be: a path may hold what means something in them.
+        # Relative to the settings file if possible: some characters are special there.
         if path.is_relative_to(self._state):
             return f"%(here)s/{path.relative_to(self._state)}"
         return str(path)

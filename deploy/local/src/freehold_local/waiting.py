@@ -1,4 +1,4 @@
-"""Waiting for something to become true: always with a deadline, never for something dead."""
+"""Polling with a deadline."""
 
 import time
 from collections.abc import Callable
@@ -9,15 +9,15 @@ POLL_S = 0.1
 def wait_until(
     ready: Callable[[], bool], *, timeout_s: float, alive: Callable[[], bool] = lambda: True
 ) -> None:
-    """Wait until something is ready.
+    """Poll until something is ready.
 
     Args:
-        ready: Asked again and again; must answer soon.
-        timeout_s: How long to go on asking.
-        alive: Whether there is still something to wait for.
+        ready: The condition.
+        timeout_s: The deadline.
+        alive: Whether waiting still makes sense.
 
     Raises:
-        TimeoutError: It was not ready in time, or there was nothing left to wait for.
+        TimeoutError: It was not ready in time, or is not alive.
     """
     deadline = time.monotonic() + timeout_s
     while not ready():

@@ -1,13 +1,13 @@
 """The ingest process."""
 
-from freehold.service.logs import configure_logs
-from freehold.service.server import serve
+from freehold.http.server import serve
+from freehold.observability.logs import configure_logs
 from freehold_ingest.application import make_application
 from freehold_ingest.settings import Settings
 
 
 def main() -> None:
-    """Serve until told to stop."""
+    """Serve until a signal ends the process."""
     settings = Settings.from_environment()
     configure_logs("ingest", settings.log_level, settings.log_format)
     serve(make_application(settings), settings)

@@ -1,59 +1,35 @@
-"""Who is let in: a bearer of a key that may, of a tenant within their share."""
+"""Admission: lets in requests with a key that may, of tenants within their limits."""
 
 from fastapi import Request
 
+from freehold.contracts.errors import TooManyRequests
+from freehold.http.authentication import authenticate, sole_authorization
 from freehold.security.api_keys import Scope
-from freehold.service.authentication import authenticate, sole_authorization
-from freehold.tenancy.directory import Directory
-from freehold.tenancy.homes import Home
-from freehold_ingest.limits import Limits, Share
+from freehold.tenants.directory import Directory
+from freehold_ingest.limits import Limits, RefusalPace, TokenBucket
 
 
 class Admission:
-    """Stands at the door of ingest's routes."""
+    """Stands before ingest's routes."""
 
     def __init__(self, directory: Directory, limits: Limits) -> None:
-        self.directory = directory
-        self.limits = limits
+        self._directory = directory
+        self._limits = limits
+        self._refusals = RefusalPace()
 
-    def of(self, request: Request, *other_scopes: Scope) -> "Visit":
-        """Let a request in for as long as `async with` lasts, before its body is read.
+    async def let_in(self, request: Request, *other_scopes: Scope) -> TokenBucket:
+        """Let a request in, before its body is read, for as long as `with` the bucket lasts.
 
-        Args:
-            request: The request.
-            other_scopes: Scopes that are as good here as `ingest`.
-        """
-        return Visit(self, request, other_scopes)
-
-
-class Visit:
-    """One request's stay. Written out, as a generator's context costs several times as much."""
-
-    __slots__ = ("_admission", "_other_scopes", "_request", "_share")
-
-    def __init__(
-        self, admission: Admission, request: Request, other_scopes: tuple[Scope, ...]
-    ) -> None:
-        self._admission = admission
-        self._request = request
-        self._other_scopes = other_scopes
-        self._share: Share
-
-    async def __aenter__(self) -> Home:
-        """Say where the request's tenant is at home.
+        Its key has the scope `ingest` or one of the others.
 
         Raises:
-            Problem: unauthorized, missing-scope, too-many-requests, or unavailable.
+            DomainError: unauthorized, missing-scope, too-many-requests, or unavailable.
         """
         caller = await authenticate(
-            self._admission.directory,
-            sole_authorization(self._request),
-            Scope.INGEST,
-            *self._other_scopes,
+            self._directory, sole_authorization(request), Scope.INGEST, *other_scopes
         )
-        self._share = self._admission.limits.enter(caller.home)
-        return caller.home
-
-    async def __aexit__(self, *_: object) -> None:
-        """Let the request go."""
-        self._share.leave()
+        try:
+            return self._limits.enter(caller.home)
+        except TooManyRequests:
+            await self._refusals.wait()
+            raise

@@ -1,44 +1,39 @@
 """What append answered, as HTTP answers: the same bytes for a created and a replayed request."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import orjson
 
-from freehold.contracts.events import NewEvent
-from freehold.contracts.holds import NewHold
-from freehold.contracts.problems import (
-    ALREADY_REVERSED,
-    DUPLICATE_EXTERNAL_ID,
-    IDEMPOTENCY_KEY_REUSED,
-    INSUFFICIENT_FUNDS,
-    NOT_FOUND,
-    NOT_REVERSIBLE,
-    VALIDATION_FAILED,
-    Problem,
-    ProblemType,
+from freehold.contracts.errors import (
+    AlreadyReversed,
+    DomainError,
+    DuplicateExternalId,
+    IdempotencyKeyReused,
+    InsufficientFunds,
+    NotFound,
+    NotReversible,
+    ValidationFailed,
 )
-from freehold.ledger.appending import Answer, AppendRequest, Outcome, Row
-from freehold.ledger.rendering import event_json, new_event_json
+from freehold.contracts.events import NewEvent
+from freehold.contracts.facts import Fact, differing
+from freehold.contracts.fields import EVENT_TYPES_RESERVED
+from freehold.contracts.holds import NewHold
+from freehold.contracts.problems import FieldError
+from freehold.http.bodies import pointer
+from freehold.http.direct import Reply
+from freehold.ledger.append import Addition, Answer, Outcome, Reversal
+from freehold.ledger.documents import event_json, new_event_json
 
 Render = Callable[[Answer], bytes]
 
 _REPLAYED = {"Idempotency-Replayed": "true"}
 
 
-class Reply(NamedTuple):
-    """An answer to a request, over HTTP or not."""
-
-    status: int
-    body: bytes
-    headers: Mapping[str, str] = MappingProxyType({})
-
-
 class _Conflict(NamedTuple):
     """Why something that is there already stands against a request."""
 
-    kind: ProblemType
+    error: type[DomainError]
     detail: str
     member: str | None = None
     """The member of the problem that names what stands against it."""
@@ -47,76 +42,67 @@ class _Conflict(NamedTuple):
 class _Fault(NamedTuple):
     """Which field of a request is at fault, and why."""
 
-    kind: ProblemType
+    error: type[DomainError]
     field: str
     detail: str
 
 
 _CONFLICTS = {
     Outcome.KEY_REUSED: _Conflict(
-        IDEMPOTENCY_KEY_REUSED, "this Idempotency-Key was used for another request"
-    ),
-    Outcome.DUPLICATE_EXTERNAL_ID: _Conflict(
-        DUPLICATE_EXTERNAL_ID, "the external_id belongs to event {existing}", "existing_event_id"
+        IdempotencyKeyReused, "this Idempotency-Key was used for another request"
     ),
     Outcome.ALREADY_REVERSED: _Conflict(
-        ALREADY_REVERSED, "the event was reversed by event {existing}", "existing_event_id"
+        AlreadyReversed, "the event was reversed by event {existing}", "existing_event_id"
     ),
-    Outcome.EVENT_NOT_FOUND: _Conflict(NOT_FOUND, "there is no such event"),
+    Outcome.EVENT_NOT_FOUND: _Conflict(NotFound, "there is no such event"),
+    Outcome.TRANSACTION_NOT_FOUND: _Conflict(NotFound, "there is no such transaction"),
     Outcome.NOT_REVERSIBLE: _Conflict(
-        NOT_REVERSIBLE, "it posts nothing to reverse, or the opposite does not fit in 64 bits"
+        NotReversible, "it posts nothing to reverse, or the opposite does not fit in 64 bits"
     ),
     Outcome.TRANSACTION_LEG: _Conflict(
-        NOT_REVERSIBLE,
+        NotReversible,
         "the event is a leg of transaction {existing}, which is reversed as a whole",
         "transaction_id",
     ),
-    Outcome.HOLD_NOT_FOUND: _Conflict(NOT_FOUND, "there is no such hold"),
+    Outcome.HOLD_NOT_FOUND: _Conflict(NotFound, "there is no such hold"),
 }
 _FAULTS = {
-    Outcome.UNBALANCED: _Fault(VALIDATION_FAILED, "", "the legs must sum to zero in each currency"),
+    Outcome.PREDATES_ORIGINAL: _Fault(
+        ValidationFailed,
+        "transaction_time",
+        "the time must not lie before that of the event, or of any leg, that is undone",
+    ),
+    Outcome.EVENT_TYPE_RESERVED: _Fault(ValidationFailed, "event_type", EVENT_TYPES_RESERVED),
+    Outcome.UNBALANCED: _Fault(ValidationFailed, "", "the legs must sum to zero in each currency"),
     Outcome.EVENT_TYPE_UNKNOWN: _Fault(
-        VALIDATION_FAILED,
+        ValidationFailed,
         "event_type",
         "{event_type} is not among the declared event types, and others are refused",
     ),
     Outcome.EVENT_TYPE_SIGN: _Fault(
-        VALIDATION_FAILED, "amount_minor", "{event_type} is declared for {sign} amounts only"
+        ValidationFailed, "amount_minor", "{event_type} is declared for {sign} amounts only"
     ),
     Outcome.HOLD_EXCEEDED: _Fault(
-        VALIDATION_FAILED, "amount_minor", "the hold holds less than amount_minor"
+        ValidationFailed, "amount_minor", "the hold holds less than amount_minor"
     ),
-    Outcome.HOLD_EXPIRY_PAST: _Fault(VALIDATION_FAILED, "expires_at", "expires_at must lie ahead"),
+    Outcome.HOLD_EXPIRY_PAST: _Fault(ValidationFailed, "expires_at", "expires_at must lie ahead"),
     Outcome.INSUFFICIENT_FUNDS: _Fault(
-        INSUFFICIENT_FUNDS, "amount_minor", "{account} would be taken below its limit"
+        InsufficientFunds, "amount_minor", "{account} would be taken below its limit"
     ),
 }
 
 
-def reply(
-    answer: Answer,
-    render: Render,
-    request: AppendRequest,
-    at: str | None = "",
-    undone: Sequence[Row] = (),
-) -> Reply:
-    """Answer 201 with the events, or raise why there are none.
-
-    Args:
-        answer: What append answered.
-        render: Writes the body.
-        request: What append was asked.
-        at: As for `refusal`.
-        undone: As for `refusal`.
+def reply(answer: Answer, render: Render, at: str | None = "") -> Reply:
+    """Answer 201 with the events, or raise why there are none; `at` as for `refusal`.
 
     Raises:
-        Problem: The request was refused.
+        DomainError: The request was refused.
     """
     if answer.outcome is Outcome.CREATED:
         return Reply(201, render(answer))
     if answer.outcome is Outcome.REPLAYED:
         return Reply(201, render(answer), _REPLAYED)
-    raise refusal(answer, request, at, undone)
+    raise refusal(answer, at)
 
 
 def one_event(answer: Answer) -> bytes:
@@ -142,42 +128,94 @@ def minimal_batch(answer: Answer) -> bytes:
     return orjson.dumps({"first_seq": first_seq, "last_seq": last_seq})
 
 
-def refusal(
-    answer: Answer, request: AppendRequest, at: str | None = "", undone: Sequence[Row] = ()
-) -> Problem:
-    """Say why a request was refused.
+def refusal(answer: Answer, at: str | None = "") -> DomainError:
+    """Make the error of a request that append refused.
 
     Args:
-        answer: What append answered.
-        request: What append was asked.
+        answer: What append answered to the request.
         at: Where the request's body has its list of events, as a JSON pointer; empty where the body
-            is the only one, None where it has none, but speaks of what is in the ledger.
-        undone: The events that the request's reversals undo, where they are known.
+            is one event, None where it has no event and names what is in the ledger.
     """
+    if answer.outcome is Outcome.DUPLICATE_EXTERNAL_ID:
+        return _duplicate(answer, at)
     conflict = _CONFLICTS.get(answer.outcome)
     if conflict is not None:
         existing = None if answer.conflicting_id is None else str(answer.conflicting_id)
         members: dict[str, Any] = {} if conflict.member is None else {conflict.member: existing}
-        return Problem(conflict.kind, conflict.detail.format(existing=existing), **members)
+        return conflict.error(conflict.detail.format(existing=existing), **members)
     fault = _FAULTS[answer.outcome]
-    detail = _detail(fault.detail, answer, request, undone)
+    detail = _detail(fault.detail, answer)
+    if answer.outcome is Outcome.PREDATES_ORIGINAL:
+        # A reversal's body has this field, whatever it undoes.
+        at = ""
     if at is None:
-        return Problem(fault.kind, detail)
-    place = f"/{answer.place}" if at and answer.place is not None else ""
-    field = f"/{fault.field}" if fault.field and (place or not at) else ""
-    errors = [{"pointer": f"{at}{place}{field}", "detail": detail}]
-    return Problem(fault.kind, detail, errors=errors)
+        return fault.error(detail)
+    item = f"/{answer.index}" if at and answer.index is not None else ""
+    field = f"/{fault.field}" if fault.field and (item or not at) else ""
+    errors = [FieldError(pointer=f"{at}{item}{field}", detail=detail)]
+    return fault.error(detail, errors=errors)
 
 
-def _detail(sentence: str, answer: Answer, request: AppendRequest, undone: Sequence[Row]) -> str:
-    """Complete a sentence with what it says of the addition at fault."""
-    addition = None if answer.place is None else request.additions[answer.place]
+def is_known(answer: Answer) -> bool:
+    """Whether the request adds nothing: the event with its external_id states all of it already."""
+    return answer.outcome is Outcome.DUPLICATE_EXTERNAL_ID and _differing(answer) == []
+
+
+def _differing(answer: Answer) -> list[Fact] | None:
+    """Name the facts in which the request differs from the event that has its external_id.
+
+    None where that event cannot be read.
+    """
+    addition = _fault_of(answer)
+    if answer.existing is None or not isinstance(addition, NewEvent | NewHold):
+        return None
+    return differing(addition, answer.existing)
+
+
+def _duplicate(answer: Answer, at: str | None) -> DomainError:
+    """Make the error of an external_id that an earlier event has, with what differs."""
+    addition = _fault_of(answer)
+    external_id = addition.external_id if isinstance(addition, NewEvent | NewHold) else None
+    existing = None if answer.conflicting_id is None else str(answer.conflicting_id)
+    differs = _differing(answer)
+    detail = f"the external_id {external_id} belongs to event {existing}"
+    if differs is None:
+        detail += ", which cannot be compared with it"
+    elif differs:
+        detail += f", which differs in {', '.join(map('.'.join, differs))}"
+    else:
+        detail += ", which says the same"
+    item = f"{at}/{answer.index}" if at and answer.index is not None else ""
+    errors = [
+        FieldError(pointer=item + pointer(fact), detail=detail)
+        for fact in differs or [("external_id",)]
+    ]
+    return DuplicateExternalId(
+        detail,
+        existing_event_id=existing,
+        external_id=external_id,
+        differs=differs and [".".join(fact) for fact in differs],
+        errors=errors,
+    )
+
+
+def _fault_of(answer: Answer) -> Addition | None:
+    """Give the addition at fault; None where there is none, or only the ledger knows the event."""
+    additions = answer.request.additions
+    # One reversal stands for all legs of a transaction.
+    if answer.index is None or isinstance(additions[0], Reversal):
+        return None
+    return additions[answer.index]
+
+
+def _detail(sentence: str, answer: Answer) -> str:
+    """Complete a sentence with the account, type and sign of the addition at fault."""
+    addition = _fault_of(answer)
     account, event_type, sign = "an account", "", ""
     if isinstance(addition, NewEvent | NewHold):
         account = f"{addition.account_id} in {addition.currency}"
-    elif undone and answer.place is not None:
-        event = undone[answer.place]
-        account = f"{event['account_id']} in {event['currency']}"
+    elif answer.existing is not None:
+        account = f"{answer.existing['account_id']} in {answer.existing['currency']}"
     if isinstance(addition, NewEvent):
         event_type = addition.event_type
         sign = "negative" if addition.amount_minor > 0 else "positive"

@@ -1,131 +1,109 @@
-"""Holds: amounts set aside, then captured or released; they expire by themselves."""
-
-from uuid import UUID
+"""Holds: amounts set aside, then captured, released, or expired."""
 
 import orjson
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter
 
+from freehold.contracts.errors import (
+    DomainError,
+    DuplicateExternalId,
+    HoldNotPending,
+    InsufficientFunds,
+)
 from freehold.contracts.holds import Hold, NewCapture, NewHold, NewRelease
-from freehold.contracts.problems import HOLD_NOT_PENDING, Problem
-from freehold.ledger import client as ledger
-from freehold.ledger.appending import (
-    Answer,
-    AppendRequest,
-    Capture,
-    Outcome,
-    Release,
-    fingerprint,
-)
-from freehold.ledger.rendering import hold_document
-from freehold.service.bodies import json_body, parse, read_body
-from freehold.service.parameters import path_id
-from freehold.tenancy.homes import Home
+from freehold.http.bodies import parse
+from freehold.http.direct import Reply
+from freehold.ledger.append import Answer, AppendRequest, Capture, Outcome, Release, fingerprint
+from freehold.ledger.documents import hold_document, hold_status
 from freehold_ingest.admission import Admission
-from freehold_ingest.answers import Reply, reply
+from freehold_ingest.answers import reply
+from freehold_ingest.append_routes import Submission, add_append_route
 from freehold_ingest.appender import Appender
-from freehold_ingest.calls import Calls
-from freehold_ingest.requests import (
-    KEY_HEADER,
-    idempotency_key,
-    refuse_parameters,
-    response_of,
-)
 
 HOLD_MODELS = (NewHold, NewCapture, NewRelease)
 
 
 class Holds:
-    """Places and settles holds. Every refusal is a Problem."""
+    """Places and settles holds. Every refusal is a DomainError."""
 
-    def __init__(self, appender: Appender, calls: Calls) -> None:
+    def __init__(self, appender: Appender) -> None:
         self._appender = appender
-        self._calls = calls
 
-    async def place(self, home: Home, key: str, body: bytes) -> Reply:
+    async def place(self, asked: Submission) -> Reply:
         """Set an amount aside."""
-        additions = [parse(NewHold, body)]
-        wanted = AppendRequest(key, fingerprint("hold", additions), additions)
-        return reply(await self._appender.append(home, wanted), _hold, wanted)
+        additions = [parse(NewHold, asked.body)]
+        wanted = AppendRequest(asked.key, fingerprint("hold", additions), additions)
+        return reply(await self._appender.append(asked.home, wanted), _hold)
 
-    async def capture(self, home: Home, key: str, hold_id: UUID, body: bytes) -> Reply:
+    async def capture(self, asked: Submission) -> Reply:
         """Post what a hold holds, or a part of it, and let go of the rest."""
-        amount_minor = parse(NewCapture, body or b"{}").amount_minor
-        return await self._settle(home, key, "capture", Capture(hold_id, amount_minor))
+        amount_minor = parse(NewCapture, asked.body or b"{}").amount_minor
+        return await self._settle(asked, "capture", Capture(asked.target, amount_minor))
 
-    async def release(self, home: Home, key: str, hold_id: UUID, body: bytes) -> Reply:
+    async def release(self, asked: Submission) -> Reply:
         """Let go of a hold."""
-        parse(NewRelease, body or b"{}")
-        return await self._settle(home, key, "release", Release(hold_id))
+        parse(NewRelease, asked.body or b"{}")
+        return await self._settle(asked, "release", Release(asked.target))
 
     async def _settle(
-        self, home: Home, key: str, operation: str, settlement: Capture | Release
+        self, asked: Submission, operation: str, settlement: Capture | Release
     ) -> Reply:
-        wanted = AppendRequest(key, fingerprint(operation, [settlement]), [settlement])
-        answer = await self._appender.append(home, wanted)
+        wanted = AppendRequest(asked.key, fingerprint(operation, [settlement]), [settlement])
+        answer = await self._appender.append(asked.home, wanted)
         if answer.outcome is Outcome.HOLD_NOT_PENDING:
-            raise await self._not_pending(home, settlement.hold_id, answer)
-        return reply(answer, _hold, wanted)
-
-    async def _not_pending(self, home: Home, hold_id: UUID, answer: Answer) -> Problem:
-        status = "expired"
-        if answer.conflicting_id is not None:
-            async with self._calls.connection(home, "hold_events") as connection:
-                status = hold_document(await ledger.hold_events(connection, hold_id))["status"]
-        return Problem(
-            HOLD_NOT_PENDING,
-            f"the hold is {status}",
-            hold_status=status,
-            existing_event_id=answer.conflicting_id and str(answer.conflicting_id),
-        )
+            raise _not_pending(answer)
+        return reply(answer, _hold)
 
 
 def hold_routes(admission: Admission, holds: Holds) -> APIRouter:
     """Make the routes of holds."""
     router = APIRouter(prefix="/v1/holds", tags=["holds"])
 
-    @router.post(
+    add_append_route(
+        router,
+        admission,
         "",
-        status_code=201,
-        response_model=Hold,
+        holds.place,
         summary="Set an amount aside.",
-        openapi_extra={"parameters": [KEY_HEADER], **json_body(NewHold)},
+        body=NewHold,
+        answer=Hold,
+        problems=(DuplicateExternalId, InsufficientFunds),
     )
-    async def post_hold(request: Request) -> Response:
-        async with admission.of(request) as home:
-            refuse_parameters(request)
-            key = idempotency_key(request)
-            return response_of(await holds.place(home, key, await read_body(request)))
 
-    @router.post(
+    add_append_route(
+        router,
+        admission,
         "/{hold_id}/capture",
-        status_code=201,
-        response_model=Hold,
+        holds.capture,
         summary="Post what a hold holds, or a part of it, and let go of the rest.",
-        openapi_extra={"parameters": [KEY_HEADER], **json_body(NewCapture, required=False)},
+        body=NewCapture,
+        body_required=False,
+        answer=Hold,
+        problems=(HoldNotPending,),
     )
-    async def post_capture(request: Request, hold_id: str) -> Response:
-        async with admission.of(request) as home:
-            refuse_parameters(request)
-            key = idempotency_key(request)
-            wanted = path_id(hold_id, "hold")
-            return response_of(await holds.capture(home, key, wanted, await read_body(request)))
 
-    @router.post(
+    add_append_route(
+        router,
+        admission,
         "/{hold_id}/release",
-        status_code=201,
-        response_model=Hold,
+        holds.release,
         summary="Let go of a hold.",
-        openapi_extra={"parameters": [KEY_HEADER], **json_body(NewRelease, required=False)},
+        body=NewRelease,
+        body_required=False,
+        answer=Hold,
+        problems=(HoldNotPending,),
     )
-    async def post_release(request: Request, hold_id: str) -> Response:
-        async with admission.of(request) as home:
-            refuse_parameters(request)
-            key = idempotency_key(request)
-            wanted = path_id(hold_id, "hold")
-            return response_of(await holds.release(home, key, wanted, await read_body(request)))
-
     return router
 
 
 def _hold(answer: Answer) -> bytes:
     return orjson.dumps(hold_document(answer.events))
+
+
+def _not_pending(answer: Answer) -> DomainError:
+    # Nothing has settled it: the time is over.
+    status = "expired" if answer.existing is None else hold_status(answer.existing)
+    return HoldNotPending(
+        f"the hold is {status}",
+        hold_status=status,
+        existing_event_id=answer.conflicting_id and str(answer.conflicting_id),
+    )

@@ -1,4 +1,4 @@
-"""The import's route: it is answered while its body is still coming."""
+"""The import's route. Its answer begins while its body is still arriving."""
 
 import asyncio
 from collections import Counter
@@ -18,20 +18,18 @@ from starlette.responses import StreamingResponse
 from starlette.types import Receive, Send
 from starlette.types import Scope as ASGIScope
 
+from freehold.contracts.errors import Overloaded
 from freehold.contracts.imports import NDJSON, ImportLine, ImportProgress, ImportResult
-from freehold.contracts.problems import (
-    REQUEST_TIMEOUT,
-    UNSUPPORTED_MEDIA_TYPE,
-    Problem,
-    overloaded,
-)
+from freehold.http.authentication import authenticate, sole_authorization
+from freehold.http.bodies import header_values
+from freehold.http.media_types import require
+from freehold.http.problems import late_body
 from freehold.security.api_keys import Scope
-from freehold.service.authentication import authenticate, sole_authorization
-from freehold.tenancy.directory import Directory
-from freehold.tenancy.homes import Home
+from freehold.tenants.directory import Directory
+from freehold.tenants.homes import Home
 from freehold_ingest.admission import Admission
 from freehold_ingest.appender import Appender
-from freehold_ingest.importing import Import
+from freehold_ingest.imports import Import, no_events
 from freehold_ingest.limits import Limits
 from freehold_ingest.requests import refuse_parameters
 
@@ -43,19 +41,21 @@ _IMPORTS_PER_TENANT_MAX = 4
 _PROGRESS_S = 1.0
 _HEADERS = {
     "Cache-Control": "no-store",
-    # Or a proxy would keep the progress until all of it is there (nginx, proxy_buffering).
+    # Without it nginx holds the progress back until the answer is complete (proxy_buffering).
     "X-Accel-Buffering": "no",
 }
 _REQUEST: dict[str, Any] = {
     "requestBody": {
         "required": True,
-        "description": "One event on each line, of at most 65,536 bytes. Empty lines are skipped.",
+        "description": "One event on each line, of at most 65,536 bytes. Empty lines are skipped. A"
+        " body without any event is refused: with 422 if it has no bytes at all, otherwise in the"
+        " last line of the answer.",
         "content": {NDJSON: {"schema": {"$ref": "#/components/schemas/ImportLine"}}},
     }
 }
 _RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {
-        "description": "About each second how far it has come; the last line says how it ended.",
+        "description": "A line of progress about each second; the last line has the result.",
         "content": {
             NDJSON: {
                 "schema": {
@@ -80,26 +80,21 @@ def import_routes(
 ) -> APIRouter:
     """Make the import's route.
 
-    Args:
-        directory: Knows the callers.
-        admission: Lets them in.
-        limits: Says when one of them may send more.
-        appender: Appends what they send.
-        patience_s: How long to wait for more bytes, for a ledger that is busy or lost, and for a
-            client to read the last line.
+    It waits `patience_s` for more bytes, for a ledger that is busy or lost, and for the client to
+    read the last line.
     """
     router = APIRouter(tags=["events"])
-    going_on: Counter[str] = Counter()
+    under_way: Counter[str] = Counter()
 
     @asynccontextmanager
     async def beginning(request: Request) -> AsyncIterator[Import]:
         async def caller() -> Home:
             return (await authenticate(directory, sole_authorization(request), Scope.INGEST)).home
 
-        async with admission.of(request) as home:
+        with await admission.let_in(request) as home:
             refuse_parameters(request)
-            _require_ndjson(request)
-            with _place(going_on, home.tenant_id):
+            require(NDJSON, header_values(request, b"content-type"))
+            with _permit(under_way, home.tenant_id):
                 yield Import(
                     appender, limits, caller, tenant_id=home.tenant_id, patience_s=patience_s
                 )
@@ -118,43 +113,28 @@ def import_routes(
 
 
 @contextmanager
-def _place(going_on: Counter[str], tenant_id: str) -> Iterator[None]:
-    """Have a place among the imports for a while.
+def _permit(under_way: Counter[str], tenant_id: str) -> Iterator[None]:
+    """Count an import among those under way.
 
     Raises:
-        Problem: overloaded, where none is free.
+        Overloaded: Too many are under way, in all or of this tenant.
     """
-    if going_on.total() >= _IMPORTS_MAX or going_on[tenant_id] >= _IMPORTS_PER_TENANT_MAX:
-        raise overloaded("too many imports are going on already")
-    going_on[tenant_id] += 1
+    if under_way.total() >= _IMPORTS_MAX or under_way[tenant_id] >= _IMPORTS_PER_TENANT_MAX:
+        raise Overloaded("too many imports are under way already")
+    under_way[tenant_id] += 1
     try:
         yield
     finally:
-        going_on[tenant_id] -= 1
-        if not going_on[tenant_id]:
-            del going_on[tenant_id]
-
-
-def _require_ndjson(request: Request) -> None:
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    coding = request.headers.get("content-encoding", "identity").strip().lower()
-    if media_type != NDJSON:
-        raise Problem(
-            UNSUPPORTED_MEDIA_TYPE, f"send Content-Type: {NDJSON}", headers={"Accept": NDJSON}
-        )
-    if coding != "identity":
-        raise Problem(
-            UNSUPPORTED_MEDIA_TYPE,
-            "send the lines as they are, without a Content-Encoding",
-            headers={"Accept-Encoding": "identity"},
-        )
+        under_way[tenant_id] -= 1
+        if not under_way[tenant_id]:
+            del under_way[tenant_id]
 
 
 class _ImportResponse(StreamingResponse):
-    """Reads the body and tells how it goes, each at its own pace.
+    """Reads the body and writes progress, independently of each other.
 
-    A client may send all of its body before it reads anything. So nothing that is read ever waits
-    for something to be told: progress that the client does not take is not told.
+    A client may send its whole body before it reads anything. So reading never waits for writing:
+    progress that the client does not read in time is left out.
     """
 
     def __init__(
@@ -172,35 +152,39 @@ class _ImportResponse(StreamingResponse):
         """Import and answer.
 
         Raises:
-            Problem: The request is refused, or not even its first byte comes.
-            ClientDisconnect: The connection was cut, or its other end does not read.
+            DomainError: The request is refused, has no body, or its first byte is late.
+            ClientDisconnect: The connection was cut, or the client does not read.
         """
         ended = asyncio.Event()
         async with AsyncExitStack() as tasks:
-            # Its place is free before the client hears that it is done, and may begin another.
+            # The permit is free before the client reads the result and may begin another import.
             async with self._beginning as importing:
                 pieces = _joined(await self._first_piece(), self._pieces)
                 work = await tasks.enter_async_context(_task(importing.run(pieces)))
-                self.body_iterator = _told(importing, ended)
-                telling = await tasks.enter_async_context(_task(self.stream_response(send)))
+                self.body_iterator = _progress(importing, ended)
+                answering = await tasks.enter_async_context(_task(self.stream_response(send)))
                 await _finished(work)
             ended.set()
             try:
                 async with asyncio.timeout(self._patience_s):
-                    await telling
+                    await answering
             except TimeoutError:
                 raise ClientDisconnect from None
 
     async def _first_piece(self) -> bytes:
         try:
             async with asyncio.timeout(self._patience_s):
-                return await anext(self._pieces)
+                first = await anext(self._pieces)
         except TimeoutError:
-            raise Problem(REQUEST_TIMEOUT, f"no bytes came for {self._patience_s:g} s") from None
+            raise late_body(self._patience_s) from None
+        if not first:
+            # The end of the body.
+            raise no_events()
+        return first
 
 
 async def _finished(work: asyncio.Task[None]) -> None:
-    """Wait until the work is done, or until the server cancels us since it ends itself.
+    """Wait until the work is done, or until the server cancels this request to shut down.
 
     Raises:
         ClientDisconnect: The connection was cut.
@@ -208,13 +192,13 @@ async def _finished(work: asyncio.Task[None]) -> None:
     try:
         await asyncio.wait({work})
     except asyncio.CancelledError:
-        # Not passed on, as the client is still to be told so, and that is the end of this task.
+        # Not raised again: the client still gets the result, and then this task ends.
         work.cancel()
         await asyncio.wait({work})
     work.result()
 
 
-async def _told(importing: Import, ended: asyncio.Event) -> AsyncIterator[bytes]:
+async def _progress(importing: Import, ended: asyncio.Event) -> AsyncIterator[bytes]:
     while not ended.is_set():
         try:
             async with asyncio.timeout(_PROGRESS_S):
@@ -226,7 +210,7 @@ async def _told(importing: Import, ended: asyncio.Event) -> AsyncIterator[bytes]
 
 @asynccontextmanager
 async def _task(work: Coroutine[Any, Any, None]) -> AsyncIterator[asyncio.Task[None]]:
-    """Have the work done meanwhile, and not for longer than that."""
+    """Run the work as a task while the context lasts."""
     task = asyncio.create_task(work)
     try:
         yield task

@@ -1,35 +1,40 @@
-"""What this process takes of each tenant: so many events a second, and so many requests at once.
+"""What this process takes of each tenant: events a second, and requests at once.
 
-It stands before every request, so it is plain arithmetic; and a refusal comes before the body is
-read, but for small ones, as the flood that it is there for must cost as little as can be.
+Limits stand before every request, so they are plain arithmetic. A request is refused before its
+body is read: to refuse a flood must cost as little as can be.
 """
 
 import asyncio
-import math
 import time
+from collections import deque
 from collections.abc import Callable
 
-from freehold.contracts.problems import too_many_requests
-from freehold.tenancy.homes import Home
+from freehold.contracts.errors import TooManyRequests
+from freehold.tenants.homes import Home
 
 _BURST_S = 2
-"""What a tenant has left unused, up to so many seconds' worth, may come at once."""
+"""A bucket holds the events of this many seconds, which may come at once."""
 _REOPENS_AT_S = 0.1
-"""Who has been refused is let in again when so many seconds' worth has come back.
+"""A bucket that was empty lets requests in again when it has this many seconds' worth of events.
 
-Let in one by one, each as its event comes free, they would cost one append each, and the doorbell
-and the projection behind it: several at once share those, and their neighbours have them to spare.
+Requests let in one by one, each as its event comes free, would cost one append each, with its
+doorbell and projection. Several at once share those, and leave more to the other tenants.
 """
 _SWEPT_AT_LEAST = 1024
 _PAUSE_S_MAX = 0.5
 
+_REFUSED_AT_ONCE = 5
+_REFUSING_PAUSE_S = 0.01
+_REFUSED_WAITING_MAX = 256
+"""More refusals do not wait, as each of them counts among the requests in flight."""
 
-class Share:
-    """One tenant's share: a bucket of events that fills as time goes by, and places for requests.
 
-    A request takes at least one event out, whatever becomes of it. One with more events may take
-    what is not there yet; whoever comes next is let in when that has been made up for. Who finds
-    the bucket empty finds it closed, until there is enough in it for several.
+class TokenBucket:
+    """One tenant's limits: a bucket of events that time fills, and a number of requests at once.
+
+    A request takes at least one event out, whatever becomes of it. A request with more events may
+    take what is not there yet; the next request is let in when that has been made up for. A
+    request that finds the bucket empty closes it, until there is enough in it for several.
     """
 
     __slots__ = (
@@ -50,7 +55,7 @@ class Share:
         self._clock = clock
         self._at = clock()
         self._left = float(events_per_s * _BURST_S)
-        # So many must be there for a request to be let in.
+        # A request is let in when this many events are there.
         self._needed = 1.0
         self._requests = 0
         self._set(home, events_per_s, requests_max)
@@ -65,10 +70,10 @@ class Share:
         """Let a request in; `leave` must follow.
 
         Raises:
-            Problem: too-many-requests.
+            DomainError: too-many-requests.
         """
         if self._requests >= self._requests_max:
-            raise too_many_requests(
+            raise TooManyRequests(
                 f"no more than {self._requests_max} of the tenant's requests are worked on at once"
             )
         self._fill()
@@ -79,34 +84,41 @@ class Share:
         self._left -= 1
         self._requests += 1
 
+    def __enter__(self) -> Home:
+        """Return the tenant's home, to a request that was let in."""
+        return self.home
+
+    def __exit__(self, *_: object) -> None:
+        """Let the request go."""
+        self.leave()
+
     def spend(self, events: int) -> None:
-        """Count the events of a request, when it is known how many it has.
+        """Count the events of a request that was let in, beyond the one counted then.
 
         Raises:
-            Problem: too-many-requests, where others were faster to spend what was left.
+            DomainError: too-many-requests, where other requests have spent what was left.
         """
         self._fill()
         if self._left < 0:
             self._refuse()
+        self.charge(events)
+
+    def charge(self, events: int) -> None:
+        """Count the events of a request that were appended already, beyond the one counted then."""
         self._left -= events - 1
 
     def leave(self) -> None:
         """Let a request go."""
         self._requests -= 1
 
-    def undo(self) -> None:
-        """Take back that a request was let in."""
-        self._requests -= 1
-        self._left += 1
-
     def pause_s(self) -> float:
-        """Say how long it takes until a request is let in."""
+        """Return the seconds until a request is let in."""
         self._fill()
         return max(0.0, (self._needed - self._left) / self._events_per_s)
 
     @property
     def idle(self) -> bool:
-        """Whether a new share would be the same as this one."""
+        """Whether a new bucket would be the same as this one."""
         self._fill()
         return self._requests == 0 and self._left >= self._events_max
 
@@ -124,88 +136,120 @@ class Share:
         self._at = now
 
     def _refuse(self) -> None:
-        # In whole seconds (RFC 9110, section 10.2.3).
-        raise too_many_requests(
+        raise TooManyRequests(
             f"the tenant sends more than {self._events_per_s} events a second",
-            max(1, math.ceil((self._needed - self._left) / self._events_per_s)),
+            retry_after_s=max(1, (self._needed - self._left) / self._events_per_s),
         )
 
 
 class Limits:
-    """The shares of all tenants who are here."""
+    """The token buckets of the tenants that were here lately."""
 
     def __init__(
-        self,
-        *,
-        events_per_s: int,
-        requests_max: int,
-        clock: Callable[[], float] = time.monotonic,
+        self, *, events_per_s: int, requests_max: int, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """Set what holds for tenants for whom the catalog says nothing else.
+        """Set the limits of tenants that have none of their own in the catalog.
 
         Args:
             events_per_s: Events accepted of one tenant in a second.
             requests_max: Requests of one tenant worked on at once.
-            clock: Tells the time in seconds; never goes back.
+            clock: Returns the time in seconds; never goes back.
         """
         self._events_per_s = events_per_s
         self._requests_max = requests_max
         self._clock = clock
-        self._shares: dict[str, Share] = {}
+        self._buckets: dict[str, TokenBucket] = {}
         self._swept_at = _SWEPT_AT_LEAST
 
     def __len__(self) -> int:
-        """How many tenants have a share that is not forgotten."""
-        return len(self._shares)
+        """Return how many tenants have a bucket."""
+        return len(self._buckets)
 
-    def enter(self, home: Home) -> Share:
-        """Let a request of a tenant in; whoever lets it in calls `leave` of what this returns.
+    def enter(self, home: Home) -> TokenBucket:
+        """Let a tenant's request in, for as long as `with` the bucket lasts.
 
         Raises:
-            Problem: too-many-requests, with the time to wait.
+            DomainError: too-many-requests, with the time to wait.
         """
-        share = self._share(home)
-        share.enter()
-        return share
+        bucket = self._bucket(home)
+        bucket.enter()
+        return bucket
 
     def spend(self, home: Home, events: int) -> None:
         """Count the events of a tenant's request that was let in.
 
         Raises:
-            Problem: too-many-requests, where others were faster to spend what was left.
+            DomainError: too-many-requests, where other requests have spent what was left.
         """
-        self._share(home).spend(events)
+        self._bucket(home).spend(events)
+
+    def charge(self, home: Home, events: int) -> None:
+        """Count the events of a tenant's request that were appended already."""
+        self._bucket(home).charge(events)
 
     async def spend_in_time(self, home: Home, events: int) -> None:
-        """Wait until a tenant may send again and count these events, for who can wait for that."""
-        share = self._share(home)
-        while pause_s := share.pause_s():  # noqa: ASYNC110 (time itself is waited for)
+        """Wait until a tenant may send again, and count these events."""
+        bucket = self._bucket(home)
+        while pause_s := bucket.pause_s():  # noqa: ASYNC110 (time itself is waited for)
             # In small steps, as the limits may change meanwhile.
             await asyncio.sleep(min(pause_s, _PAUSE_S_MAX))
-        # One more: of these none was taken already, as one is of a request that is let in.
-        share.spend(events + 1)
+        # One more, as no request was let in that has taken one.
+        bucket.spend(events + 1)
 
-    def _share(self, home: Home) -> Share:
-        share = self._shares.get(home.tenant_id)
-        # The directory gives the same home until the catalog speaks of a change.
-        if share is not None and share.home is home:
-            return share
+    def _bucket(self, home: Home) -> TokenBucket:
+        bucket = self._buckets.get(home.tenant_id)
+        # The directory gives the same home until the catalog reports a change.
+        if bucket is not None and bucket.home is home:
+            return bucket
         events_per_s = home.ingest_events_per_s or self._events_per_s
         requests_max = home.ingest_requests_max or self._requests_max
-        if share is None:
+        if bucket is None:
             self._sweep()
-            share = Share(home, events_per_s, requests_max, self._clock)
-            self._shares[home.tenant_id] = share
+            bucket = TokenBucket(home, events_per_s, requests_max, self._clock)
+            self._buckets[home.tenant_id] = bucket
         else:
-            share.limit(home, events_per_s, requests_max)
-        return share
+            bucket.limit(home, events_per_s, requests_max)
+        return bucket
 
     def _sweep(self) -> None:
-        """Forget the shares of tenants who have not been here lately."""
-        if len(self._shares) < self._swept_at:
+        """Forget the buckets of tenants that sent nothing lately."""
+        if len(self._buckets) < self._swept_at:
             return
-        self._shares = {
-            tenant_id: share for tenant_id, share in self._shares.items() if not share.idle
+        self._buckets = {
+            tenant_id: bucket for tenant_id, bucket in self._buckets.items() if not bucket.idle
         }
-        # Twice as many before the next time, so that sweeping costs each newcomer little.
-        self._swept_at = max(_SWEPT_AT_LEAST, 2 * len(self._shares))
+        # Twice as many before the next sweep, so that sweeping costs each newcomer little.
+        self._swept_at = max(_SWEPT_AT_LEAST, 2 * len(self._buckets))
+
+
+class RefusalPace:
+    """Holds refusals back, so that a flood of them leaves time to the requests let in.
+
+    A client that sends again as soon as it is refused waits for each refusal.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._is_running = False
+
+    async def wait(self) -> None:
+        """Wait for the turn of one refusal."""
+        if len(self._waiting) >= _REFUSED_WAITING_MAX:
+            return
+        loop = asyncio.get_running_loop()
+        turn: asyncio.Future[None] = loop.create_future()
+        self._waiting.append(turn)
+        if not self._is_running:
+            self._is_running = True
+            loop.call_soon(self._release, loop)
+        await turn
+
+    def _release(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._is_running = bool(self._waiting)
+        if self._is_running:
+            loop.call_later(_REFUSING_PAUSE_S, self._release, loop)
+        for _ in range(min(len(self._waiting), _REFUSED_AT_ONCE)):
+            turn = self._waiting.popleft()
+            # A request that was late or whose client left waits no more.
+            if not turn.done():
+                turn.set_result(None)

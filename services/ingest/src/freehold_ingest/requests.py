@@ -1,15 +1,13 @@
-"""What ingest's routes take from a request beside its body, and how they answer."""
+"""What ingest's routes read of a request beside its body."""
 
 from typing import Any
 
-from fastapi import Request, Response
+from fastapi import Request
 from pydantic import TypeAdapter, ValidationError
 
-from freehold.contracts.problems import IDEMPOTENCY_KEY_INVALID, Problem
-from freehold.service.application import json_response
-from freehold.service.bodies import field_errors, header_values, pointer
-from freehold.service.parameters import given_parameters
-from freehold_ingest.answers import Reply
+from freehold.contracts.errors import IdempotencyKeyInvalid
+from freehold.http.bodies import field_errors, header_values, pointer
+from freehold.http.parameters import given_parameters
 from freehold_ingest.keys import usable_key
 
 KEY_HEADER: dict[str, Any] = {
@@ -25,19 +23,19 @@ def idempotency_key(request: Request) -> str:
     """Take a request's idempotency key.
 
     Raises:
-        Problem: idempotency-key-missing, idempotency-key-invalid.
+        DomainError: idempotency-key-missing, idempotency-key-invalid.
     """
     keys = header_values(request, b"idempotency-key")
     if len(keys) > 1:
-        raise Problem(IDEMPOTENCY_KEY_INVALID, "send one Idempotency-Key header, not several")
+        raise IdempotencyKeyInvalid("send one Idempotency-Key header, not several")
     return usable_key(keys[0] if keys else None, "an Idempotency-Key header")
 
 
 def refuse_parameters(request: Request) -> None:
-    """Let no query parameter pass unseen.
+    """Refuse query parameters: these routes take none.
 
     Raises:
-        Problem: validation-failed.
+        DomainError: validation-failed.
     """
     if request.scope["query_string"] and (given := given_parameters(request)):
         raise field_errors(
@@ -46,17 +44,14 @@ def refuse_parameters(request: Request) -> None:
 
 
 def path_part(name: str, text: str, rule: TypeAdapter[str]) -> str:
-    """Hold a part of a path to the rule of the field that it stands for.
+    """Check a part of a path by the rule of its field.
 
     Raises:
-        Problem: validation-failed.
+        DomainError: validation-failed.
     """
     try:
         return rule.validate_python(text)
     except ValidationError as error:
-        raise field_errors((f"/{name}", fault["msg"]) for fault in error.errors()) from None
-
-
-def response_of(reply: Reply) -> Response:
-    """Answer over HTTP."""
-    return json_response(reply.body, reply.status, reply.headers)
+        raise field_errors(
+            (f"/{name}", fault["msg"].removeprefix("Value error, ")) for fault in error.errors()
+        ) from None

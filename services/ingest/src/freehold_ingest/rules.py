@@ -4,37 +4,46 @@ To set the same rule again changes nothing, so none of these requests needs an I
 """
 
 from collections.abc import Iterable
+from typing import Any
 
 import orjson
 from fastapi import APIRouter, Request, Response
 from pydantic import TypeAdapter
 
-from freehold.contracts.account_limits import AccountLimits, NewAccountLimit
-from freehold.contracts.event_types import (
+from freehold.contracts.fields import AccountId, DeclarableEventType
+from freehold.http.application import json_response
+from freehold.http.bodies import field_errors, json_body, parse, read_body
+from freehold.http.cursors import Cursors, cursor_refused
+from freehold.http.direct import Reply
+from freehold.http.openapi import documented_headers
+from freehold.http.parameters import PageQuery, documented_query, read_query
+from freehold.http.preferences import amounts_as_preferred, prefer_header
+from freehold.ledger import rules
+from freehold.ledger.client import Record
+from freehold.ledger.clocks import Clock
+from freehold.security.api_keys import Scope
+from freehold_ingest.admission import Admission
+from freehold_ingest.calls import Calls
+from freehold_ingest.contracts import (
+    AccountLimits,
     DeclaredEventType,
     EventTypeList,
     EventTypeSwitch,
+    NewAccountLimit,
     NewEventType,
 )
-from freehold.contracts.fields import AccountId, EventType
-from freehold.ledger import rules
-from freehold.ledger.client import Record
-from freehold.security.api_keys import Scope
-from freehold.service.application import json_response
-from freehold.service.bodies import field_errors, json_body, parse, read_body
-from freehold.service.cursors import Cursors, cursor_refused
-from freehold.service.parameters import PageQuery, documented_query, read_query
-from freehold_ingest.admission import Admission
-from freehold_ingest.calls import Calls
 from freehold_ingest.requests import path_part, refuse_parameters
 
 RULE_MODELS = (NewEventType, EventTypeSwitch, NewAccountLimit)
 
+_DOCUMENTED_LIMITS: dict[int | str, dict[str, Any]] = {
+    200: documented_headers("Preference-Applied")
+}
 _ACCOUNT_ID: TypeAdapter[str] = TypeAdapter(AccountId)
-_EVENT_TYPE: TypeAdapter[str] = TypeAdapter(EventType)
+_EVENT_TYPE: TypeAdapter[str] = TypeAdapter(DeclarableEventType)
 
 
-def event_type_routes(admission: Admission, calls: Calls) -> APIRouter:
+def event_type_routes(admission: Admission, calls: Calls, clock: Clock) -> APIRouter:
     """Make the routes of event types."""
     router = APIRouter(prefix="/v1/event-types", tags=["event types"])
 
@@ -45,7 +54,7 @@ def event_type_routes(admission: Admission, calls: Calls) -> APIRouter:
         openapi_extra={"parameters": documented_query(PageQuery)},
     )
     async def get_event_types(request: Request) -> Response:
-        async with admission.of(request, Scope.READ) as home:
+        with await admission.let_in(request, Scope.READ) as home:
             query = read_query(PageQuery, request)
             cursors = Cursors(home.tenant_id, "event types")
             after = "" if query.cursor is None else _event_type(cursors.read(query.cursor))
@@ -67,11 +76,11 @@ def event_type_routes(admission: Admission, calls: Calls) -> APIRouter:
         openapi_extra={**json_body(EventTypeSwitch)},
     )
     async def put_event_types(request: Request) -> Response:
-        async with admission.of(request) as home:
+        with await admission.let_in(request) as home:
             refuse_parameters(request)
             switch = parse(EventTypeSwitch, await read_body(request))
             async with calls.connection(home, "close_event_types") as connection:
-                await rules.close_event_types(connection, closed=switch.closed)
+                await rules.close_event_types(connection, clock, closed=switch.closed)
         return json_response(switch.model_dump_json().encode())
 
     @router.put(
@@ -81,13 +90,13 @@ def event_type_routes(admission: Admission, calls: Calls) -> APIRouter:
         openapi_extra={**json_body(NewEventType)},
     )
     async def put_event_type(request: Request, event_type: str) -> Response:
-        async with admission.of(request) as home:
+        with await admission.let_in(request) as home:
             refuse_parameters(request)
             event_type = path_part("event_type", event_type, _EVENT_TYPE)
             wanted = parse(NewEventType, await read_body(request))
             async with calls.connection(home, "declare_event_type") as connection:
                 declared = await rules.declare_event_type(
-                    connection, event_type, wanted.sign, wanted.description
+                    connection, event_type, wanted.sign, wanted.description, clock
                 )
         if not declared:
             too_many = f"there are {rules.EVENT_TYPES_MAX} declared event types, which is the most"
@@ -97,7 +106,7 @@ def event_type_routes(admission: Admission, calls: Calls) -> APIRouter:
     return router
 
 
-def account_limit_routes(admission: Admission, calls: Calls) -> APIRouter:
+def account_limit_routes(admission: Admission, calls: Calls, clock: Clock) -> APIRouter:
     """Make the routes of limits on accounts."""
     router = APIRouter(prefix="/v1/accounts", tags=["account limits"])
 
@@ -105,47 +114,52 @@ def account_limit_routes(admission: Admission, calls: Calls) -> APIRouter:
         "/{account_id}/limits",
         response_model=AccountLimits,
         summary="The limits of an account; none where none is set, seen before or not.",
+        responses=_DOCUMENTED_LIMITS,
+        openapi_extra={"parameters": [prefer_header()]},
     )
     async def get_limits(request: Request, account_id: str) -> Response:
-        async with admission.of(request, Scope.READ) as home:
+        with await admission.let_in(request, Scope.READ) as home:
             refuse_parameters(request)
             account_id = path_part("account_id", account_id, _ACCOUNT_ID)
             async with calls.connection(home, "limits_of") as connection:
                 rows = await rules.limits_of(connection, account_id)
-        return json_response(_limits(account_id, rows))
+        return _limits(request, account_id, rows)
 
     @router.put(
         "/{account_id}/limits",
         response_model=AccountLimits,
         summary="Set how low an account may be taken in one currency, or lift that limit.",
-        openapi_extra={**json_body(NewAccountLimit)},
+        responses=_DOCUMENTED_LIMITS,
+        openapi_extra={"parameters": [prefer_header()], **json_body(NewAccountLimit)},
     )
     async def put_limit(request: Request, account_id: str) -> Response:
-        async with admission.of(request) as home:
+        with await admission.let_in(request) as home:
             refuse_parameters(request)
             account_id = path_part("account_id", account_id, _ACCOUNT_ID)
             wanted = parse(NewAccountLimit, await read_body(request))
             async with calls.connection(home, "limit_account") as connection:
                 await rules.limit_account(
-                    connection, account_id, wanted.currency, wanted.min_balance_minor
+                    connection, account_id, wanted.currency, wanted.min_balance_minor, clock
                 )
                 rows = await rules.limits_of(connection, account_id)
-        return json_response(_limits(account_id, rows))
+        return _limits(request, account_id, rows)
 
     return router
 
 
-def _event_type(place: list[str]) -> str:
-    """Take the event type that a page ended with.
+def _event_type(position: list[str]) -> str:
+    """Read the event type that a page ended with.
 
     Raises:
-        Problem: validation-failed, where the cursor names no such thing.
+        DomainError: validation-failed, where the cursor names no such thing.
     """
-    match place:
+    match position:
         case [event_type]:
             return event_type
     raise cursor_refused()
 
 
-def _limits(account_id: str, rows: Iterable[Record]) -> bytes:
-    return orjson.dumps({"account_id": account_id, "limits": [dict(row) for row in rows]})
+def _limits(request: Request, account_id: str, rows: Iterable[Record]) -> Response:
+    body = orjson.dumps({"account_id": account_id, "limits": [dict(row) for row in rows]})
+    status, body, headers = amounts_as_preferred(request, Reply(200, body))
+    return json_response(body, status, headers)

@@ -5,19 +5,19 @@ import asyncio
 import sys
 from uuid import uuid4
 
-from freehold.contracts.problems import Problem
+from freehold.contracts.errors import DomainError
+from freehold.http.server import serve
 from freehold.messaging.broker import LOST
-from freehold.messaging.redriving import redrive
-from freehold.service.logs import configure_logs
-from freehold.service.server import serve
+from freehold.messaging.redrive import redrive
+from freehold.observability.logs import configure_logs
 from freehold_projector.application import make_application
-from freehold_projector.catching_up import UnknownTenantError
-from freehold_projector.rebuilding import rebuild
+from freehold_projector.catch_up import UnknownTenantError
+from freehold_projector.rebuild import rebuild
 from freehold_projector.settings import Settings
 
 
 def main() -> None:
-    """Serve until told to stop, or do what the command says."""
+    """Serve until stopped, or run the command."""
     arguments = _arguments()
     settings = Settings.from_environment()
     configure_logs("projector", settings.log_level, settings.log_format)
@@ -33,10 +33,10 @@ def main() -> None:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="freehold-projector", description=__doc__)
     commands = parser.add_subparsers(dest="command")
-    commands.add_parser("serve", help="serve until told to stop (the default)")
+    commands.add_parser("serve", help="serve until stopped (the default)")
     redriving = commands.add_parser("redrive", help="put parked doorbells back into the queue")
     redriving.add_argument("--limit", type=int, help="how many at most (default: all)")
-    rebuilding = commands.add_parser("rebuild", help="make a tenant's balances anew")
+    rebuilding = commands.add_parser("rebuild", help="rebuild a tenant's balances")
     rebuilding.add_argument("tenant", help="the tenant's id")
     return parser.parse_args()
 
@@ -46,7 +46,7 @@ def _redrive(settings: Settings, limit: int | None) -> int:
     try:
         moved = asyncio.run(redrive(url, run=uuid4().hex, limit=limit, timeout_s=10.0))
     except LOST as error:
-        return _tell(f"the broker does not answer: {error!r}; try again")
+        return _fail(f"the broker does not answer: {error!r}; try again")
     print(f"{moved} doorbells put back")  # noqa: T201
     return 0
 
@@ -55,14 +55,14 @@ def _rebuild(settings: Settings, tenant_id: str) -> int:
     try:
         seq = asyncio.run(rebuild(settings, tenant_id))
     except UnknownTenantError:
-        return _tell(f"there is no tenant {tenant_id!r}")
-    except Problem as problem:
-        return _tell(f"{problem.detail}; nothing was changed, try again")
-    print(f"balances of {tenant_id} made anew, up to seq {seq}")  # noqa: T201
+        return _fail(f"there is no tenant {tenant_id!r}")
+    except DomainError as error:
+        return _fail(f"{error.detail}; nothing was changed, try again")
+    print(f"balances of {tenant_id} rebuilt, up to seq {seq}")  # noqa: T201
     return 0
 
 
-def _tell(fault: str) -> int:
+def _fail(fault: str) -> int:
     print(fault, file=sys.stderr)  # noqa: T201
     return 1
 

@@ -1,18 +1,16 @@
 """What projector is made of. Its HTTP side is health and metrics only."""
 
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 from fastapi import FastAPI
 
+from freehold.aio.lifecycle import open_in
+from freehold.aio.periodic import Periodic
+from freehold.http.application import Check, new_application
 from freehold.messaging.broker import Broker
-from freehold.security.sealing import KeyRing
-from freehold.service.application import new_application
-from freehold.service.background import Periodic
-from freehold.tenancy.catalog import Catalog
-from freehold.tenancy.connections import TenantConnections
-from freehold.tenancy.directory import Directory
-from freehold_projector.catching_up import CatchingUp
+from freehold.tenants.access import TenantAccess
+from freehold_projector.catch_up import CatchUp
 from freehold_projector.doorbells import Doorbells
 from freehold_projector.hold_expiry import HoldExpiries, HoldExpiry
 from freehold_projector.reconciliation import Reconciliation
@@ -25,26 +23,13 @@ _NAME = "freehold-projector"
 
 def make_application(settings: Settings) -> FastAPI:
     """Compose the service."""
-    catalog = Catalog(settings.catalog_dsn.get_secret_value(), application=_NAME, timeout_s=5.0)
-    directory = Directory(catalog, KeyRing(settings.credential_keys.get_secret_value()))
-    connections = TenantConnections(
-        application=_NAME,
-        connections_max=settings.connections_max,
-        per_tenant_max=settings.connections_per_tenant_max,
-        idle_s=settings.connection_idle_s,
-        timeout_s=settings.work_timeout_s,
-        renew=directory.renewed,
-    )
-    doorbells = Doorbells(settings)
+    tenants = TenantAccess(settings, application=_NAME, timeout_s=settings.work_timeout_s)
+    catalog, directory, connections = tenants.catalog, tenants.directory, tenants.connections
     broker = Broker(
-        settings.amqp_url.get_secret_value(),
-        name=_NAME,
-        timeout_s=5.0,
-        on_delivery=doorbells.on_delivery,
-        prefetch=settings.prefetch,
+        settings.amqp_url.get_secret_value(), name=_NAME, timeout_s=5.0, prefetch=settings.prefetch
     )
     watchers = Watchers(broker)
-    catching_up = CatchingUp(
+    catch_up = CatchUp(
         directory,
         connections,
         watchers,
@@ -52,44 +37,50 @@ def make_application(settings: Settings) -> FastAPI:
         events_max=settings.project_events_max,
     )
     hold_expiries = HoldExpiries(catalog)
-    hold_expiry = HoldExpiry(hold_expiries, directory, connections, catching_up)
-    retention = Retention(directory, connections)
+    hold_expiry = HoldExpiry(hold_expiries, directory, connections, catch_up, clock=settings.clock)
+    doorbells = Doorbells(settings, broker, catch_up, hold_expiries)
+    retention = Retention(directory, connections, clock=settings.clock)
     reconciliation = Reconciliation(
         catalog,
         directory,
         connections,
-        catching_up,
+        catch_up,
         hold_expiries,
         retention,
         every_s=settings.reconcile_every_s,
+        clock=settings.clock,
     )
-    background = (
-        Periodic("reconciliation", reconciliation.reconcile_due, pause_s=settings.reconcile_poll_s),
-        Periodic("hold expiry", hold_expiry.expire_due, pause_s=settings.hold_expiry_poll_s),
-        Periodic("retention", retention.forget, pause_s=PAUSE_S),
+    background = tuple(
+        Periodic(name, work, pause_s=pause_s, after=catalog.met)
+        for name, work, pause_s in (
+            ("reconciliation", reconciliation.reconcile_due, settings.reconcile_poll_s),
+            ("hold expiry", hold_expiry.expire_due, settings.hold_expiry_poll_s),
+            ("retention", retention.forget, PAUSE_S),
+        )
     )
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        doorbells.attach(broker, catching_up, hold_expiries)
-        await catalog.open(directory.changed)
-        await broker.open()
-        for work in background:
-            await work.open()
-        yield
-        # No new doorbells; those taken are served and acknowledged; then the link may go.
-        await broker.stop_consuming()
-        await doorbells.drain(settings.shutdown_timeout_s / 2)
-        for work in background:
-            await work.close()
-        await hold_expiry.close()
-        await watchers.close()
-        await broker.close()
-        await connections.close()
-        await catalog.close()
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(tenants.opened())
+            stack.push_async_callback(broker.close)
+            stack.push_async_callback(watchers.close)
+            stack.push_async_callback(hold_expiry.close)
+            for work in background:
+                await open_in(stack, work)
+            broker.consume(doorbells.on_delivery)
+            await broker.open()
+            # First no new doorbells; those taken are served and acknowledged before the link goes.
+            stack.push_async_callback(doorbells.close, settings.shutdown_timeout_s / 2)
+            stack.push_async_callback(broker.stop_consuming)
+            yield
 
-    async def readiness() -> Mapping[str, bool]:
-        return {"catalog": catalog.reachable, "broker": broker.connected}
+    async def readiness() -> Mapping[str, Check]:
+        return {
+            "catalog": Check(catalog.reachable, reason=catalog.unfitness),
+            "broker": Check(broker.is_whole, reason=broker.unfitness),
+            "clock": Check(catalog.clocks_agree, reason=catalog.clock_fault),
+        }
 
     return new_application(
         title="Freehold projector",

@@ -1,36 +1,35 @@
--- Queries of the catalog by projector's look for holds that have expired (see hold_expiry.py).
+-- The catalog's queries for holds that expire (see hold_expiry.py and freehold.database.leases).
 
--- name: note
--- $1 the tenant, $2 the second within which a hold expires. Whoever looks now may have looked too
--- early to see it: their claim ends.
+-- name: save
+-- $1 the tenant, $2 the second within which a hold expires. A process that looks now may have
+-- looked too early to see this hold: its lease ends.
 INSERT INTO hold_expiries (tenant_id, expires_at, due_at)
 VALUES ($1, $2, $2::timestamptz + interval '1 second')
 ON CONFLICT ON CONSTRAINT hold_expiries_pkey DO UPDATE
     SET
         due_at = excluded.due_at,
-        claim = null;
+        leased_by = NULL,
+        leased_until = '-infinity';
 
 -- name: claim
--- $1 how many at most, $2 the claim, $3 seconds until another process may try: whoever claims may
--- die.
-UPDATE hold_expiries AS h
+-- $1 the lease's owner, $2 its length in seconds, $3 the most rows.
+UPDATE hold_expiries
 SET
-    due_at = now() + make_interval(secs => $3),
-    claim = $2
-FROM (
+    leased_by = $1,
+    leased_until = now() + make_interval(secs => $2)
+WHERE (tenant_id, expires_at) IN (
     SELECT
-        c.tenant_id,
-        c.expires_at
-    FROM hold_expiries AS c
-    WHERE c.due_at <= now()
-    ORDER BY c.due_at
-    LIMIT $1
+        tenant_id,
+        expires_at
+    FROM hold_expiries
+    WHERE due_at <= now() AND leased_until < now()
+    ORDER BY due_at
+    LIMIT $3
     FOR UPDATE SKIP LOCKED
-) AS due
-WHERE h.tenant_id = due.tenant_id AND h.expires_at = due.expires_at
-RETURNING h.tenant_id;
+)
+RETURNING tenant_id;
 
 -- name: forget
--- $1 the tenant, $2 the claim under which somebody has looked.
+-- $1 the tenant, $2 the owner of the lease under which it was looked at.
 DELETE FROM hold_expiries
-WHERE tenant_id = $1 AND claim = $2;
+WHERE tenant_id = $1 AND leased_by = $2;

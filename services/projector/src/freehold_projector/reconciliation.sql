@@ -1,28 +1,48 @@
--- Queries of the catalog by projector's reconciliation (see reconciliation.py).
+-- The catalog's queries for reconciliation (see reconciliation.py and freehold.database.leases).
 
 -- name: claim
--- $1 how many at most, $2 seconds until another process may try: whoever claims may die.
-UPDATE reconciliations AS r
-SET due_at = now() + make_interval(secs => $2)
-FROM (
-    SELECT c.tenant_id
-    FROM reconciliations AS c
-    WHERE c.due_at <= now()
-    ORDER BY c.due_at
-    LIMIT $1
-    FOR UPDATE SKIP LOCKED
-) AS due
-WHERE r.tenant_id = due.tenant_id
-RETURNING r.tenant_id, r.epoch, r.anchor_seq, r.anchor_hash;
-
--- name: record
--- $1 the tenant, $2 seconds to the next time, $3 the findings, $4 and $5 the head as anchor, $6 the
--- epoch that was looked at: a restore may have put another in its place since.
+-- $1 the lease's owner, $2 its length in seconds.
 UPDATE reconciliations
 SET
-    due_at = now() + make_interval(secs => $2),
+    leased_by = $1,
+    leased_until = now() + make_interval(secs => $2)
+WHERE
+    tenant_id IN (
+        SELECT tenant_id
+        FROM reconciliations
+        WHERE due_at <= now() AND leased_until < now()
+        ORDER BY due_at
+        LIMIT 1
+        FOR UPDATE SKIP LOCKED
+    )
+RETURNING tenant_id, epoch, anchor_seq, anchor_hash;
+
+-- name: renew
+-- $1 the lease's owner, $2 its length in seconds, $3 the tenant.
+UPDATE reconciliations
+SET leased_until = now() + make_interval(secs => $2)
+WHERE tenant_id = $3 AND leased_by = $1
+RETURNING true;
+
+-- name: record
+-- $1 the lease's owner, $2 the tenant, $3 the epoch that was looked at: a restore may have begun
+-- another since. $4 seconds to the next time, $5 the findings, $6 and $7 the head as anchor.
+UPDATE reconciliations
+SET
+    due_at = now() + make_interval(secs => $4),
+    leased_by = NULL,
+    leased_until = '-infinity',
     reconciled_at = now(),
-    findings = $3::text::jsonb,
-    anchor_seq = coalesce($4, anchor_seq),
-    anchor_hash = coalesce($5, anchor_hash)
-WHERE tenant_id = $1 AND epoch = $6;
+    findings = $5::text::jsonb,
+    anchor_seq = coalesce($6, anchor_seq),
+    anchor_hash = coalesce($7, anchor_hash)
+WHERE tenant_id = $2 AND leased_by = $1 AND epoch = $3;
+
+-- name: postpone
+-- As before, without a result.
+UPDATE reconciliations
+SET
+    due_at = now() + make_interval(secs => $4),
+    leased_by = NULL,
+    leased_until = '-infinity'
+WHERE tenant_id = $2 AND leased_by = $1 AND epoch = $3;

@@ -1,15 +1,17 @@
 """Projector's settings."""
 
-from pydantic import Field, SecretStr
+from typing import Self
 
-from freehold.service.settings import TenantSettings
+from pydantic import Field, model_validator
+
+from freehold.settings import AmqpUrl, TenantSettings
 
 
 class Settings(TenantSettings):
-    """What a projector process is told by its environment."""
+    """The settings of a projector process, from its environment."""
 
     port: int = Field(default=8083, ge=1, le=65535, description="Health and metrics only.")
-    amqp_url: SecretStr = Field(description="The broker that doorbells come from.")
+    amqp_url: AmqpUrl = Field(description="The broker that doorbells come from.")
     prefetch: int = Field(
         default=500, ge=1, le=65535, description="Doorbells taken and not acknowledged yet."
     )
@@ -40,3 +42,9 @@ class Settings(TenantSettings):
     reconcile_poll_s: float = Field(
         default=5.0, gt=0, description="How often the catalog is asked who is due."
     )
+
+    @model_validator(mode="after")
+    def _waits_longer_and_longer(self) -> Self:
+        if self.retry_first_s > self.retry_most_s:
+            raise ValueError("FREEHOLD_RETRY_FIRST_S must not be above FREEHOLD_RETRY_MOST_S")
+        return self

@@ -1,1 +1,1 @@
-"""Answers balances and events from each tenant's own database."""
+"""Answers balances, statements and events from each tenant's own database."""

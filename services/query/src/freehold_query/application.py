@@ -1,67 +1,107 @@
-"""Query put together: what it is made of, from the catalog up to the routes."""
+"""Query, composed from the catalog up to the routes."""
 
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 from fastapi import FastAPI
 
-from freehold.security.sealing import KeyRing
-from freehold.service.application import new_application
-from freehold.tenancy.catalog import Catalog
-from freehold.tenancy.connections import TenantConnections
-from freehold.tenancy.directory import Directory
+from freehold.aio.lifecycle import open_in
+from freehold.aio.periodic import Periodic
+from freehold.http.application import Application, Check, new_application
+from freehold.http.openapi import TENANTS_CALLERS
+from freehold.tenants.access import TenantAccess
+from freehold_query.activity.routes import activity_routes
 from freehold_query.balances import balance_routes
 from freehold_query.events import event_routes
+from freehold_query.read_tokens import READ_TOKEN_MODELS, read_token_routes
+from freehold_query.readers import Readers
 from freehold_query.reads import Reads
+from freehold_query.searchable_metadata import (
+    SEARCHABLE_METADATA_MODELS,
+    searchable_metadata_routes,
+)
 from freehold_query.settings import Settings
+from freehold_query.statements.routes import STATEMENT_PATH, statement_routes
+from freehold_query.stream.admission import Admission
+from freehold_query.stream.doorbells import Doorbells
+from freehold_query.stream.routes import STREAM_PATH, stream_routes
+from freehold_query.tokens import ReadTokens
+from freehold_query.totals import total_routes
 
-_NAME = "freehold-query"
+_CHECK_CLIENTS_S = 1.0
 
 
-def make_application(settings: Settings) -> FastAPI:
+def make_application(settings: Settings) -> Application:
     """Compose the service; it connects to nothing before it is started."""
-    catalog = Catalog(
-        settings.catalog_dsn.get_secret_value(),
-        application=_NAME,
+    tenants = TenantAccess(
+        settings,
+        application="freehold-query",
         timeout_s=settings.database_timeout_s,
+        catalog_timeout_s=settings.database_timeout_s,
     )
-    directory = Directory(catalog, KeyRing(settings.credential_keys.get_secret_value()))
-    connections = TenantConnections(
-        application=_NAME,
-        connections_max=settings.connections_max,
-        per_tenant_max=settings.connections_per_tenant_max,
-        idle_s=settings.connection_idle_s,
-        timeout_s=settings.database_timeout_s,
-        renew=directory.renewed,
-    )
+    catalog = tenants.catalog
+    tokens = ReadTokens(tenants.key_ring)
+    readers = Readers(tenants.directory, tokens)
     reads = Reads(
-        connections,
+        tenants.connections,
         in_flight_max=settings.transactions_in_flight_max,
         timeout_s=settings.database_timeout_s,
     )
+    url = settings.amqp_url
+    doorbells = None if url is None else Doorbells(url.get_secret_value())
+    live = Admission(
+        tenants.directory,
+        reads,
+        doorbells,
+        streams_max=settings.streams_max,
+        per_tenant_max=settings.streams_per_tenant_max,
+        heartbeat_s=settings.stream_heartbeat_s,
+    )
+    checking = Periodic("live streams", live.check_clients, pause_s=_CHECK_CLIENTS_S)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        await catalog.open(directory.changed)
-        try:
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(tenants.opened())
+            stack.push_async_callback(reads.drain)
+            if doorbells is not None:
+                await open_in(stack, doorbells)
+            await open_in(stack, checking)
             yield
-        finally:
-            await reads.drain()
-            await connections.close()
-            await catalog.close()
 
-    async def readiness() -> Mapping[str, bool]:
-        return {"catalog": catalog.reachable}
+    async def readiness() -> Mapping[str, Check]:
+        checks = {
+            "catalog": Check(catalog.reachable, reason=catalog.unfitness),
+            # Not needed: what is read depends on no clock, and a declaration is refused by itself.
+            "clock": Check(catalog.clocks_agree, is_needed=False, reason=catalog.clock_fault),
+        }
+        if doorbells is not None:
+            link = doorbells.link
+            # Not needed: without it streams look for changes each second.
+            checks["broker"] = Check(link.is_whole, is_needed=False, reason=link.unfitness)
+        return checks
 
     app = new_application(
         title="Freehold query",
-        description="Balances and events, read from each tenant's own database.",
+        description="Balances, statements and events, read from each tenant's own database.",
         lifespan=lifespan,
         readiness=readiness,
+        request_models=(*READ_TOKEN_MODELS, *SEARCHABLE_METADATA_MODELS),
+        caller_problems=TENANTS_CALLERS,
         timeout_s=settings.request_timeout_s,
         requests_in_flight_max=settings.requests_in_flight_max,
         all_bodies_bytes_max=settings.all_bodies_bytes_max,
+        lasting_paths=frozenset({STREAM_PATH}),
+        streaming_paths=frozenset({STATEMENT_PATH}),
+        origins=settings.origins,
     )
-    app.include_router(balance_routes(directory, reads))
-    app.include_router(event_routes(directory, reads))
+    app.on_stop.append(live.stop)
+    app.include_direct_routes(balance_routes(readers, reads))
+    app.include_direct_routes(total_routes(readers, reads))
+    app.include_direct_routes(event_routes(readers, reads))
+    app.include_direct_routes(activity_routes(readers, reads))
+    app.include_direct_routes(searchable_metadata_routes(readers, reads, settings.clock))
+    app.include_direct_routes(read_token_routes(readers, tokens))
+    app.include_router(stream_routes(readers, live))
+    app.include_router(statement_routes(readers, reads, timeout_s=settings.request_timeout_s))
     return app

@@ -1,133 +1,143 @@
-"""The routes of balances: of an account, in one currency, and as a list."""
+"""The routes of balances: of one account, and as a list."""
 
-import re
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import orjson
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Request
 
-from freehold.contracts.balances import AccountBalance, AccountBalances, BalancePage
-from freehold.contracts.fields import ACCOUNT_ID_PATTERN
-from freehold.contracts.problems import NOT_FOUND, Problem
-from freehold.ledger.client import Record
-from freehold.ledger.rendering import balance_document, page_json
+from freehold.contracts.errors import NotFound
+from freehold.http.direct import Reply
+from freehold.http.openapi import answering
+from freehold.http.parameters import read_query
+from freehold.ledger import client as ledger
+from freehold.ledger import points_in_time
+from freehold.ledger.client import BalanceFilters, Record
+from freehold.ledger.documents import balance_document, past_balance_document
+from freehold.ledger.points_in_time import NOW
 from freehold.security.api_keys import Scope
-from freehold.service.application import json_response
-from freehold.service.authentication import authenticate, sole_authorization
-from freehold.service.parameters import read_query
-from freehold.tenancy.directory import Directory
-from freehold.tenancy.homes import Home
-from freehold_query.caching import CACHING, balances_etag, none_match
+from freehold_query.answers import DOCUMENTED_ANSWERS, answer, page_answer
+from freehold_query.contracts import AccountBalance, AccountBalances, BalancePage
 from freehold_query.cursors import CursorScope
 from freehold_query.parameters import BalanceListQuery, BalanceQuery, documented
+from freehold_query.readers import Readers
 from freehold_query.reads import Reads
 
-_ACCOUNT_ID = re.compile(ACCOUNT_ID_PATTERN)
-_DOCUMENTED_RESPONSES: dict[int | str, dict[str, str]] = {
-    304: {"description": "Unchanged since the ETag that If-None-Match names."},
-}
+Document = Callable[[Record], dict[str, Any]]
 
 
-def balance_routes(directory: Directory, reads: Reads) -> APIRouter:
-    """Make the routes of balances."""
+def balance_routes(readers: Readers, reads: Reads) -> APIRouter:
+    """Make the routes of balances. They are direct ones."""
     router = APIRouter(tags=["balances"])
 
-    async def reader(request: Request) -> Home:
-        caller = await authenticate(directory, sole_authorization(request), Scope.READ)
-        return caller.home
-
-    async def account_rows(request: Request) -> list[Record]:
-        home = await reader(request)
-        strong = read_query(BalanceQuery, request).consistency == "strong"
+    async def account_rows(request: Request) -> tuple[list[Record], Document]:
+        reader = await readers.reader(request, Scope.READ)
+        query = read_query(BalanceQuery, request)
+        moment = query.moment
         account_id = request.path_params["account_id"]
-        # An id that cannot exist is answered like one that does not.
-        if not _ACCOUNT_ID.fullmatch(account_id):
-            return []
-        return await reads.balances(home, account_id, strong=strong)
+        if not reader.may_see(account_id):
+            return [], balance_document
+        if moment != NOW:
+            async with reads.connection(reader.home, "balances_at") as connection:
+                rows = await points_in_time.balances_at(connection, [account_id], moment)
+            return rows, past_balance_document
+        strong = query.consistency == "strong"
+        return await reads.balances(reader.home, account_id, strong=strong), balance_document
 
     @router.get(
         "/v1/accounts/{account_id}/balances",
         summary="All balances of an account",
         response_model=AccountBalances,
-        responses=_DOCUMENTED_RESPONSES,
-        openapi_extra=documented(BalanceQuery, account_id="The account."),
+        responses=DOCUMENTED_ANSWERS,
+        openapi_extra={
+            **documented(BalanceQuery, account_id="The account."),
+            **answering(NotFound),
+        },
     )
-    async def account_balances(request: Request) -> Response:
-        return _conditional(request, await account_rows(request), _account_json)
+    async def account_balances(request: Request) -> Reply:
+        rows, document = await account_rows(request)
+        return _answer(request, rows, lambda: _account_document(rows, document))
 
     @router.get(
         "/v1/accounts/{account_id}/balances/{currency}",
         summary="One balance of an account",
         response_model=AccountBalance,
-        responses=_DOCUMENTED_RESPONSES,
-        openapi_extra=documented(
-            BalanceQuery, account_id="The account.", currency="An ISO 4217 code, in capitals."
-        ),
+        responses=DOCUMENTED_ANSWERS,
+        openapi_extra={
+            **documented(
+                BalanceQuery, account_id="The account.", currency="An ISO 4217 code, in capitals."
+            ),
+            **answering(NotFound),
+        },
     )
-    async def account_balance(request: Request) -> Response:
-        currency = request.path_params["currency"]
-        rows = [row for row in await account_rows(request) if row["currency"] == currency]
-        return _conditional(request, rows, _balance_json)
+    async def account_balance(request: Request) -> Reply:
+        rows, document = await account_rows(request)
+        rows = [row for row in rows if row["currency"] == request.path_params["currency"]]
+        return _answer(request, rows, lambda: _whose(rows[0], document))
 
     @router.get(
         "/v1/balances",
-        summary="Balances in order of account and currency, as projected",
+        summary="Balances in order of account and currency, as projected or at a point in time",
+        description="A page at a point in time may be shorter than `limit`, even empty, with more"
+        " to follow: `next_cursor` alone says that there is no more.",
         response_model=BalancePage,
+        responses=DOCUMENTED_ANSWERS,
         openapi_extra=documented(BalanceListQuery),
     )
-    async def list_balances(request: Request) -> Response:
-        home = await reader(request)
+    async def list_balances(request: Request) -> Reply:
+        reader = await readers.reader(request, Scope.READ)
         query = read_query(BalanceListQuery, request)
-        cursors = CursorScope(
-            home, "balances", query.account_prefix, query.currency, query.least, query.most
+        account_prefix = reader.within(query.account_prefix)
+        moment = query.moment
+        cursors = CursorScope(reader.home, "balances", query, account_prefix)
+        after = None if query.cursor is None else cursors.read_balance(query.cursor)
+        filters = BalanceFilters(account_prefix, query.currency, query.least, query.most)
+        rows_max = query.limit + 1
+        rows: list[Record] = []
+        stopped_at, document = None, balance_document
+        if account_prefix is not None and moment != NOW:
+            async with reads.connection(reader.home, "list_balances_at") as connection:
+                rows, stopped_at = await points_in_time.list_balances_at(
+                    connection, moment, filters, after=after, rows_max=rows_max
+                )
+            document = past_balance_document
+        elif account_prefix is not None:
+            async with reads.connection(reader.home, "list_balances") as connection:
+                rows = await ledger.list_balances(
+                    connection, filters, after=after, rows_max=rows_max
+                )
+        return page_answer(
+            request,
+            rows,
+            query.limit,
+            lambda row: _whose(row, document),
+            lambda last: cursors.write(last["account_id"], last["currency"]),
+            stopped_at,
         )
-        rows = await reads.list_balances(
-            home,
-            account_prefix=query.account_prefix,
-            currency=query.currency,
-            least=query.least,
-            most=query.most,
-            after=None if query.cursor is None else cursors.read_balance(query.cursor),
-            # One more than asked for tells whether a page follows.
-            rows_max=query.limit + 1,
-        )
-        page = rows[: query.limit]
-        more = len(rows) > query.limit
-        next_cursor = cursors.write(page[-1]["account_id"], page[-1]["currency"]) if more else None
-        return json_response(page_json(map(_document, page), next_cursor), headers=CACHING)
 
     return router
 
 
-def _conditional(
-    request: Request, rows: Sequence[Record], render: Callable[[Sequence[Record]], bytes]
-) -> Response:
-    """Answer with balances, or only that they are what the client has already.
+def _answer(
+    request: Request, rows: Sequence[Record], document: Callable[[], dict[str, Any]]
+) -> Reply:
+    """Answer with balances.
 
     Raises:
-        Problem: not-found, where there are none.
+        NotFound: There are none.
     """
     if not rows:
-        raise Problem(NOT_FOUND, "the account has no such balance")
-    etag = balances_etag(rows)
-    headers = {"ETag": etag, **CACHING}
-    if not none_match(request.headers.getlist("if-none-match"), etag):
-        return Response(status_code=304, headers=headers)
-    return json_response(render(rows), headers=headers)
-
-
-def _account_json(rows: Sequence[Record]) -> bytes:
-    return orjson.dumps(
-        {
-            "account_id": rows[0]["account_id"],
-            "balances": [balance_document(row) for row in rows],
-        }
+        raise NotFound("the account has no such balance")
+    # The times in projected and in strong balances differ.
+    state = ";".join(
+        [f"{row['currency']}:{row['last_seq']}:{row['last_ledger_event_id']}" for row in rows]
     )
+    return answer(request, orjson.dumps(document()), state)
 
 
-def _balance_json(rows: Sequence[Record]) -> bytes:
-    return orjson.dumps(_document(rows[0]))
+def _account_document(rows: Sequence[Record], document: Document) -> dict[str, Any]:
+    return {"account_id": rows[0]["account_id"], "balances": [document(row) for row in rows]}
 
 
-def _document(row: Record) -> dict[str, object]:
-    return {"account_id": row["account_id"], **balance_document(row)}
+def _whose(row: Record, document: Document) -> dict[str, Any]:
+    return {"account_id": row["account_id"], **document(row)}

@@ -1,48 +1,88 @@
-"""Cursors of query's lists, each good for one tenant, epoch, list and choice of filters.
+"""Cursors of query's lists. Each is valid for one tenant, epoch, list and set of filters.
 
-One from before a restore is refused: the events at the same place may be others since.
+A cursor from before a restore is refused: other events may be at its position now.
 """
 
+import json
 import re
 from contextlib import suppress
+from datetime import datetime
 from uuid import UUID
 
-from freehold.contracts.fields import ACCOUNT_ID_PATTERN
-from freehold.service.cursors import Cursors, cursor_refused
-from freehold.tenancy.homes import Home
+from pydantic import TypeAdapter
 
-_ACCOUNT_ID = re.compile(ACCOUNT_ID_PATTERN)
+from freehold.contracts.fields import PointInTime, is_account_id
+from freehold.http.cursors import Cursors, cursor_refused
+from freehold.http.parameters import PageQuery
+from freehold.tenants.homes import Home
+
 _CURRENCY = re.compile("[A-Z]{3}")
+_SEQ = re.compile("[1-9][0-9]{0,17}", re.ASCII)
+_TIME: TypeAdapter[datetime] = TypeAdapter(PointInTime)
+
+
+def names_balance(account_id: str, currency: str) -> bool:
+    """Say whether there may be a balance of this account in this currency."""
+    return is_account_id(account_id) and bool(_CURRENCY.fullmatch(currency))
 
 
 class CursorScope(Cursors):
-    """One tenant's one list with one choice of filters."""
+    """The cursors of one tenant's list with one set of filters."""
 
-    def __init__(self, home: Home, name: str, *filters: str | int | None) -> None:
-        """Name what cursors are to be good for."""
-        super().__init__(home.tenant_id, home.epoch, name, *filters)
+    def __init__(self, home: Home, name: str, query: PageQuery, *filters: str | None) -> None:
+        """Name what the cursors are valid for: the query's filters, and what else narrows it."""
+        asked = query.model_dump(mode="json", exclude={"limit", "cursor"})
+        super().__init__(
+            home.tenant_id, home.epoch, name, json.dumps(asked, sort_keys=True), *filters
+        )
 
     def read_balance(self, cursor: str) -> tuple[str, str]:
-        """Give the account and the currency that a page of balances ended with.
+        """Read the account and the currency of the last balance of a page.
 
         Raises:
-            Problem: validation-failed, where the cursor is not exactly one that this list wrote.
+            ValidationFailed: This list did not write the cursor.
         """
         match self.read(cursor):
-            case [account_id, currency] if _ACCOUNT_ID.fullmatch(
-                account_id
-            ) and _CURRENCY.fullmatch(currency):
+            case [account_id, currency] if names_balance(account_id, currency):
                 return account_id, currency
         raise cursor_refused()
 
     def read_event(self, cursor: str) -> UUID:
-        """Give the id of the event that a page of events ended with.
+        """Read the id of the last event of a page.
 
         Raises:
-            Problem: validation-failed, where the cursor is not exactly one that this list wrote.
+            ValidationFailed: This list did not write the cursor.
         """
         match self.read(cursor):
             case [event_id]:
                 with suppress(ValueError):
                     return UUID(event_id)
+        raise cursor_refused()
+
+    def read_line(self, cursor: str) -> tuple[int, tuple[datetime, int]]:
+        """Read a statement's seq, and the time and the seq of the last line of a page.
+
+        Raises:
+            ValidationFailed: This list did not write the cursor.
+        """
+        match self.read(cursor):
+            case [through_seq, at, seq] if _SEQ.fullmatch(through_seq) and _SEQ.fullmatch(seq):
+                with suppress(ValueError):
+                    return int(through_seq), (_TIME.validate_python(at), int(seq))
+        raise cursor_refused()
+
+    def write_activity(self, start: datetime, currency: str, event_type: str) -> str:
+        """Make the cursor of a position in activity."""
+        return self.write(start.isoformat(), currency, event_type)
+
+    def read_activity(self, cursor: str) -> tuple[datetime, str, str]:
+        """Read the start of a bucket, a currency and an event type: a position in activity.
+
+        Raises:
+            ValidationFailed: This list did not write the cursor.
+        """
+        match self.read(cursor):
+            case [start, currency, event_type]:
+                with suppress(ValueError):
+                    return _TIME.validate_python(start), currency, event_type
         raise cursor_refused()

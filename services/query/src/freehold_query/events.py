@@ -1,131 +1,187 @@
-"""The routes of the ledger itself: events, transactions, holds, and how far the state is behind."""
+"""The routes of events, transactions, holds, and of the projection's lag."""
+
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from uuid import UUID
 
 import orjson
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Request
 
-from freehold.contracts.balances import Lag
+from freehold.contracts.errors import NotFound
 from freehold.contracts.events import EventPage, LedgerEvent
 from freehold.contracts.holds import Hold
-from freehold.contracts.problems import NOT_FOUND, Problem
 from freehold.contracts.transactions import AppendedTransaction
-from freehold.ledger.rendering import (
+from freehold.http.bodies import field_errors, pointer
+from freehold.http.direct import Reply
+from freehold.http.parameters import NoQuery, path_id, read_query
+from freehold.ledger import client as ledger
+from freehold.ledger import search
+from freehold.ledger.client import Connection, Record
+from freehold.ledger.documents import (
     event_document,
     event_json,
     hold_document,
-    page_json,
     transaction_document,
 )
+from freehold.ledger.rules import searchable_keys
+from freehold.ledger.search import EventFilters
 from freehold.security.api_keys import Scope
-from freehold.service.application import json_response
-from freehold.service.authentication import authenticate, sole_authorization
-from freehold.service.parameters import NoQuery, path_id, read_query
-from freehold.tenancy.directory import Directory
-from freehold.tenancy.homes import Home
-from freehold_query.caching import CACHING
+from freehold_query.answers import DOCUMENTED_ANSWERS, answer, page_answer
+from freehold_query.contracts import Lag
 from freehold_query.cursors import CursorScope
 from freehold_query.parameters import EventListQuery, documented
+from freehold_query.readers import Reader, Readers
 from freehold_query.reads import Reads
 
+Find = Callable[[Connection, UUID], Awaitable[Sequence[Record]]]
 
-def event_routes(directory: Directory, reads: Reads) -> APIRouter:
-    """Make the routes of events, of what several of them make up, and of the lag behind them."""
+
+def event_routes(readers: Readers, reads: Reads) -> APIRouter:
+    """Make the routes of events, transactions, holds and the lag. They are direct ones."""
     router = APIRouter()
 
-    async def reader(request: Request, *scopes: Scope) -> Home:
-        caller = await authenticate(directory, sole_authorization(request), *scopes)
-        return caller.home
+    async def found(
+        request: Request, what: str, call: str, find: Find, *scopes: Scope
+    ) -> Sequence[Record]:
+        """Give the events of what the path's id names, all of which the reader may see.
+
+        Raises:
+            NotFound: There are none.
+        """
+        reader = await readers.reader(request, *scopes)
+        read_query(NoQuery, request)
+        named = path_id(request.path_params[f"{what}_id"], what)
+        async with reads.connection(reader.home, call) as connection:
+            rows = await find(connection, named)
+        if not rows or not all(reader.may_see(row["account_id"]) for row in rows):
+            raise NotFound(f"there is no such {what}")
+        return rows
 
     @router.get(
         "/v1/events",
         tags=["events"],
-        summary="Events in ledger order (scope read or audit)",
+        summary="Events in ledger order or against it, filtered (scope read or audit)",
+        description="All filters hold together. `metadata.order_id=o1` finds the events whose"
+        " metadata has `o1` at `order_id`; `PUT /v1/searchable-metadata` declares such keys. A page"
+        " may be shorter than its `limit` although another one follows: a search that takes long"
+        " ends early, and its `next_cursor` goes on there.",
         response_model=EventPage,
+        responses=DOCUMENTED_ANSWERS,
         openapi_extra=documented(EventListQuery),
     )
-    async def list_events(request: Request) -> Response:
-        home = await reader(request, Scope.READ, Scope.AUDIT)
+    async def list_events(request: Request) -> Reply:
+        reader = await readers.reader(request, Scope.READ, Scope.AUDIT)
         query = read_query(EventListQuery, request)
-        cursors = CursorScope(home, "events", query.account_id)
-        rows = await reads.events(
-            home,
-            account_id=query.account_id,
-            after=None if query.cursor is None else cursors.read_event(query.cursor),
-            # One more than asked for tells whether a page follows.
-            rows_max=query.limit + 1,
+        cursors = CursorScope(reader.home, "events", query, reader.account_prefix)
+        after = None if query.cursor is None else cursors.read_event(query.cursor)
+        async with reads.connection(reader.home, "events") as connection:
+            if query.metadata:
+                _refuse_unsearchable(query.metadata, await searchable_keys(connection))
+            rows = await search.events(
+                connection,
+                _filters(query, reader),
+                descending=query.order == "desc",
+                after=after,
+                rows_max=query.limit + 1,
+            )
+        # A search whose time was over before its end says how far it came.
+        stopped_at = rows.pop() if rows and rows[-1]["seq"] is None else None
+        return page_answer(
+            request,
+            rows,
+            query.limit,
+            event_document,
+            lambda last: cursors.write(str(last["event_id"])),
+            stopped_at,
         )
-        page = rows[: query.limit]
-        more = len(rows) > query.limit
-        next_cursor = cursors.write(str(page[-1]["event_id"])) if more else None
-        return json_response(page_json(map(event_document, page), next_cursor), headers=CACHING)
 
     @router.get(
         "/v1/events/{event_id}",
         tags=["events"],
         summary="One event (scope read or audit)",
         response_model=LedgerEvent,
+        responses=DOCUMENTED_ANSWERS,
         openapi_extra=documented(NoQuery, event_id="The event's UUID."),
     )
-    async def event(request: Request) -> Response:
-        home = await reader(request, Scope.READ, Scope.AUDIT)
-        read_query(NoQuery, request)
-        row = await reads.event(home, path_id(request.path_params["event_id"], "event"))
-        if row is None:
-            raise _not_found("event")
-        return json_response(event_json(row), headers=CACHING)
+    async def event(request: Request) -> Reply:
+        (row,) = await found(request, "event", "event", _event, Scope.READ, Scope.AUDIT)
+        return answer(request, event_json(row))
 
     @router.get(
         "/v1/transactions/{transaction_id}",
         tags=["transactions"],
         summary="A balanced transaction with its legs (scope read or audit)",
         response_model=AppendedTransaction,
+        responses=DOCUMENTED_ANSWERS,
         openapi_extra=documented(NoQuery, transaction_id="The transaction's UUID."),
     )
-    async def transaction(request: Request) -> Response:
-        home = await reader(request, Scope.READ, Scope.AUDIT)
-        read_query(NoQuery, request)
-        rows = await reads.legs(home, path_id(request.path_params["transaction_id"], "transaction"))
-        if not rows:
-            raise _not_found("transaction")
-        return json_response(orjson.dumps(transaction_document(rows)), headers=CACHING)
+    async def transaction(request: Request) -> Reply:
+        rows = await found(request, "transaction", "legs", ledger.legs, Scope.READ, Scope.AUDIT)
+        return answer(request, orjson.dumps(transaction_document(rows)))
 
     @router.get(
         "/v1/holds/{hold_id}",
         tags=["holds"],
-        summary="A hold, as far as its life has come",
-        description="Pending until the ledger says otherwise: one past its `expires_at` is settled"
-        " within seconds, and before anything else that the tenant appends.",
+        summary="A hold in its current state",
+        description="A hold is pending until an event settles it. After `expires_at` that happens"
+        " within seconds, and before the tenant's next append.",
         response_model=Hold,
+        responses=DOCUMENTED_ANSWERS,
         openapi_extra=documented(NoQuery, hold_id="The hold's UUID."),
     )
-    async def hold(request: Request) -> Response:
-        home = await reader(request, Scope.READ)
-        read_query(NoQuery, request)
-        rows = await reads.hold_events(home, path_id(request.path_params["hold_id"], "hold"))
-        if not rows:
-            raise _not_found("hold")
-        return json_response(orjson.dumps(hold_document(rows)), headers=CACHING)
+    async def hold(request: Request) -> Reply:
+        rows = await found(request, "hold", "hold_events", ledger.hold_events, Scope.READ)
+        return answer(request, orjson.dumps(hold_document(rows)))
 
     @router.get(
         "/v1/lag",
         tags=["lag"],
-        summary="How far the state is behind the ledger",
+        summary="How far the balances are behind the ledger",
         response_model=Lag,
+        responses=DOCUMENTED_ANSWERS,
         openapi_extra=documented(NoQuery),
     )
-    async def lag(request: Request) -> Response:
-        home = await reader(request, Scope.READ)
+    async def lag(request: Request) -> Reply:
+        reader = await readers.reader(request, Scope.READ)
         read_query(NoQuery, request)
-        found = await reads.lag(home)
+        async with reads.connection(reader.home, "projection_lag") as connection:
+            behind = await ledger.projection_lag(connection)
         document = {
-            "head_seq": found.head_seq,
-            "projected_seq": found.projected_seq,
-            "events_behind": found.events_behind,
-            "seconds_behind": found.seconds_behind,
+            "head_seq": behind.head_seq,
+            "projected_seq": behind.projected_seq,
+            "events_behind": behind.events_behind,
+            "seconds_behind": behind.seconds_behind,
         }
-        return json_response(orjson.dumps(document), headers=CACHING)
+        return answer(request, orjson.dumps(document))
 
     return router
 
 
-def _not_found(what: str) -> Problem:
-    return Problem(NOT_FOUND, f"there is no such {what}")
+async def _event(connection: Connection, event_id: UUID) -> list[Record]:
+    event = await ledger.event(connection, event_id)
+    return [] if event is None else [event]
+
+
+def _filters(query: EventListQuery, reader: Reader) -> EventFilters:
+    return EventFilters(
+        query.account_id,
+        reader.account_prefix or None,
+        query.external_id,
+        query.transaction_id,
+        query.event_type,
+        query.currency,
+        query.from_time,
+        query.to_time,
+        query.metadata,
+    )
+
+
+def _refuse_unsearchable(metadata: Iterable[str], searchable: Collection[str]) -> None:
+    """Refuse to search by metadata keys that are not declared.
+
+    Raises:
+        ValidationFailed: There is such a key; the error names each.
+    """
+    undeclared = [key for key in metadata if key not in searchable]
+    if undeclared:
+        detail = "not searchable: declare the key with PUT /v1/searchable-metadata"
+        raise field_errors((pointer([f"metadata.{key}"]), detail) for key in undeclared)

@@ -1,34 +1,82 @@
 """The query parameters of query's routes."""
 
 from typing import Annotated, Any, Literal, Self
+from uuid import UUID
 
-from pydantic import AfterValidator, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
 
 from freehold.contracts.fields import (
     ACCOUNT_ID_PATTERN,
     AccountId,
+    AccountPrefix,
     Currency,
-    no_control_characters,
+    EventType,
+    ExternalId,
+    MetadataValue,
+    PointInTime,
+    read_event_id,
 )
-from freehold.service.parameters import Integer, NoQuery, PageQuery, documented_query
+from freehold.http.parameters import Integer, NoQuery, PageQuery, documented_query
+from freehold.http.preferences import prefer_header
+from freehold.ledger.points_in_time import Moment
+
+_METADATA = "metadata."
 
 
-class BalanceQuery(NoQuery):
+def _transaction_id(text: str) -> UUID:
+    found = read_event_id(text)
+    if found is None:
+        raise ValueError("a transaction's id is a UUID (RFC 9562)")
+    return found
+
+
+def _metadata_parameter(name: str) -> str:
+    if not name.startswith(_METADATA):
+        raise ValueError("there is no such parameter")
+    return name
+
+
+_MetadataParameter = Annotated[str, AfterValidator(_metadata_parameter)]
+
+
+class MomentQuery(NoQuery):
+    """A point in time."""
+
+    as_of: PointInTime | None = Field(
+        default=None,
+        description="Only events that happened by then (`transaction_time`), to the microsecond.",
+    )
+    known_at: PointInTime | None = Field(
+        default=None,
+        description="Only events that the ledger had by then (`recorded_at`), to the microsecond.",
+    )
+
+    @property
+    def moment(self) -> Moment:
+        """The point in time that is asked for; NOW if there is none."""
+        return Moment(self.as_of, self.known_at)
+
+
+class BranchQuery(MomentQuery):
+    """A branch of accounts, and a point in time."""
+
+    account_prefix: AccountPrefix = ""
+    currency: Currency | None = None
+
+
+class BalanceQuery(MomentQuery):
     """Parameters of an account's balances."""
 
     consistency: Literal["eventual", "strong"] = Field(
         default="eventual",
-        description="`strong` includes every event committed before the request.",
+        description="`strong` includes every event committed before the request. An answer at a"
+        " point in time always does.",
     )
 
 
-class BalanceListQuery(PageQuery):
+class BalanceListQuery(PageQuery, BranchQuery):
     """Parameters of the list of balances."""
 
-    account_prefix: Annotated[
-        str, StringConstraints(max_length=255), AfterValidator(no_control_characters)
-    ] = Field(default="", description="Only accounts whose id begins so.")
-    currency: Currency | None = None
     least: Integer | None = Field(
         default=None, alias="min", description="Only balances of at least this many minor units."
     )
@@ -43,19 +91,52 @@ class BalanceListQuery(PageQuery):
         return self
 
 
-class EventListQuery(PageQuery):
-    """Parameters of the list of events."""
+class PeriodQuery(NoQuery):
+    """Parameters that choose events by their time: transaction_time, unless another one says so."""
 
+    from_time: PointInTime | None = Field(
+        default=None, alias="from", description="Only events of this time or later."
+    )
+    to_time: PointInTime | None = Field(
+        default=None,
+        alias="to",
+        description="Only events before this time. Without it, also those that lie ahead.",
+    )
+
+    @model_validator(mode="after")
+    def _is_in_order(self) -> Self:
+        if self.from_time and self.to_time and self.from_time > self.to_time:
+            raise ValueError("from must not be after to")
+        return self
+
+
+class EventListQuery(PageQuery, PeriodQuery):
+    """Parameters of the list of events; each beside these is `metadata.` with a searchable key."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[_MetadataParameter, MetadataValue] = Field(init=False)
+
+    order: Literal["asc", "desc"] = Field(
+        default="asc", description="In ledger order, or against it."
+    )
     account_id: AccountId | None = Field(default=None, description="Only events of this account.")
+    external_id: ExternalId | None = Field(default=None, description="The one with this id.")
+    transaction_id: Annotated[UUID, BeforeValidator(_transaction_id)] | None = Field(
+        default=None, description="Only legs of this balanced transaction."
+    )
+    event_type: EventType | None = Field(default=None, description="Only events of this type.")
+    currency: Currency | None = None
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """The values that events must have, by their metadata keys."""
+        return {
+            name.removeprefix(_METADATA): value for name, value in self.__pydantic_extra__.items()
+        }
 
 
 def documented(query: type[NoQuery], **path: str) -> dict[str, Any]:
-    """Describe, for OpenAPI, the parameters of a route that reads them itself.
-
-    Args:
-        query: The model of its query string.
-        path: The names in its path, each with what it is.
-    """
+    """Describe, for OpenAPI, a read's parameters: its query's, and its `path`'s by their names."""
     in_path = [
         {
             "name": name,
@@ -67,4 +148,4 @@ def documented(query: type[NoQuery], **path: str) -> dict[str, Any]:
         }
         for name, description in path.items()
     ]
-    return {"parameters": in_path + documented_query(query)}
+    return {"parameters": [*in_path, *documented_query(query), prefer_header()]}

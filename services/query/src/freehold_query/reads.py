@@ -1,33 +1,31 @@
-"""Reads of tenants' databases: coalesced where requests can share one, and always with a deadline.
+"""Reads of tenants' databases. Requests for balances share calls; every call has a deadline.
 
-A strong read includes every event committed before its request came in, because an item joins only
-calls that begin after it was submitted.
+A strong read includes every event that was committed before its request arrived: a request joins
+only calls that begin after it.
 """
 
 import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from functools import partial
-from uuid import UUID
 from weakref import WeakValueDictionary
 
 from prometheus_client import Histogram
 
+from freehold.aio.permits import permit
+from freehold.database.failures import database_failures
 from freehold.ledger import client as ledger
-from freehold.ledger.client import Connection, Lag, Record
-from freehold.service.metrics import LEDGER_CALL_SECONDS
-from freehold.service.places import place
-from freehold.tenancy.connections import TenantConnections
-from freehold.tenancy.failures import database_failures
-from freehold.tenancy.homes import Home
-from freehold.tenancy.lanes import Lanes, Take
+from freehold.ledger.client import Connection, Record
+from freehold.observability.metrics import LEDGER_CALL_SECONDS
+from freehold.tenants.batcher import Batcher, Take
+from freehold.tenants.connections import TenantConnections
+from freehold.tenants.homes import Home
 
 ACCOUNTS_PER_CALL_MAX = 1_000
 WAITING_PER_TENANT_MAX = 10_000
 WAITING_MAX = 50_000
-# Balances have their lanes. Of all other reads, this many of a tenant go at once, and the rest of
-# them wait in a line of their own, not in front of the tenant's balances.
+# Other reads of a tenant than balances. More wait for each other, and do not delay balances.
 OTHER_READS_PER_TENANT_MAX = 2
 
 ACCOUNTS_PER_CALL = Histogram(
@@ -39,7 +37,7 @@ ACCOUNTS_PER_CALL = Histogram(
 
 
 class _Turns:
-    """One tenant's part of all that may be in flight."""
+    """A tenant's share of the calls in flight."""
 
     def __init__(self, turns_max: int) -> None:
         self.all = asyncio.Semaphore(turns_max)
@@ -47,7 +45,7 @@ class _Turns:
 
 
 class Reads:
-    """What query reads, each from the tenant's own database."""
+    """Lets reads of tenants' databases take turns, and puts those of balances together."""
 
     def __init__(
         self, connections: TenantConnections, *, in_flight_max: int, timeout_s: float
@@ -56,89 +54,60 @@ class Reads:
 
         Args:
             connections: Lends connections to tenants' databases.
-            in_flight_max: Calls under way at once, of all tenants together. A single tenant gets
-                all but one of them, so that no tenant stops the others.
-            timeout_s: Bounds each call, with the wait for its connection and its place in flight.
-                Balances may have waited for the calls before theirs, which no more than the
-                request's own deadline bounds.
+            in_flight_max: Calls in flight of all tenants together. A single tenant gets at most
+                all but one, so that no tenant stops the others.
+            timeout_s: Bounds each call, including the wait for its connection and its permit. A
+                request for balances may wait for the call before, as long as its own deadline.
         """
         self._connections = connections
         self._timeout_s = timeout_s
         self._in_flight = asyncio.Semaphore(in_flight_max)
         self._turns_max = max(1, in_flight_max - 1)
-        # A tenant's stay known for as long as any of their reads is under way.
+        # A tenant's entry lives as long as one of their reads.
         self._turns: WeakValueDictionary[str, _Turns] = WeakValueDictionary()
-        self._projected = self._balance_lanes(strong=False)
-        self._strong = self._balance_lanes(strong=True)
+        self._projected = self._balance_batcher(strong=False)
+        self._strong = self._balance_batcher(strong=True)
 
     async def balances(self, home: Home, account_id: str, *, strong: bool) -> list[Record]:
-        """Give an account's balances in order of currency; none where it was never seen.
+        """Give an account's balances in order of currency; none if it is unknown.
 
         Raises:
-            Problem: overloaded or unavailable, as for every read here.
+            Overloaded, Unavailable: As for `connection`.
         """
-        lanes = self._strong if strong else self._projected
-        return await lanes.submit(home, account_id)
+        batcher = self._strong if strong else self._projected
+        return await batcher.submit(home, account_id)
 
-    async def list_balances(
-        self,
-        home: Home,
-        *,
-        account_prefix: str | None,
-        currency: str | None,
-        least: int | None,
-        most: int | None,
-        after: tuple[str, str] | None,
-        rows_max: int,
-    ) -> list[Record]:
-        """List balances in order of account and currency, after a given pair of the two."""
-        async with self._other_read(home, "list_balances") as connection:
-            return await ledger.list_balances(
-                connection,
-                account_prefix=account_prefix,
-                currency=currency,
-                least=least,
-                most=most,
-                after=after,
-                rows_max=rows_max,
-            )
+    @asynccontextmanager
+    async def connection(
+        self, home: Home, call: str, *, is_shared: bool = False
+    ) -> AsyncIterator[Connection]:
+        """Lend a connection for any other read.
 
-    async def events(
-        self, home: Home, *, account_id: str | None, after: UUID | None, rows_max: int
-    ) -> list[Record]:
-        """List events in ledger order, after a given one, of one account or of all."""
-        async with self._other_read(home, "events") as connection:
-            return await ledger.events(
-                connection, account_id=account_id, after=after, rows_max=rows_max
-            )
+        Args:
+            home: The tenant's.
+            call: The read's name in metrics.
+            is_shared: Whether all streams of the tenant wait for it: then it waits for no other
+                read of theirs.
 
-    async def event(self, home: Home, event_id: UUID) -> Record | None:
-        """Give one event, or None where this tenant's ledger has none of this id."""
-        async with self._other_read(home, "event") as connection:
-            return await ledger.event(connection, event_id)
-
-    async def legs(self, home: Home, transaction_id: UUID) -> list[Record]:
-        """List a transaction's legs; none where this tenant's ledger has none of this id."""
-        async with self._other_read(home, "legs") as connection:
-            return await ledger.legs(connection, transaction_id)
-
-    async def hold_events(self, home: Home, hold_id: UUID) -> list[Record]:
-        """List what happened to a hold; nothing where this tenant's ledger has none of this id."""
-        async with self._other_read(home, "hold_events") as connection:
-            return await ledger.hold_events(connection, hold_id)
-
-    async def lag(self, home: Home) -> Lag:
-        """Say how far the tenant's state is behind their ledger."""
-        async with self._other_read(home, "projection_lag") as connection:
-            return await ledger.projection_lag(connection)
+        Raises:
+            Overloaded, Unavailable: The read took too long, or the database does not answer.
+        """
+        turns = self._turns_of(home)
+        async with (
+            self._measured(call),
+            nullcontext() if is_shared else turns.other_reads,
+            turns.all,
+            self._lent(home) as connection,
+        ):
+            yield connection
 
     async def drain(self) -> None:
-        """Wait until everything submitted has its result."""
+        """Wait until every submitted request has its result."""
         await self._projected.drain()
         await self._strong.drain()
 
-    def _balance_lanes(self, *, strong: bool) -> Lanes[str, list[Record]]:
-        return Lanes(
+    def _balance_batcher(self, *, strong: bool) -> Batcher[str, list[Record]]:
+        return Batcher(
             partial(self._read_balances, strong=strong),
             call_weight_max=ACCOUNTS_PER_CALL_MAX,
             waiting_weight_max=WAITING_PER_TENANT_MAX,
@@ -150,7 +119,7 @@ class Reads:
     ) -> list[list[Record]]:
         call = "strong_balances" if strong else "balances"
         turns = self._turns_of(home)
-        async with self._measured(call), turns.all, self._place(home) as connection:
+        async with self._measured(call), turns.all, self._lent(home) as connection:
             account_ids = take()
             ACCOUNTS_PER_CALL.labels(call).observe(len(account_ids))
             rows = await ledger.balances(connection, list(set(account_ids)), strong=strong)
@@ -160,25 +129,13 @@ class Reads:
         return [found[account_id] for account_id in account_ids]
 
     @asynccontextmanager
-    async def _other_read(self, home: Home, call: str) -> AsyncIterator[Connection]:
-        turns = self._turns_of(home)
-        async with (
-            self._measured(call),
-            turns.other_reads,
-            turns.all,
-            self._place(home) as connection,
-        ):
-            yield connection
+    async def _lent(self, home: Home) -> AsyncIterator[Connection]:
+        """Lend a connection, with a permit to use it.
 
-    @asynccontextmanager
-    async def _place(self, home: Home) -> AsyncIterator[Connection]:
-        """Lend a connection and a place in flight.
-
-        Whoever reads takes their turn first, then a connection, then the place, always in this
-        order: so nobody waits in a circle, and whoever still connects keeps no place from others.
-        Nor does a call that takes long: then it waits for something else.
+        A read takes its turn, then a connection, then a permit, always in this order: so there is
+        no deadlock, and a read that still connects holds no permit. A slow call returns its permit.
         """
-        async with self._connections.use(home) as connection, place(self._in_flight):
+        async with self._connections.use(home) as connection, permit(self._in_flight):
             yield connection
 
     def _turns_of(self, home: Home) -> _Turns:
@@ -189,7 +146,7 @@ class Reads:
 
     @asynccontextmanager
     async def _measured(self, call: str) -> AsyncIterator[None]:
-        """Put a deadline and a clock on a call, and turn its failures into problems."""
+        """Bound and measure a call, and turn its failures into outages."""
         with database_failures(), LEDGER_CALL_SECONDS.labels(call).time():
             async with asyncio.timeout(self._timeout_s):
                 yield

@@ -1,10 +1,14 @@
 """Settings of query, read once from the environment."""
 
+import re
 from typing import Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from freehold.service.settings import TenantSettings
+from freehold.settings import AmqpUrl, TenantSettings
+
+# Scheme, host and port, in lower case and without a slash at the end (RFC 6454, section 6.2).
+_ORIGIN = re.compile(r"https?://(?:[a-z0-9.-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
 
 
 class Settings(TenantSettings):
@@ -14,12 +18,43 @@ class Settings(TenantSettings):
     database_timeout_s: float = Field(
         default=4.0,
         gt=0,
-        description="Bounds one call of a database, with connecting and waiting for its place; "
-        "balances may have waited for the call before theirs.",
+        description="Bounds one call of a database, with the waits for a connection and a permit."
+        " A request for balances may wait for the call before its own.",
     )
+
+    amqp_url: AmqpUrl | None = Field(
+        default=None,
+        description="The broker that tells live streams of changes. Without it they look each"
+        " second.",
+    )
+    streams_max: int = Field(
+        default=2_000, ge=1, description="Live streams at once; more are answered 503."
+    )
+    streams_per_tenant_max: int = Field(
+        default=1_000, ge=1, description="Those of one tenant; more are answered 429."
+    )
+    stream_heartbeat_s: float = Field(
+        default=15.0, gt=0, description="A stream is silent for no longer than this."
+    )
+    cors_origins: str = Field(
+        default="",
+        description="Origins whose pages may read, with commas: https://app.example.com; * is any.",
+    )
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _are_origins(cls, text: str) -> str:
+        if text not in ("", "*") and not all(map(_ORIGIN.fullmatch, text.split(","))):
+            raise ValueError("origins are written as browsers do: https://app.example.com, or *")
+        return text
+
+    @property
+    def origins(self) -> list[str]:
+        """The origins in `cors_origins`."""
+        return self.cors_origins.split(",") if self.cors_origins else []
 
     @model_validator(mode="after")
     def _answers_in_time(self) -> Self:
         if self.database_timeout_s >= self.request_timeout_s:
-            raise ValueError("database_timeout_s must be shorter than request_timeout_s")
+            raise ValueError("FREEHOLD_DATABASE_TIMEOUT_S must be below FREEHOLD_REQUEST_TIMEOUT_S")
         return self

@@ -1,4 +1,4 @@
-"""Metrics of provisioning, of operations and of migrations."""
+"""Metrics of provisioning, operations, migrations, backups, archive and the shipped catalog."""
 
 from prometheus_client import Counter, Gauge, Histogram
 
@@ -54,4 +54,25 @@ LEDGER_MIGRATIONS_DONE = Counter(
     "freehold_ledger_migrations_total",
     "Turns that ledgers had in migrations, by outcome: done, busy, gone, retried, failed.",
     ["outcome"],
+)
+CUSTOMER_SESSIONS_ENDED = Counter(
+    "freehold_customer_sessions_ended_total",
+    "Customers' sessions ended: transaction, waiting, change, notifications, idle, many.",
+    ["reason"],
+)
+NOTIFICATION_QUEUE_USAGE = Gauge(
+    "freehold_notification_queue_usage",
+    "How full the server's one queue of notifications is, from 0 to 1.",
+)
+CATALOG_SHIPPED = Counter("freehold_catalog_versions_total", "Versions of the catalog stored.")
+CATALOG_FAILURES = Counter(
+    "freehold_catalog_failures_total", "Times that the catalog could not be shipped."
+)
+CATALOG_BEHIND_SECONDS = Gauge(
+    "freehold_catalog_behind_seconds",
+    "Age of the oldest change of the catalog that no stored version has; 0 where there is none.",
+)
+CATALOG_SHIPPED_AT = Gauge(
+    "freehold_catalog_shipped_timestamp_seconds",
+    "When the newest stored version of the catalog was read, in Unix time.",
 )

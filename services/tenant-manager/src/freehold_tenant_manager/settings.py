@@ -1,15 +1,17 @@
-"""What tenant-manager is told. It alone knows the operator's token and the services' passwords."""
+"""Settings of tenant-manager, which alone has the operator's token and services' passwords."""
 
 from pathlib import Path
 from typing import Annotated, Self
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr, StringConstraints, model_validator
 
-from freehold.service.settings import ServiceSettings
+from freehold.settings import AmqpUrl, ServiceSettings
+from freehold_tenant_manager.server.roles import USUAL_BOUNDS, CustomerBounds
+from freehold_tenant_manager.server.server import catalog_name
 
-_DEFAULT_CATALOG = "freehold_catalog"
 _DEFAULT_PORT = 5432
+_TIME_MAX_S = 2_000_000  # Postgres counts milliseconds in 32 bits.
 NAME_PATTERN = r"^[a-z][a-z0-9-]{0,62}$"
 
 
@@ -29,7 +31,10 @@ class Settings(ServiceSettings):
     """Settings of tenant-manager. `catalog_dsn` is a role with CREATEDB and CREATEROLE."""
 
     port: int = Field(default=8080, ge=1, le=65535, description="The port to listen on.")
-    operator_token: SecretStr = Field(min_length=8, description="What operators show.")
+    operator_token: SecretStr = Field(min_length=8, description="The operators' token.")
+    operator_token_previous: SecretStr | None = Field(
+        default=None, min_length=8, description="The previous token, which is still accepted."
+    )
     ingest_password: Password = Field(description="Given to the catalog role freehold_ingest.")
     projector_password: Password = Field(
         description="Given to the catalog role freehold_projector."
@@ -40,51 +45,48 @@ class Settings(ServiceSettings):
     cluster_host: str | None = Field(
         default=None,
         min_length=1,
-        description="Where services reach the server; without it, the host in the catalog's DSN.",
+        description="The host at which services reach the server; by default the catalog DSN's.",
     )
     cluster_port: int | None = Field(default=None, ge=1, le=65535)
     customer_host: str | None = Field(
         default=None,
         min_length=1,
-        description="Where customers reach the server; without it, as services do.",
+        description="The host at which customers reach the server; by default the services' host.",
     )
     customer_port: int | None = Field(default=None, ge=1, le=65535)
     catalog_connections_max: int = Field(default=8, ge=2)
     provisioning_in_flight_max: int = Field(
-        default=4, ge=1, description="Tenants made at once that no database is ready for."
+        default=4, ge=1, description="Tenants made at once without a database of the pool."
     )
     provisioning_abandoned_s: float = Field(
         default=60.0,
         gt=0,
-        description="A creation that nobody works on is undone when it is this old.",
+        description="The age at which a creation that no process works on is undone.",
     )
     pool_size: int = Field(
-        default=16,
-        ge=0,
-        le=1000,
-        description="Databases made ahead of their tenants; for 0, each is made when asked for.",
+        default=16, ge=0, le=1000, description="Databases made ahead of their tenants; 0 for none."
     )
     operations_in_flight_max: int = Field(
-        default=4, ge=1, description="Operations worked on at once; others wait their turn."
+        default=4, ge=1, description="Operations worked on at once."
     )
     operation_silent_s: float = Field(
         default=15.0,
         gt=0,
-        description="An operation whose process has said nothing for so long is taken over.",
+        description="Silence of a process after which its operations are taken over.",
     )
     migrations_in_flight_max: int = Field(
         default=4, ge=1, description="Ledgers migrated at once, each with two connections."
     )
     migration_attempts_max: int = Field(
-        default=8, ge=1, description="Turns of a ledger whose migration fails and may yet succeed."
+        default=8, ge=1, description="Turns of a ledger whose migration keeps failing."
     )
     migration_lock_timeout_s: float = Field(
         default=2.0,
         gt=0,
-        description="A migration that waits longer for a lock gives up, and is tried again.",
+        description="A migration that waits longer for a lock is tried again later.",
     )
     migration_timeout_s: float = Field(
-        default=600.0, gt=0, description="Bounds a single migration of a ledger."
+        default=600.0, gt=0, description="Bounds one migration of a ledger."
     )
     verify_timeout_s: float = Field(
         default=600.0, gt=0, description="Bounds one call of a verification in a tenant's database."
@@ -96,41 +98,71 @@ class Settings(ServiceSettings):
         default=2.0, gt=0, description="A tenant's database that takes longer is shown as null."
     )
 
+    customer_temp_files_mb: int = Field(
+        default=USUAL_BOUNDS.temp_files_mb,
+        ge=1,
+        le=2**20,
+        description="Temporary files of each server process of a customer's session.",
+    )
+    customer_transaction_s: int = Field(
+        default=USUAL_BOUNDS.transaction_s,
+        ge=1,
+        le=_TIME_MAX_S,
+        description="The age of a transaction or statement that ends a customer's session.",
+    )
+    customer_idle_in_transaction_s: int = Field(
+        default=USUAL_BOUNDS.idle_in_transaction_s,
+        ge=1,
+        le=_TIME_MAX_S,
+        description="Idleness within a transaction that ends a customer's session.",
+    )
+    customer_idle_s: int = Field(
+        default=USUAL_BOUNDS.idle_s,
+        ge=1,
+        le=_TIME_MAX_S,
+        description="Idleness that ends a customer's session.",
+    )
+    customer_sessions_max: int = Field(
+        default=100,
+        ge=1,
+        description="Sessions of all customers together; beyond this, the longest idle are ended.",
+    )
+
     dump_bytes_per_s: int = Field(
         default=8 * 2**20,
         ge=2**10,
-        description="How fast a ledger is dumped at most, so that others are served as before.",
+        description="The bound on the speed of dumps, which protects other work.",
     )
     dump_timeout_s: float = Field(
-        default=14_400.0, gt=0, description="A dump or a restoration that takes longer is ended."
+        default=14_400.0, gt=0, description="A dump or a restoration that takes longer fails."
     )
     exports_in_flight_max: int = Field(
-        default=2, ge=1, description="Exports at once, of a tenant one; more are refused."
+        default=2, ge=1, description="Exports at once, one per tenant; more are refused."
     )
     backup_every_s: float = Field(
-        default=86_400.0, ge=0, description="Each tenant is backed up so often; 0 for never."
+        default=86_400.0, ge=0, description="The time between two backups of a tenant; 0 for none."
     )
     backup_verify_every_s: float = Field(
         default=604_800.0,
         ge=0,
-        description="Each tenant's newest backup is restored on trial so often; 0 for never.",
+        description="The time between two trial restores of a tenant's backups; 0 for none.",
     )
     backup_keep_days: float = Field(
-        default=30.0, gt=0, description="How far back every second stays restorable."
+        default=30.0, gt=0, description="Days back to which every second can be restored."
     )
     storage_url: str = Field(
         default="file:///var/lib/freehold/storage",
         pattern=r"^(file:///.|s3://[^/])",
-        description="Where backups go: file:///folder or s3://bucket/prefix.",
+        description="Where backups are stored: file:///folder or s3://bucket/prefix.",
     )
     storage_s3_endpoint: str | None = Field(
-        default=None, min_length=1, description="The S3 server, where it is not Amazon's."
+        default=None, min_length=1, description="The S3 server, if it is not Amazon's."
     )
     storage_s3_region: str | None = Field(default=None, min_length=1)
     storage_s3_access_key: str | None = Field(
         default=None,
         min_length=1,
-        description="Without it, credentials are looked for where all of Amazon's tools do.",
+        description="By default, credentials are looked up as Amazon's tools do.",
     )
     storage_s3_secret_key: SecretStr | None = Field(default=None, min_length=1)
     kms_key_file: Path = Field(
@@ -140,33 +172,33 @@ class Settings(ServiceSettings):
     kms_aws_key: str | None = Field(
         default=None,
         min_length=1,
-        description="A key of AWS KMS (id, ARN or alias) that wraps them in place of the file's.",
+        description="A key of AWS KMS (id, ARN or alias) that wraps them instead.",
     )
     kms_aws_region: str | None = Field(default=None, min_length=1)
     kms_aws_endpoint: str | None = Field(
-        default=None, min_length=1, description="The KMS server, where it is not Amazon's."
+        default=None, min_length=1, description="The KMS server, if it is not Amazon's."
     )
 
-    amqp_url: SecretStr | None = Field(
+    amqp_url: AmqpUrl | None = Field(
         default=None,
-        description="The broker: its doorbells say whose ledger is to be archived, and parked ones"
-        " are put back there. Without it, each tenant is archived every archive_sweep_s only.",
+        description="The broker, whose doorbells start archiving. Without it, each tenant is"
+        " archived every archive_sweep_s, and parked doorbells cannot be put back.",
     )
     archive_pause_s: float = Field(
-        default=3.0, ge=0, description="A tenant's segments are at least this far apart."
+        default=3.0, ge=0, description="The least time between two segments of a tenant."
     )
     archive_sweep_s: float = Field(
-        default=600.0, gt=0, description="Each tenant is looked at so often without a doorbell."
+        default=600.0, gt=0, description="The time between two rounds without doorbells."
     )
     archive_in_flight_max: int = Field(default=4, ge=1, description="Tenants archived at once.")
     archive_connections_max: int = Field(
         default=64,
         ge=1,
-        description="Open connections to tenants' databases, to archive whoever goes on; of more"
-        " tenants each turn costs a new one.",
+        description="Connections kept open to tenants' databases; beyond them, archiving a tenant"
+        " opens a new one.",
     )
     archive_events_max: int = Field(
-        default=20_000, ge=1, description="Events of a segment, but for the rest of an append."
+        default=20_000, ge=1, description="Events of a segment; the last append may exceed it."
     )
     restore_statement_timeout_s: float = Field(
         default=3_600.0, gt=0, description="Bounds each statement in a database being restored."
@@ -177,14 +209,19 @@ class Settings(ServiceSettings):
         if self.cluster_address[0] == "":
             raise ValueError("catalog_dsn names no host, so set FREEHOLD_CLUSTER_HOST")
         if self.provisioning_in_flight_max >= self.catalog_connections_max:
-            raise ValueError("provisioning_in_flight_max must be below catalog_connections_max")
+            raise ValueError(
+                "FREEHOLD_PROVISIONING_IN_FLIGHT_MAX must be below FREEHOLD_CATALOG_CONNECTIONS_MAX"
+            )
+        if (self.storage_s3_access_key is None) != (self.storage_s3_secret_key is None):
+            raise ValueError(
+                "FREEHOLD_STORAGE_S3_ACCESS_KEY and FREEHOLD_STORAGE_S3_SECRET_KEY go together"
+            )
         return self
 
     @property
     def catalog_name(self) -> str:
         """The catalog's database."""
-        path = urlsplit(self.catalog_dsn.get_secret_value()).path
-        return unquote(path.removeprefix("/")) or _DEFAULT_CATALOG
+        return catalog_name(self.catalog_dsn.get_secret_value())
 
     @property
     def cluster_address(self) -> tuple[str, int]:
@@ -192,6 +229,16 @@ class Settings(ServiceSettings):
         parts = urlsplit(self.catalog_dsn.get_secret_value())
         host = self.cluster_host or parts.hostname or ""
         return host, self.cluster_port or parts.port or _DEFAULT_PORT
+
+    @property
+    def customer_bounds(self) -> CustomerBounds:
+        """What sessions of customers may use."""
+        return CustomerBounds(
+            temp_files_mb=self.customer_temp_files_mb,
+            transaction_s=self.customer_transaction_s,
+            idle_in_transaction_s=self.customer_idle_in_transaction_s,
+            idle_s=self.customer_idle_s,
+        )
 
     @property
     def service_passwords(self) -> dict[str, str]:

@@ -5,6 +5,8 @@ backfilled ledgers still need. The number is the exponent: 2 means hundredths. C
 unit (metals, funds, test codes) count as whole units.
 """
 
+from decimal import Decimal
+
 _BY_EXPONENT = {
     0: """BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF
           XAG XAU XBA XBB XBC XBD XDR XPD XPT XSU XTS XUA XXX""",
@@ -22,3 +24,8 @@ _BY_EXPONENT = {
 MINOR_UNIT_EXPONENTS: dict[str, int] = {
     code: exponent for exponent, codes in _BY_EXPONENT.items() for code in codes.split()
 }
+
+
+def major_units(amount_minor: int, currency: str) -> Decimal:
+    """Give an amount in major units, exactly and with all decimals: 1990 USD cents are 19.90."""
+    return Decimal(f"{amount_minor}e-{MINOR_UNIT_EXPONENTS[currency]}")

@@ -68,7 +68,10 @@ class NewEvent(Request):
     model_config = ConfigDict(json_schema_extra={"examples": [NEW_EVENT_EXAMPLE]})
 
     account_id: AccountId
-    event_type: EventType
+    event_type: EventType = Field(
+        description="Not REVERSAL or HOLD, and not beginning with REVERSAL_ or HOLD_: these are the"
+        " ledger's own."
+    )
     amount_minor: AmountMinor
     currency: Currency
     transaction_time: TransactionTime | None = None
@@ -85,7 +88,7 @@ class NewBatch(Request):
 
 
 class NewReversal(Request):
-    """Why and when an event is undone; both may be left out."""
+    """The reason and the time of a reversal. Both are optional."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -103,8 +106,8 @@ class NewReversal(Request):
 class LedgerEvent(BaseModel):
     """An event as the ledger holds it. Nothing in it ever changes.
 
-    The events of a hold's life (HOLD, and HOLD_CAPTURE, HOLD_RELEASE or HOLD_EXPIRY) say which hold
-    it is and what they do to the amount held; all others leave these two members out.
+    Only events of holds (HOLD, HOLD_CAPTURE, HOLD_RELEASE, HOLD_EXPIRY) have `hold_id` and
+    `held_minor`.
     """
 
     model_config = ConfigDict(
@@ -126,11 +129,11 @@ class LedgerEvent(BaseModel):
     )
     reverses_event_id: UUID | None
     hash: str = Field(pattern="^[0-9a-f]{64}$")
-    hold_id: UUID | None = Field(default=None, description="Left out where no hold is concerned.")
+    hold_id: UUID | None = Field(default=None, description="Only in events of holds.")
     held_minor: int | None = Field(
         default=None,
-        description="Left out where no hold is concerned: what the event adds to the amount held,"
-        " negative where it settles the hold.",
+        description="Only in events of holds: what the event adds to the amount held; negative if"
+        " it settles the hold.",
     )
 
 
@@ -150,7 +153,7 @@ class AppendedBatch(BaseModel):
     first_seq: int
     last_seq: int
     events: list[LedgerEvent] | None = Field(
-        default=None, description="Left out where the request says `Prefer: return=minimal`."
+        default=None, description="Left out with `Prefer: return=minimal`."
     )
 
 

@@ -1,8 +1,9 @@
-"""The field types that requests are made of, each with the rule that api.md gives it."""
+"""The types of fields in requests, with their rules."""
 
 import re
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
+from unicodedata import category
 from uuid import UUID
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
@@ -13,12 +14,26 @@ AMOUNT_MIN = -(2**63)
 AMOUNT_MAX = 2**63 - 1
 AHEAD_MAX = timedelta(hours=24)
 EARLIEST = datetime(1900, 1, 1, tzinfo=UTC)
-# The last instants that a datetime can hold are no instants to others: a driver of Postgres makes
-# them infinity, and a conversion to another time zone goes over the edge.
-EXPIRY_END = datetime(9999, 1, 1, tzinfo=UTC)
+# The last instants of a datetime cannot be used: Postgres's driver makes them infinity, and a
+# conversion to another time zone overflows.
+CALENDAR_END = datetime(9999, 1, 1, tzinfo=UTC)
 
+TENANT_ID_PATTERN = r"^[a-z][a-z0-9-]{1,62}$"
 ACCOUNT_ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._:@-]{0,254}$"
+EVENT_TYPES_RESERVED = (
+    "REVERSAL, HOLD and what begins with REVERSAL_ or HOLD_ are types of the ledger's own events:"
+    " reverse an event or place a hold instead, or choose another type"
+)
+# The same as is_reserved in the ledger, which decides it for events.
+_RESERVED = re.compile(r"(REVERSAL|HOLD)(_.*)?")
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
+_TURNING = re.compile("[\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+# Unicode's general categories without a glyph of their own: control and format characters,
+# surrogates, private use, unassigned, white space, combining marks.
+_UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zs", "Zl", "Zp", "Mn", "Mc", "Me"})
+# Letters and a symbol without a glyph: Hangul fillers, the empty Braille pattern.
+_BLANK = frozenset("\u115f\u1160\u3164\uffa0\u2800")
+_SPACE_BEFORE_OFFSET = re.compile(r" (?=\d{2}:\d{2}$)", re.ASCII)
 # RFC 3339, section 5.6, with the "T" and an offset required.
 _RFC_3339 = re.compile(
     r"\d{4}-\d{2}-\d{2}[Tt]\d{2}:\d{2}:\d{2}(\.\d{1,6}\d*)?([Zz]|[+-]\d{2}:\d{2})", re.ASCII
@@ -43,9 +58,47 @@ def no_control_characters(text: str) -> str:
     Raises:
         ValueError: The text holds one.
     """
-    if _CONTROL.search(text):
+    # isprintable is fast, and false for all control characters.
+    if not text.isprintable() and _CONTROL.search(text):
         raise ValueError("text must not hold control characters")
     return text
+
+
+def not_reserved(event_type: str) -> str:
+    """Refuse a type of the ledger's own events.
+
+    Raises:
+        ValueError: It is one.
+    """
+    if _RESERVED.fullmatch(event_type):
+        raise ValueError(EVENT_TYPES_RESERVED)
+    return event_type
+
+
+def readable(text: str) -> str:
+    """Refuse a name that could mislead its reader.
+
+    It must have a visible character, and none that changes the direction of the text around it
+    (Unicode Standard Annex 9, section 2) or begins a line.
+
+    Raises:
+        ValueError: It breaks this rule.
+    """
+    no_control_characters(text)
+    if _TURNING.search(text):
+        raise ValueError("a name must not hold characters that turn its direction or begin a line")
+    if not any(category(one) not in _UNSEEN and one not in _BLANK for one in text):
+        raise ValueError("a name must show at least one letter, digit or symbol")
+    return text
+
+
+def readable_or_empty(text: str) -> str:
+    """Refuse a description by the rule of `readable`, except that it may be empty.
+
+    Raises:
+        ValueError: It breaks this rule.
+    """
+    return text and readable(text)
 
 
 def _rfc_3339(value: Any) -> Any:
@@ -53,14 +106,19 @@ def _rfc_3339(value: Any) -> Any:
         return value
     if not isinstance(value, str) or not _RFC_3339.fullmatch(value):
         raise ValueError('a time is written as in RFC 3339, for instance "2026-03-01T12:00:00Z"')
-    # Read here: behind a validator in Python, strict pydantic would refuse the text itself.
+    # Parsed here, since strict pydantic refuses text after a validator in Python.
     return datetime.fromisoformat(value.upper())
 
 
-def _expiry(instant: datetime) -> datetime:
+def _plus(value: Any) -> Any:
+    # In a query string a "+" that is not escaped means a space (URL Standard, section 5.1).
+    return _SPACE_BEFORE_OFFSET.sub("+", value) if isinstance(value, str) else value
+
+
+def _in_calendar(instant: datetime) -> datetime:
     if instant < EARLIEST:
         raise ValueError("a time must not lie before 1900-01-01T00:00:00Z")
-    if instant >= EXPIRY_END:
+    if instant >= CALENDAR_END:
         raise ValueError("the time must lie before 9999-01-01T00:00:00Z")
     return instant.astimezone(UTC)
 
@@ -70,11 +128,18 @@ def _in_range(instant: datetime) -> datetime:
         raise ValueError("a time must not lie before 1900-01-01T00:00:00Z")
     if instant > datetime.now(UTC) + AHEAD_MAX:
         raise ValueError("a time must not lie more than 24 hours ahead")
-    return instant.astimezone(UTC)
+    return instant if instant.tzinfo is UTC else instant.astimezone(UTC)
 
 
 AccountId = Annotated[str, StringConstraints(pattern=ACCOUNT_ID_PATTERN)]
+AccountPrefix = Annotated[
+    str,
+    StringConstraints(max_length=255),
+    AfterValidator(no_control_characters),
+    Field(description="Only accounts whose id begins with this."),
+]
 EventType = Annotated[str, StringConstraints(pattern=r"^[A-Z][A-Z0-9_]{0,49}$")]
+DeclarableEventType = Annotated[EventType, AfterValidator(not_reserved)]
 AmountMinor = Annotated[int, Field(ge=AMOUNT_MIN, le=AMOUNT_MAX), AfterValidator(_non_zero)]
 Currency = Annotated[
     str,
@@ -84,12 +149,12 @@ Currency = Annotated[
 ]
 Instant = Annotated[datetime, BeforeValidator(_rfc_3339)]
 TransactionTime = Annotated[datetime, BeforeValidator(_rfc_3339), AfterValidator(_in_range)]
-# That it lies ahead is not seen here: a request sent again must be read as it was at first.
-ExpiryTime = Annotated[Instant, AfterValidator(_expiry)]
+PointInTime = Annotated[Instant, BeforeValidator(_plus), AfterValidator(_in_calendar)]
+"""A time in a query string. Digits beyond microseconds are left out, as in the times of events."""
+# Whether it lies ahead is not checked here: a repeated request must be parsed as at first.
+ExpiryTime = Annotated[Instant, AfterValidator(_in_calendar)]
 ExternalId = Annotated[
-    str,
-    StringConstraints(min_length=1, max_length=255),
-    AfterValidator(no_control_characters),
+    str, StringConstraints(min_length=1, max_length=255), AfterValidator(no_control_characters)
 ]
 MetadataKey = Annotated[
     str, StringConstraints(min_length=1, max_length=40), AfterValidator(no_control_characters)
@@ -100,11 +165,16 @@ MetadataValue = Annotated[
 Metadata = Annotated[dict[MetadataKey, MetadataValue], Field(max_length=50)]
 
 
+def is_account_id(text: str) -> bool:
+    """Say whether an account may have this id."""
+    return bool(re.fullmatch(ACCOUNT_ID_PATTERN, text))
+
+
 def read_event_id(text: str) -> UUID | None:
-    """Read an event's id out of a path; None where it is none in the form we write (RFC 9562)."""
+    """Read an event's id in a path; None if it is not a UUID in its usual form (RFC 9562)."""
     try:
         found = UUID(text)
     except ValueError:
         return None
-    # UUID() also reads braces, urn: and missing hyphens; one event has one address.
+    # UUID() also accepts braces, urn: and missing hyphens; an event has one address.
     return found if str(found) == text.lower() else None

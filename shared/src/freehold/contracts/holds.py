@@ -62,23 +62,23 @@ class NewHold(Request):
 
 
 class NewCapture(Request):
-    """How much of a hold to post; the rest of it is let go."""
+    """The part of a hold to post. The rest is released."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"amount_minor": 200}, {}]})
 
     amount_minor: HeldMinor | None = Field(
-        default=None, description="At most what is held, which it is where left out."
+        default=None, description="At most the amount held, which is the default."
     )
 
 
 class NewRelease(Request):
-    """That a hold is let go of, which needs no more words."""
+    """The release of a hold. It has no members."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{}]})
 
 
 class Hold(BaseModel):
-    """A hold, as far as its life has come: one event places it, another one settles it."""
+    """A hold in its current state: one event places it, another settles it."""
 
     model_config = ConfigDict(
         frozen=True,
@@ -101,12 +101,14 @@ class Hold(BaseModel):
     status: Literal["pending", "captured", "released", "expired"]
     account_id: str
     currency: str
-    amount_minor: int = Field(ge=1, description="What was set aside.")
-    captured_minor: int = Field(ge=0, description="What of it was posted, taken from the balance.")
+    amount_minor: int = Field(ge=1, description="The amount that was set aside.")
+    captured_minor: int = Field(
+        ge=0, description="The part that was posted, and so taken from the balance."
+    )
     expires_at: datetime | None
     created_at: datetime
     settled_at: datetime | None = Field(description="Null while it is pending.")
     external_id: str | None
     metadata: dict[str, str]
-    event_id: UUID = Field(description="The latest event of its life.")
+    event_id: UUID = Field(description="The hold's latest event.")
     seq: int = Field(ge=1, description="That event's number.")

@@ -1,6 +1,7 @@
-"""Importing events: newline-delimited JSON of any length, and what is answered to it meanwhile."""
+"""Imports: newline-delimited JSON of any length, and the answer to it."""
 
 from typing import Any
+from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -13,6 +14,13 @@ LINE_BYTES_MAX = 65_536
 REJECTED_SHOWN_MAX = 100
 ERRORS_A_LINE_MAX = 10
 
+_CONFLICT_EXAMPLE: dict[str, Any] = {
+    "line": 40,
+    "type": "/problems/duplicate-external-id",
+    "errors": [{"pointer": "/amount_minor", "detail": "the external_id's event has another one"}],
+    "external_id": "ch_1",
+    "existing_event_id": "019ca9a8-5a00-7000-8000-0007c0a8d5e1",
+}
 _REJECTED_EXAMPLE: dict[str, Any] = {
     "line": 12,
     "type": "/problems/validation-failed",
@@ -20,8 +28,11 @@ _REJECTED_EXAMPLE: dict[str, Any] = {
 }
 
 
+_CONFLICTS = "The rejected lines whose external_id belongs to an event that differs from the line."
+
+
 class ImportLine(NewEvent):
-    """A line of an import: one event, which its external_id tells again when it is sent again."""
+    """A line of an import: an event, whose external_id identifies it when it is sent again."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [NEW_EVENT_EXAMPLE]})
 
@@ -31,20 +42,36 @@ class ImportLine(NewEvent):
 class RejectedLine(BaseModel):
     """A line of an import that added nothing, and why."""
 
-    model_config = ConfigDict(frozen=True, json_schema_extra={"examples": [_REJECTED_EXAMPLE]})
+    model_config = ConfigDict(
+        frozen=True, json_schema_extra={"examples": [_REJECTED_EXAMPLE, _CONFLICT_EXAMPLE]}
+    )
 
-    line: int = Field(ge=1, description="The line's number; empty lines are counted too.")
-    type: str = Field(description="The problem's type, as a single event would be answered.")
+    line: int = Field(ge=1, description="The line's number, counting empty lines.")
+    type: str = Field(description="The problem's type, as for a single event.")
     errors: list[FieldError] = Field(max_length=ERRORS_A_LINE_MAX)
+    external_id: str | None = Field(
+        default=None, description="Of a conflict: the external_id, which the ledger has already."
+    )
+    existing_event_id: UUID | None = Field(
+        default=None, description="Of a conflict: the event with this external_id."
+    )
 
 
 class ImportProgress(BaseModel):
-    """How far an import has come. One such line about each second, as long as it goes on."""
+    """The progress of an import. The answer has such a line about each second."""
 
     model_config = ConfigDict(
         frozen=True,
         json_schema_extra={
-            "examples": [{"line": 40000, "accepted": 39990, "duplicates": 9, "rejected_count": 1}]
+            "examples": [
+                {
+                    "line": 40000,
+                    "accepted": 39990,
+                    "duplicates": 8,
+                    "conflicts": 1,
+                    "rejected_count": 2,
+                }
+            ]
         },
     )
 
@@ -52,14 +79,15 @@ class ImportProgress(BaseModel):
     accepted: int = Field(ge=0, description="Events added by this request.")
     duplicates: int = Field(
         ge=0,
-        description="Events whose external_id the ledger had already; among them are this import's"
-        " own, where it had to append a chunk again and the first try had been written.",
+        description="Lines whose external_id the ledger has already, for an event that agrees with"
+        " the line. If the import had to append a chunk again, these may be its own events.",
     )
+    conflicts: int = Field(default=0, ge=0, description=_CONFLICTS)
     rejected_count: int = Field(ge=0)
 
 
 class ImportResult(BaseModel):
-    """The last line of an import's answer. What it says of its lines holds, done or not."""
+    """The last line of an import's answer. Its counts are final, done or not."""
 
     model_config = ConfigDict(
         frozen=True,
@@ -70,9 +98,10 @@ class ImportResult(BaseModel):
                     "tenant_id": "acme",
                     "lines": 120000,
                     "accepted": 119990,
-                    "duplicates": 9,
-                    "rejected_count": 1,
-                    "rejected": [_REJECTED_EXAMPLE],
+                    "duplicates": 8,
+                    "conflicts": 1,
+                    "rejected_count": 2,
+                    "rejected": [_REJECTED_EXAMPLE, _CONFLICT_EXAMPLE],
                 },
                 {
                     "done": False,
@@ -80,6 +109,7 @@ class ImportResult(BaseModel):
                     "lines": 40000,
                     "accepted": 40000,
                     "duplicates": 0,
+                    "conflicts": 0,
                     "rejected_count": 0,
                     "rejected": [],
                     "error": {
@@ -93,11 +123,14 @@ class ImportResult(BaseModel):
         },
     )
 
-    done: bool = Field(description="Whether the whole body was read; if not, `error` says why.")
-    tenant_id: str = Field(description="Whose ledger it went into.")
-    lines: int = Field(ge=0, description="How many lines were decided, from the first one on.")
+    done: bool = Field(
+        description="Whether the whole body was read. If not, `error` has the reason."
+    )
+    tenant_id: str = Field(description="The tenant of the ledger.")
+    lines: int = Field(ge=0, description="The number of lines decided, from the first on.")
     accepted: int = Field(ge=0)
     duplicates: int = Field(ge=0)
+    conflicts: int = Field(default=0, ge=0, description=_CONFLICTS)
     rejected_count: int = Field(ge=0)
     rejected: list[RejectedLine] = Field(
         max_length=REJECTED_SHOWN_MAX, description="The first lines that were rejected."

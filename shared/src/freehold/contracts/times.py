@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import PlainSerializer, WithJsonSchema
 
 
-# The events of one call were recorded at the same instant.
+# Cached, since the events of one call have the same time.
 @lru_cache(maxsize=1024)
 def rfc_3339(instant: datetime) -> str:
     """Write a UTC time with microseconds and a `Z` (RFC 3339, section 5.6)."""

@@ -1,6 +1,5 @@
 """Balanced transactions: events that are appended together and sum to zero in each currency."""
 
-from collections import Counter
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -25,12 +24,7 @@ _NEW_TRANSACTION_EXAMPLE: dict[str, Any] = {
             "currency": "USD",
             "external_id": "po_1",
         },
-        {
-            "account_id": "bank",
-            "event_type": "PAYOUT",
-            "amount_minor": 2000,
-            "currency": "USD",
-        },
+        {"account_id": "bank", "event_type": "PAYOUT", "amount_minor": 2000, "currency": "USD"},
     ],
     "transaction_time": "2026-03-01T12:00:00Z",
 }
@@ -41,12 +35,7 @@ _LEG_EXAMPLE: dict[str, Any] = {
     "metadata": {},
 }
 _LEGS_EXAMPLE: list[dict[str, Any]] = [
-    {
-        **_LEG_EXAMPLE,
-        "amount_minor": -2000,
-        "external_id": "po_1",
-        "transaction_id": _FIRST_ID,
-    },
+    {**_LEG_EXAMPLE, "amount_minor": -2000, "external_id": "po_1", "transaction_id": _FIRST_ID},
     {
         **_LEG_EXAMPLE,
         "event_id": _SECOND_ID,
@@ -79,9 +68,9 @@ _REVERSAL_EXAMPLE: dict[str, Any] = {
 
 
 def _balanced(legs: list[NewEvent]) -> list[NewEvent]:
-    sums: Counter[str] = Counter()
+    sums: dict[str, int] = {}
     for leg in legs:
-        sums[leg.currency] += leg.amount_minor
+        sums[leg.currency] = sums.get(leg.currency, 0) + leg.amount_minor
     for currency, amount_minor in sorted(sums.items()):
         if amount_minor:
             raise ValueError(
@@ -91,7 +80,7 @@ def _balanced(legs: list[NewEvent]) -> list[NewEvent]:
 
 
 class NewTransaction(Request):
-    """Events to append together: all or none, and none that make money or lose it."""
+    """Events to append together, all or none, whose amounts sum to zero."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [_NEW_TRANSACTION_EXAMPLE]})
 
@@ -102,19 +91,17 @@ class NewTransaction(Request):
         AfterValidator(_balanced),
     ] = Field(description="Their amounts sum to zero in each currency.")
     transaction_time: TransactionTime | None = Field(
-        default=None, description="Of the legs that have none of their own."
+        default=None, description="For legs without a time of their own."
     )
 
 
 class AppendedTransaction(BaseModel):
-    """A transaction as the ledger holds it; it can be reversed as a whole only."""
+    """A transaction as the ledger holds it. It can only be reversed as a whole."""
 
     model_config = ConfigDict(
         frozen=True, json_schema_extra={"examples": [_APPENDED_EXAMPLE, _REVERSAL_EXAMPLE]}
     )
 
     transaction_id: UUID = Field(description="The event_id of its first leg.")
-    reverses_transaction_id: UUID | None = Field(
-        default=None, description="Left out where it reverses none."
-    )
+    reverses_transaction_id: UUID | None = Field(default=None, description="Only in reversals.")
     events: list[LedgerEvent] = Field(min_length=2, max_length=LEGS_MAX)

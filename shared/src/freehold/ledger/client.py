@@ -1,4 +1,4 @@
-"""Typed calls of the ledger's SQL functions, all but append and what sets and reads rules.
+"""Typed calls of the ledger's SQL functions that have no module of their own.
 
 Every call is one statement, and so one transaction. Names are unqualified: the connection's
 search_path names the home's schema.
@@ -12,12 +12,28 @@ from uuid import UUID
 
 import asyncpg
 
+from freehold.ledger.clocks import Clock, asked
+
 # Only the stubs know what a connection's rows are.
 if TYPE_CHECKING:
     Connection = asyncpg.Connection[asyncpg.Record]
 else:
     Connection = asyncpg.Connection
 Record = asyncpg.Record
+
+SESSION_SETTINGS = {
+    "timezone": "UTC",
+    "datestyle": "ISO",
+    "intervalstyle": "postgres",
+    "bytea_output": "hex",
+    "standard_conforming_strings": "on",
+    "default_transaction_isolation": "read committed",
+}
+"""The settings of each of our sessions, whatever the server, the database or the role has.
+
+So text that Postgres writes and reads is the same everywhere, and an append that waited for the
+writer lock sees what was appended meanwhile. The driver sets the encoding of the client itself.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +56,8 @@ class Projection:
     head_seq: int
     epoch: int
     next_hold_expiry: datetime | None
+    unindexed: bool
+    """Whether an index of searchable metadata still lacks projected events."""
 
     @property
     def applied(self) -> int:
@@ -51,7 +69,7 @@ class Projection:
 class Settled:
     """What one call of expire_holds left: where the ledger ends, and when the next hold expires.
 
-    It settles so many holds a call, so that the next one may be due already.
+    A call settles a limited number of holds, so the next one may be due already.
     """
 
     last_seq: int
@@ -60,7 +78,7 @@ class Settled:
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """What verify found."""
+    """The result of verify."""
 
     ok: bool
     events_checked: int
@@ -81,8 +99,20 @@ class Lag:
     epoch: int
 
 
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """Balances that changed after a position, in the order of their last events."""
+
+    epoch: int
+    through: UUID
+    """The event up to which these are all that changed."""
+    events_left: int
+    """Projected events that follow it."""
+    balances: list[Record]
+
+
 async def head(connection: Connection) -> Head:
-    """Say where the ledger ends."""
+    """Give the ledger's end."""
     return Head(*await _row(connection, "SELECT * FROM head()"))
 
 
@@ -91,14 +121,28 @@ async def project(connection: Connection, events_max: int) -> Projection:
     return Projection(*await _row(connection, "SELECT * FROM project($1)", events_max))
 
 
-async def expire_holds(connection: Connection) -> Settled:
-    """Settle holds that have expired."""
-    return Settled(*await _row(connection, "SELECT * FROM expire_holds()"))
+async def expire_holds(connection: Connection, clock: Clock | None = None) -> Settled:
+    """Settle holds that have expired, while the database's clock agrees with the caller's."""
+    return Settled(
+        *await _row(
+            connection, "SELECT h.* FROM agreed_now($1, $2), expire_holds() AS h", *asked(clock)
+        )
+    )
 
 
-async def forget_expired_keys(connection: Connection, keys_max: int) -> int:
-    """Remove at most `keys_max` expired idempotency keys; answer how many there were."""
-    (forgotten,) = await _row(connection, "SELECT forget_expired_keys($1)", keys_max)
+async def forget_expired_keys(
+    connection: Connection, keys_max: int, clock: Clock | None = None
+) -> int:
+    """Remove at most `keys_max` expired idempotency keys; answer how many there were.
+
+    Only while the database's clock agrees with the caller's.
+    """
+    (forgotten,) = await _row(
+        connection,
+        "SELECT k.* FROM agreed_now($2, $3), forget_expired_keys($1) AS k",
+        keys_max,
+        *asked(clock),
+    )
     return int(forgotten)
 
 
@@ -114,6 +158,16 @@ async def reconcile(connection: Connection) -> list[Record]:
     return await connection.fetch("SELECT * FROM reconcile()")
 
 
+async def reconcile_activity(connection: Connection) -> list[Record]:
+    """List the rollups that differ from the ledger up to the checkpoint."""
+    return await connection.fetch("SELECT * FROM reconcile_activity()")
+
+
+async def reconcile_metadata(connection: Connection) -> list[str]:
+    """List the searchable metadata keys whose index differs from the ledger."""
+    return [row[0] for row in await connection.fetch("SELECT * FROM reconcile_metadata()")]
+
+
 async def rebuild(connection: Connection) -> int:
     """Make the state anew from the ledger; answer the seq it then stands at."""
     (seq,) = await _row(connection, "SELECT rebuild()")
@@ -121,7 +175,7 @@ async def rebuild(connection: Connection) -> int:
 
 
 async def projection_lag(connection: Connection) -> Lag:
-    """Say how far the state is behind the ledger."""
+    """Give how far the state is behind the ledger."""
     return Lag(*await _row(connection, "SELECT * FROM projection_lag()"))
 
 
@@ -131,9 +185,14 @@ async def hash_at(connection: Connection, seq: int) -> bytes | None:
     return None if found is None else bytes(found)
 
 
-async def make_partitions(connection: Connection) -> int:
-    """Make the partitions that the year ahead needs; answer how many were missing."""
-    (made,) = await _row(connection, "SELECT make_partitions()")
+async def make_partitions(connection: Connection, clock: Clock | None = None) -> int:
+    """Make the partitions that the year ahead needs; answer how many were missing.
+
+    Only while the database's clock agrees with the caller's.
+    """
+    (made,) = await _row(
+        connection, "SELECT p.* FROM agreed_now($1, $2), make_partitions() AS p", *asked(clock)
+    )
     return int(made)
 
 
@@ -141,49 +200,77 @@ async def balances(
     connection: Connection, account_ids: Sequence[str], *, strong: bool = False
 ) -> list[Record]:
     """Give accounts' balances: as projected, or with every event committed before the call."""
-    function = "strong_balances" if strong else "balances"
-    return await connection.fetch(f"SELECT * FROM {function}($1)", list(account_ids))  # noqa: S608 (one of two names)
+    statement = "SELECT * FROM strong_balances($1)" if strong else "SELECT * FROM balances($1)"
+    return await connection.fetch(statement, list(account_ids))
+
+
+@dataclass(frozen=True, slots=True)
+class BalanceFilters:
+    """What listed balances must have. All conditions hold together; None stands for none."""
+
+    account_prefix: str | None = None
+    currency: str | None = None
+    least: int | None = None
+    """The least amount, in minor units."""
+    most: int | None = None
+
+
+ALL_BALANCES = BalanceFilters()
 
 
 async def list_balances(
     connection: Connection,
+    filters: BalanceFilters = ALL_BALANCES,
     *,
-    account_prefix: str | None,
-    currency: str | None,
-    least: int | None,
-    most: int | None,
-    after: tuple[str, str] | None,
+    after: tuple[str, str] | None = None,
     rows_max: int,
 ) -> list[Record]:
-    """List balances in order of account and currency, after a given pair of the two."""
-    after_account_id, after_currency = after or (None, None)
+    """List projected balances in order of account and currency, after a given one."""
     return await connection.fetch(
         "SELECT * FROM list_balances($1, $2, $3::text::numeric, $4::text::numeric, $5, $6, $7)",
-        account_prefix,
-        currency,
-        None if least is None else str(least),
-        None if most is None else str(most),
-        after_account_id,
-        after_currency,
+        *list_arguments(filters, after, rows_max),
+    )
+
+
+def list_arguments(
+    filters: BalanceFilters, after: tuple[str, str] | None, rows_max: int
+) -> tuple[object, ...]:
+    """Write a list of balances as arguments. Amounts are text: they may exceed 64 bits."""
+    return (
+        filters.account_prefix,
+        filters.currency,
+        None if filters.least is None else str(filters.least),
+        None if filters.most is None else str(filters.most),
+        *(after or (None, None)),
         rows_max,
     )
 
 
-async def events(
-    connection: Connection, *, account_id: str | None, after: UUID | None, rows_max: int
-) -> list[Record]:
-    """List events in ledger order, after a given one, of one account or of all."""
-    return await connection.fetch("SELECT * FROM events($1, $2, $3)", account_id, after, rows_max)
+async def changed_balances(
+    connection: Connection, *, epoch: int, after: UUID | None, events_max: int
+) -> Changes:
+    """Give the balances that the projected events after a given one changed.
+
+    Args:
+        connection: Where the ledger is.
+        epoch: The epoch of `after`. In another one there are no changes, only where it stands.
+        after: The event; None to learn only where the projection stands.
+        events_max: How many events to look at.
+    """
+    rows = await connection.fetch(
+        "SELECT * FROM changed_balances($1, $2, $3)", epoch, after, events_max
+    )
+    return Changes(
+        epoch=rows[0]["epoch"],
+        through=rows[0]["through_event_id"],
+        events_left=rows[0]["events_left"],
+        balances=[row for row in rows if row["account_id"] is not None],
+    )
 
 
 async def event(connection: Connection, event_id: UUID) -> Record | None:
     """Give one event, or None where the ledger has none of this id."""
     return await connection.fetchrow("SELECT * FROM event($1)", event_id)
-
-
-async def written(connection: Connection, event_id: UUID) -> Record:
-    """Give one event that is there, to who appends: `event` is for who reads."""
-    return await _row(connection, "SELECT * FROM written($1, $1)", [str(event_id)])
 
 
 async def legs(connection: Connection, transaction_id: UUID) -> list[Record]:
@@ -193,7 +280,7 @@ async def legs(connection: Connection, transaction_id: UUID) -> list[Record]:
 
 async def hold_events(connection: Connection, hold_id: UUID) -> list[Record]:
     """List the event that placed a hold and the one that settled it, as far as there are any."""
-    return await connection.fetch("SELECT * FROM hold_events($1)", [str(hold_id)])
+    return await connection.fetch("SELECT * FROM hold_events($1)", hold_id)
 
 
 async def _row(connection: Connection, statement: str, *arguments: object) -> Record:

@@ -1,8 +1,8 @@
 """A service's link to RabbitMQ: connects, declares, and starts over whenever the link is lost.
 
-Each link is used until it breaks and is then thrown away whole: what was delivered on it and not
-acknowledged comes again on the next, and what was published without a confirm is unknown, for the
-publisher to repeat.
+A link is used until it breaks and is then discarded as a whole. The broker delivers unacknowledged
+messages again on the next link. A message published without a confirm may have been lost: its
+publisher repeats it.
 """
 
 import asyncio
@@ -21,13 +21,17 @@ from aio_pika.abc import (
 )
 from aio_pika.exceptions import CONNECTION_EXCEPTIONS, ChannelInvalidStateError
 
+from freehold.aio.first_contact import FirstContact
+from freehold.aio.tasks import end
 from freehold.contracts.messages import Appended, Projected
-from freehold.messaging.topology import (
-    LEDGER_EXCHANGE,
-    PROJECTOR_QUEUE,
-    appended_key,
-    declare,
+from freehold.messaging.fitness import (
+    BLOCKED,
+    UnfitBrokerError,
+    is_blocked,
+    refuse_old,
+    unfitness_named,
 )
+from freehold.messaging.topology import LEDGER_EXCHANGE, PROJECTOR_QUEUE, appended_key, declare
 
 _log = structlog.get_logger(__name__)
 
@@ -43,15 +47,15 @@ LOST = (*CONNECTION_EXCEPTIONS, TimeoutError)
 
 
 class LinkError(Exception):
-    """The link broke or the broker refused; what was under way is unknown."""
+    """The link broke or the broker refused. What was being sent may or may not have arrived."""
 
 
 @contextmanager
 def link_failures() -> Iterator[None]:
     """Turn whatever a breaking link raises into LinkError.
 
-    The driver cancels what waits on a link that closes; a task that was not itself cancelled must
-    not die of that.
+    The driver cancels tasks that wait on a link when it closes. Such a task must get LinkError,
+    unless it was cancelled itself.
 
     Raises:
         LinkError: The link broke or the broker refused.
@@ -76,11 +80,10 @@ class Broker:
         *,
         name: str,
         timeout_s: float,
-        on_delivery: OnDelivery | None = None,
         prefetch: int = 100,
         queue: str = PROJECTOR_QUEUE,
         declaring: Declare = declare,
-        wary: bool = False,
+        redeliver_one_at_a_time: bool = False,
     ) -> None:
         """Describe the link.
 
@@ -88,38 +91,48 @@ class Broker:
             url: The broker's AMQP URL.
             name: Shown among the broker's connections.
             timeout_s: Bounds connecting, declaring and each confirm.
-            on_delivery: Called with each delivery; where None, nothing is consumed.
             prefetch: How many deliveries may be unacknowledged.
             queue: What is consumed.
             declaring: Declares the exchanges and queues that the link is for.
-            wary: Take what is delivered again one at a time, since one of those may be what broke
-                the link, or this process, and its neighbours must not be blamed for it. Only for a
-                consumer that soon settles whatever it is given.
+            redeliver_one_at_a_time: Take redelivered messages one at a time: one of them may have
+                broken the link or this process, and only that one may be counted as faulty. For
+                consumers that settle each delivery soon.
         """
         self._url = url
         self._name = name
         self._timeout_s = timeout_s
-        self._on_delivery = on_delivery
+        self._on_delivery: OnDelivery | None = None
         self._prefetch = prefetch
         self._queue = queue
         self._declaring = declaring
-        self._wary = wary
+        self._redeliver_one_at_a_time = redeliver_one_at_a_time
         self._one_at_a_time = False
         self._publishing: AbstractChannel | None = None
         self._consumer: tuple[AbstractQueue, str] | None = None
         self._subscribing = asyncio.Lock()
         self._keeper: asyncio.Task[None] | None = None
         self._broken = asyncio.Event()
+        self._whole: AbstractConnection | None = None
+        self._unfitness: str | None = None
 
     @property
-    def connected(self) -> bool:
-        """Whether the link stands now."""
-        return self._publishing is not None
+    def is_whole(self) -> bool:
+        """Whether the link is up, consumes if it should, and may publish."""
+        return self._whole is not None and not is_blocked(self._whole)
+
+    @property
+    def unfitness(self) -> str | None:
+        """Why Freehold cannot use this broker, where that is known."""
+        return BLOCKED if self._whole is not None and is_blocked(self._whole) else self._unfitness
 
     @property
     def prefetch(self) -> int:
         """How many deliveries may be unacknowledged now."""
         return 1 if self._one_at_a_time else self._prefetch
+
+    def consume(self, on_delivery: OnDelivery) -> None:
+        """Have each delivery of the queue handled. To be called before `open`."""
+        self._on_delivery = on_delivery
 
     async def open(self) -> None:
         """Begin linking; returns at once, whether the broker answers or not."""
@@ -138,9 +151,7 @@ class Broker:
     async def close(self) -> None:
         """End the link."""
         if self._keeper:
-            self._keeper.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._keeper
+            await end(self._keeper)
 
     async def ring(self, doorbell: Appended) -> None:
         """Publish the doorbell of an append and wait for the broker's confirm.
@@ -148,22 +159,22 @@ class Broker:
         Raises:
             LinkError: There was no confirm in time, or there is no queue for it.
         """
-        await self.tell(appended_key(doorbell.subject), doorbell, mandatory=True)
+        await self.publish(appended_key(doorbell.subject), doorbell, mandatory=True)
 
-    async def tell(self, key: str, doorbell: Appended | Projected, *, mandatory: bool) -> None:
+    async def publish(self, key: str, doorbell: Appended | Projected, *, mandatory: bool) -> None:
         """Publish a doorbell and wait for the broker's confirm.
 
         Args:
             key: The routing key.
             doorbell: What is published.
-            mandatory: Whether it is a failure that nobody listens.
+            mandatory: Whether a doorbell without a queue to go to is a failure.
 
         Raises:
-            LinkError: There was no confirm in time, or nobody listens who should.
+            LinkError: There was no confirm in time, or no queue where one is mandatory.
         """
         if self._publishing is None:
             raise LinkError("the broker is not connected")
-        await self._publish(
+        await self._send(
             await self._publishing.get_exchange(LEDGER_EXCHANGE, ensure=False),
             key,
             _message(doorbell.model_dump_json().encode(), str(doorbell.id)),
@@ -176,7 +187,7 @@ class Broker:
         Args:
             queue: Where it goes.
             message: What is put there.
-            mandatory: Whether it is a failure that there is no such queue.
+            mandatory: Whether a missing queue is a failure.
 
         Raises:
             LinkError: There was no confirm in time.
@@ -184,39 +195,46 @@ class Broker:
         if self._publishing is None:
             raise LinkError("the broker is not connected")
         exchange = self._publishing.default_exchange
-        await self._publish(exchange, queue, message, mandatory=mandatory)
+        await self._send(exchange, queue, message, mandatory=mandatory)
 
-    async def _publish(
-        self,
-        exchange: AbstractExchange,
-        key: str,
-        message: aio_pika.Message,
-        *,
-        mandatory: bool,
+    async def _send(
+        self, exchange: AbstractExchange, key: str, message: aio_pika.Message, *, mandatory: bool
     ) -> None:
         with link_failures():
             await exchange.publish(message, key, mandatory=mandatory, timeout=self._timeout_s)
 
     async def _keep(self) -> None:
         complained = False
+        first: FirstContact | None = FirstContact("the broker")
         while True:
             connection: AbstractConnection | None = None
             try:
-                with link_failures():
+                with link_failures(), unfitness_named():
                     async with asyncio.timeout(2 * self._timeout_s):
                         connection = await self._link()
                 _log.info("broker connected", link=self._name)
                 complained = False
+                first = None
+                self._unfitness = None
+                self._whole = connection
                 await self._broken.wait()
                 _log.warning("broker lost", link=self._name)
+            except UnfitBrokerError as error:
+                if self._unfitness != str(error):
+                    _log.error("the broker cannot be used", link=self._name, reason=str(error))
+                self._unfitness = str(error)
             except LinkError as error:
-                if not complained:
+                self._unfitness = None
+                if first is not None:
+                    first.log(error)
+                elif not complained:
                     _log.warning("broker unreachable", link=self._name, fault=repr(error))
                 complained = True
             except Exception:  # noqa: BLE001 (whatever a broker sends, the next link may do better)
                 _log.exception("broker link failed", link=self._name)
             finally:
                 self._publishing = self._consumer = None
+                self._whole = None
                 if connection is not None:
                     await self._end(connection)
             await asyncio.sleep(_RETRY_S)
@@ -229,12 +247,13 @@ class Broker:
             client_properties={"connection_name": self._name},
         )
         broken = self._broken = asyncio.Event()
+        refuse_old(connection)
         connection.close_callbacks.add(lambda *_: broken.set())
         try:
             publishing = await connection.channel(publisher_confirms=True, on_return_raises=True)
             publishing.close_callbacks.add(lambda *_: broken.set())
             await self._declaring(publishing, self._timeout_s)
-            # Before the first delivery: whoever gets it may have something to publish.
+            # Before the first delivery: its consumer may publish.
             self._publishing = publishing
             if self._on_delivery is not None:
                 consuming = await connection.channel()
@@ -242,7 +261,7 @@ class Broker:
                 # The broker cancels the consumer of a queue that was deleted.
                 underlay = await consuming.get_underlay_channel()
                 underlay.on_consumer_cancel_callbacks.add(lambda _: broken.set())
-                self._one_at_a_time = self._wary
+                self._one_at_a_time = self._redeliver_one_at_a_time
                 async with self._subscribing:
                     await self._subscribe(consuming, self._on_delivery)
         except BaseException:
@@ -252,7 +271,7 @@ class Broker:
 
     async def _subscribe(self, channel: AbstractChannel, on_delivery: OnDelivery) -> None:
         async def take(delivery: Delivery) -> None:
-            # The queue gives out first what is delivered again: this one, and what follows, is not.
+            # A queue delivers redelivered messages first, and this is the first new one.
             if self._one_at_a_time and not delivery.redelivered:
                 self._one_at_a_time = False
                 await self._widen(delivery, on_delivery)
@@ -264,9 +283,9 @@ class Broker:
         self._consumer = (queue, await queue.consume(take, timeout=self._timeout_s))
 
     async def _widen(self, delivery: Delivery, on_delivery: OnDelivery) -> None:
-        """Subscribe anew, since a subscription cannot change how much it takes at a time.
+        """Subscribe again, with the full prefetch: a subscription cannot change its own.
 
-        The delivery is handed on between the two, when nothing can overtake it.
+        The delivery is handled between the two subscriptions, so that none can overtake it.
         """
         broken = self._broken
         async with self._subscribing:
@@ -297,14 +316,14 @@ async def acknowledge(deliveries: Iterable[Delivery]) -> None:
 
 
 async def give_back(delivery: Delivery) -> None:
-    """Have a delivery come again; on a broken link it does so by itself."""
+    """Return a delivery to its queue. On a broken link the broker does so by itself."""
     with suppress(LinkError), link_failures():
         async with asyncio.timeout(_ACKNOWLEDGE_S):
             await delivery.nack(requeue=True)
 
 
 def lost(delivery: Delivery) -> bool:
-    """Say whether the link has ended on which a delivery came, so that it comes again."""
+    """Say whether a delivery's link has ended, so that the broker delivers it again."""
     try:
         return delivery.channel.is_closed
     except ChannelInvalidStateError:

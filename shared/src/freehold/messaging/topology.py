@@ -1,12 +1,14 @@
 """Every exchange and queue by name, and their declaration.
 
-Whoever starts first declares them; declaring again is harmless. Needs no plugin, RabbitMQ 3.10 on.
+Each service declares what it needs at its start; declaring again is harmless. RabbitMQ 3.10 or
+later is needed, and no plugin.
 """
 
 from typing import Any
 
 from aio_pika import ExchangeType
 from aio_pika.abc import AbstractChannel, AbstractQueue
+from aiormq.exceptions import ChannelNotFoundEntity
 
 LEDGER_EXCHANGE = "freehold.ledger"
 PROJECTOR_QUEUE = "freehold.projector"
@@ -18,19 +20,21 @@ PACED_PATTERN = "ledger.appended.*.paced"
 # A doorbell that crashes its consumer this often is parked by the broker itself.
 DELIVERIES_MAX = 20
 
+_NO_LIMIT = 2**31 - 1
+"""RabbitMQ 4 drops a message returned 20 times by default. RabbitMQ 3 does not know -1."""
+
 ARCHIVER_DOORBELLS_MAX = 100_000
-"""Where nobody archives for long, the oldest doorbells go first: tenants are looked at anyway."""
+"""Beyond it the oldest doorbells are dropped: the archiver looks at every tenant anyway."""
+
+LISTENER_DOORBELLS_MAX = 10_000
 
 INBOUND_EXCHANGE = INBOUND_QUEUE = "freehold.inbound"
 REFUSED_QUEUE = "freehold.inbound.refused"
 WAITING_S = (1, 5, 30)
-"""How long a message waits that cannot be dealt with now: longer and longer."""
+"""Growing pauses, in seconds, before a message is tried again."""
 
 INBOUND_DELIVERIES_MAX = 10
-"""A message that was delivered again so often, and never dealt with, is refused by the broker."""
-
-OWN_PREFIX = "freehold."
-"""How every name here begins."""
+"""The broker refuses a message after this number of deliveries without an end."""
 
 
 def appended_key(tenant_id: str) -> str:
@@ -39,7 +43,7 @@ def appended_key(tenant_id: str) -> str:
 
 
 def paced_key(tenant_id: str) -> str:
-    """Give the routing key of those that ring once for all that was appended in some seconds."""
+    """Give the routing key of doorbells that ring once for several seconds of appends."""
     return f"{appended_key(tenant_id)}.paced"
 
 
@@ -49,11 +53,19 @@ def projected_key(tenant_id: str) -> str:
 
 
 def waiting_queue(pause_s: int) -> str:
-    """Name the queue out of which messages come back to `freehold.inbound` after so long.
+    """Name the queue whose messages return to `freehold.inbound` after a pause.
 
     The pause is part of the name: a queue's time to live cannot be changed.
     """
     return f"freehold.inbound.waiting.{pause_s}s"
+
+
+def replies_queue(user: str) -> str:
+    """Name the one queue in which replies to a broker's user may be kept.
+
+    deploy/rabbitmq/publisher.sh permits each publisher this name and no other.
+    """
+    return f"freehold.replies.{user}"
 
 
 async def declare(channel: AbstractChannel, timeout_s: float) -> None:
@@ -61,7 +73,9 @@ async def declare(channel: AbstractChannel, timeout_s: float) -> None:
     exchange = await channel.declare_exchange(
         LEDGER_EXCHANGE, ExchangeType.TOPIC, durable=True, timeout=timeout_s
     )
-    await _declare_quorum(channel, PARKED_QUEUE, timeout_s)
+    # A queue that was declared without a limit keeps none: arguments cannot be changed.
+    if not await _exists(channel, PARKED_QUEUE, timeout_s):
+        await _declare_quorum(channel, PARKED_QUEUE, timeout_s, {"x-delivery-limit": _NO_LIMIT})
     queue = await _declare_quorum(
         channel,
         PROJECTOR_QUEUE,
@@ -76,7 +90,7 @@ async def declare(channel: AbstractChannel, timeout_s: float) -> None:
 
 
 async def declare_archiver(channel: AbstractChannel, timeout_s: float) -> None:
-    """Declare the exchange, and the queue of doorbells for those who archive."""
+    """Declare the exchange, and the archiver's queue of doorbells."""
     exchange = await channel.declare_exchange(
         LEDGER_EXCHANGE, ExchangeType.TOPIC, durable=True, timeout=timeout_s
     )
@@ -87,18 +101,28 @@ async def declare_archiver(channel: AbstractChannel, timeout_s: float) -> None:
         {"x-max-length": ARCHIVER_DOORBELLS_MAX, "x-delivery-limit": DELIVERIES_MAX},
     )
     await queue.bind(exchange, PACED_PATTERN, timeout=timeout_s)
-    # As it was bound before there were paced doorbells.
-    await queue.unbind(exchange, APPENDED_PATTERN, timeout=timeout_s)
+
+
+async def declare_listener(channel: AbstractChannel, name: str, timeout_s: float) -> AbstractQueue:
+    """Declare a queue of `projected` doorbells for one process; it goes with the link.
+
+    It is bound to nothing yet. Beyond its length the oldest doorbells are dropped: they are hints.
+    """
+    await channel.declare_exchange(
+        LEDGER_EXCHANGE, ExchangeType.TOPIC, durable=True, timeout=timeout_s
+    )
+    return await channel.declare_queue(
+        name, exclusive=True, arguments={"x-max-length": LISTENER_DOORBELLS_MAX}, timeout=timeout_s
+    )
 
 
 async def declare_inbound(channel: AbstractChannel, timeout_s: float) -> None:
-    """Declare what upstream apps publish to, and where their messages wait or are kept."""
+    """Declare what upstream apps publish to, and the queues of waiting and refused messages."""
     exchange = await channel.declare_exchange(
         INBOUND_EXCHANGE, ExchangeType.TOPIC, durable=True, timeout=timeout_s
     )
-    # Looking at a message and giving it back must never cost it; by itself RabbitMQ 4 drops one
-    # that was given back 20 times.
-    await _declare_quorum(channel, REFUSED_QUEUE, timeout_s, {"x-delivery-limit": 2**31 - 1})
+    # Returning a message after a look at it must never lose it.
+    await _declare_quorum(channel, REFUSED_QUEUE, timeout_s, {"x-delivery-limit": _NO_LIMIT})
     queue = await _declare_quorum(
         channel,
         INBOUND_QUEUE,
@@ -115,22 +139,35 @@ async def declare_inbound(channel: AbstractChannel, timeout_s: float) -> None:
         )
 
 
+async def declare_nothing(_: AbstractChannel, __: float) -> None:
+    """Declare nothing: for a link that only carries replies."""
+
+
 def _safely_to(queue: str) -> dict[str, str]:
-    """Have a quorum queue's dead letters confirmed by where they go, before it lets go of them."""
+    """Let a quorum queue keep a dead letter until the target queue has confirmed it."""
     return {
         "x-dead-letter-exchange": "",
         "x-dead-letter-routing-key": queue,
         "x-dead-letter-strategy": "at-least-once",
-        # Without this the broker would fall back to letting them go unconfirmed.
+        # Without this the broker falls back to dead letters without confirms.
         "x-overflow": "reject-publish",
     }
 
 
+async def _exists(channel: AbstractChannel, queue: str, timeout_s: float) -> bool:
+    """Ask on a separate channel: the broker closes it if the queue is missing."""
+    connection = (await channel.get_underlay_channel()).connection
+    probe = await connection.channel(timeout=timeout_s)
+    try:
+        await probe.queue_declare(queue, passive=True, timeout=timeout_s)
+    except ChannelNotFoundEntity:
+        return False
+    await probe.close()
+    return True
+
+
 async def _declare_quorum(
-    channel: AbstractChannel,
-    name: str,
-    timeout_s: float,
-    arguments: dict[str, Any] | None = None,
+    channel: AbstractChannel, name: str, timeout_s: float, arguments: dict[str, Any] | None = None
 ) -> AbstractQueue:
     return await channel.declare_queue(
         name,

@@ -1,7 +1,7 @@
-"""API keys, `fh_<key id>_<secret>`: made once, kept only as a hash.
+"""API keys, `fh_<key id>_<secret>`, of which only a hash is stored.
 
-The secret is 256 random bits, so a plain SHA-256 of it cannot be guessed back and no slow password
-hash is needed.
+The secret has 256 random bits, so a plain SHA-256 is enough: a slow password hash is for secrets
+that can be guessed.
 """
 
 import hmac
@@ -34,7 +34,7 @@ class ApiKey(NamedTuple):
         return f"fh_{self.key_id}_{self.secret}"
 
     def secret_hash(self) -> bytes:
-        """Give what is kept of the secret."""
+        """Give the hash that is stored."""
         return sha256(self.secret.encode()).digest()
 
 
@@ -50,5 +50,5 @@ def parse_api_key(text: str) -> ApiKey | None:
 
 
 def same_secret(key: ApiKey, secret_hash: bytes) -> bool:
-    """Compare a key's secret with a kept hash, in constant time."""
+    """Compare a key's secret with a stored hash, in constant time."""
     return hmac.compare_digest(key.secret_hash(), secret_hash)

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import asyncpg
 import httpx
 
-from freehold.security.sealing import KeyRing, Sealed
+from freehold.security.key_ring import KeyRing, Sealed
 from freehold_local.demo.sending import Tenant
 from freehold_local.errors import StackError
 
@@ -60,10 +60,8 @@ async def auditor_logins(
     connection = await asyncpg.connect(catalog_dsn, timeout=10, command_timeout=10)
     try:
         rows = await connection.fetch(
-            "SELECT t.tenant_id, t.database_name, c.role_name, c.sealing_key_id, c.sealed_password"
-            " FROM catalog.tenants AS t"
-            " INNER JOIN catalog.tenant_credentials AS c ON c.tenant_id = t.tenant_id"
-            " WHERE c.service = 'auditor' AND t.tenant_id = ANY ($1::text [])",
+            "SELECT tenant_id, database_name, role_name, sealing_key_id, sealed_password"
+            " FROM catalog.homes WHERE service = 'auditor' AND tenant_id = ANY ($1::text [])",
             [tenant.tenant_id for tenant in tenants],
         )
     finally:
@@ -142,10 +140,7 @@ async def check_tenant(
 
 
 async def check_isolation(
-    client: httpx.AsyncClient,
-    one: Tenant,
-    other: Tenant,
-    logins: dict[str, AuditorLogin],
+    client: httpx.AsyncClient, one: Tenant, other: Tenant, logins: dict[str, AuditorLogin]
 ) -> list[Check]:
     """Check that one tenant's key and database role cannot see another's ledger."""
     own_event = next(iter(other.event_ids.values()))

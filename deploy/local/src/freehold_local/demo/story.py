@@ -177,9 +177,10 @@ def _show_next_steps(out: Console, environment: dict[str, str], tenant: Tenant) 
     ingest, query = environment["FREEHOLD_INGEST_URL"], environment["FREEHOLD_QUERY_URL"]
     out.print(f"\nGo on as {tenant.tenant_id}:", style="bold")
     bearer = '-H "Authorization: Bearer $KEY"'
+    sending = "-H 'Content-Type: application/json' -H 'Idempotency-Key: try-1'"
     for line in (
         f"KEY={tenant.api_key}",
-        f"curl -s {ingest}/v1/events {bearer} -H 'Idempotency-Key: try-1' -d '{body}'",
+        f"curl -s {ingest}/v1/events {bearer} {sending} -d '{body}'",
         f"curl -s {query}/v1/accounts/cus_42/balances {bearer}",
         f'curl -s "{query}/v1/events?limit=2" {bearer}',
     ):

@@ -1,6 +1,6 @@
 """Made-up but realistic traffic: charges, fees, refunds, payouts, from a fixed seed.
 
-The balances that must come out are summed here as the events are made, by nobody but this module,
+The expected balances are summed here as the events are made, by this module alone,
 so the demo compares Freehold with an independent figure.
 """
 

@@ -1,64 +1,77 @@
-"""Retention of the archive: segments go once no restore that is still promised needs them.
+"""Retention of the archive: a segment goes once no promised restore needs it.
 
-Promised is every second since the horizon. Which backups stay for that is decided elsewhere; what
-they make superfluous goes here, and nothing where there is no backup to begin with. Of a tenant who
-was deleted before the horizon nothing is promised, and all of it goes.
+Every second since the horizon is promised. backups/schedule.py decides which backups stay; segments
+that those make superfluous are removed here. Without a backup to begin with, nothing is removed.
+All segments of a tenant who was deleted before the horizon are removed.
 """
 
-from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime, timedelta
 
 import structlog
 
-from freehold.tenancy.catalog import Catalog
+from freehold.database.queries import load_queries
+from freehold.tenants.catalog import Catalog
+from freehold_tenant_manager.archive.epochs import forget_epochs, list_bases, list_epochs
+from freehold_tenant_manager.archive.history import Base, EpochRow, plans_since
 from freehold_tenant_manager.archive.store import Archive
-from freehold_tenant_manager.catalog.epochs import forget_epochs, list_bases, list_epochs
 from freehold_tenant_manager.metrics import ARCHIVE_REMOVED
-from freehold_tenant_manager.restore.history import Base, EpochRow, plans_since
 from freehold_tenant_manager.storage.objects import StorageError
 
 _log = structlog.get_logger(__name__)
 
+_QUERIES = load_queries("freehold_tenant_manager.archive", "queries.sql")
+
 
 class ArchiveRetention:
-    """Removes segments; safe to run in several processes at once."""
+    """Removes segments; several processes may do so at once."""
 
-    def __init__(self, catalog: Catalog, archive: Archive, *, keep_s: float) -> None:
-        """Say how far back every second stays restorable."""
+    def __init__(
+        self,
+        catalog: Catalog,
+        archive: Archive,
+        require_shipped: Callable[[], Awaitable[None]],
+        *,
+        keep_s: float,
+    ) -> None:
+        """Set up.
+
+        Args:
+            catalog: Knows the tenants, their epochs and their backups.
+            archive: Holds the segments.
+            require_shipped: Raises unless the storage has a recent version of the catalog.
+            keep_s: How far back every second stays restorable.
+        """
         self._catalog = catalog
         self._archive = archive
+        self._require_shipped = require_shipped
         self._keep_s = keep_s
 
     async def remove_old(self) -> bool:
-        """Remove what is not needed any more, of all tenants.
+        """Remove what no tenant needs any more; False: there is no more now.
 
         Raises:
-            Problem: unavailable, where the catalog does not answer.
+            Unavailable: The catalog does not answer or is not shipped.
+            ClocksDisagree: No clock that another one contradicts removes anything.
         """
-        horizon = datetime.now(UTC) - timedelta(seconds=self._keep_s)
-        rows = await self._catalog.fetch(
-            "SELECT DISTINCT e.tenant_id, t.status = 'deleted' AND t.deleted_at < $1 AS is_over"
-            " FROM tenant_epochs AS e INNER JOIN tenants AS t ON t.tenant_id = e.tenant_id"
-            " WHERE e.started_at < $1",
-            horizon,
-        )
-        for row in rows:
+        await self._require_shipped()
+        horizon = self._catalog.agreed_now() - timedelta(seconds=self._keep_s)
+        for row in await self._catalog.fetch(_QUERIES["list_removable"], horizon):
+            tenant_id = row["tenant_id"]
             try:
                 if row["is_over"]:
-                    await self._remove_all(row["tenant_id"])
+                    await self._remove_all(tenant_id)
                 else:
-                    await self.remove_of(row["tenant_id"], horizon)
+                    await self.remove_of(tenant_id, horizon)
             except StorageError as error:
-                _log.warning(
-                    "segments not removed yet", tenant_id=row["tenant_id"], fault=str(error)
-                )
+                _log.warning("segments not removed yet", tenant_id=tenant_id, fault=str(error))
         return False
 
     async def remove_of(self, tenant_id: str, horizon: datetime) -> int:
-        """Remove a tenant's segments that nothing since the horizon needs; say how many.
+        """Remove a tenant's segments that no instant since the horizon needs; give their number.
 
         Raises:
-            Problem: unavailable, where the catalog does not answer.
+            Unavailable: The catalog does not answer.
             StorageError: The storage does not list or delete them.
         """
         async with self._catalog.connection() as connection:
@@ -71,7 +84,7 @@ class ArchiveRetention:
         for epoch in epochs:
             after_seq = needed_after.get(epoch.epoch)
             for segment in await self._archive.list(tenant_id, epoch.epoch):
-                # One that ends there may tell of changes of rules that came after it.
+                # A segment that ends at `after_seq` may have changes of rules made later.
                 if segment.written_at < horizon and (
                     after_seq is None or segment.last_seq < after_seq
                 ):
@@ -81,10 +94,7 @@ class ArchiveRetention:
         return removed
 
     async def _remove_all(self, tenant_id: str) -> None:
-        """Remove the whole archive of a tenant who was deleted long ago.
-
-        The epochs are forgotten last: without their rows nobody would ever look for segments again.
-        """
+        """Remove a deleted tenant's whole archive; their epochs last, by which it is found."""
         async with self._catalog.connection() as connection:
             epochs = await list_epochs(connection, tenant_id)
         for epoch in epochs:
@@ -99,9 +109,11 @@ class ArchiveRetention:
 def needed_since(
     epochs: Sequence[EpochRow], backups: Sequence[Base], horizon: datetime
 ) -> dict[int, int] | None:
-    """Say after which event of each epoch segments are needed to restore every instant since.
+    """Say from which event on each epoch's segments are needed, to restore any instant since then.
 
-    Epochs that are not in the answer are not needed; None where nothing can be said.
+    Returns:
+        The seq of the last event not needed, by epoch; an epoch that is left out is not needed.
+        None where this cannot be said.
     """
     needed: dict[int, int] = {}
     plans = plans_since(epochs, backups, horizon)

@@ -1,9 +1,9 @@
-"""The archive: tenants' segments in storage, each epoch's in a folder of its own.
+"""The archive: tenants' segments in the storage, a folder for each epoch.
 
-The storage itself says what there is: nothing about single segments stands in the catalog.
+The storage alone says which segments there are; the catalog names none of them.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterable
+from collections.abc import AsyncGenerator, AsyncIterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,7 +14,7 @@ from freehold_tenant_manager.storage.vault import Vault
 
 @dataclass(frozen=True, slots=True)
 class Archived:
-    """A segment that is stored: which events it has and how far it tells of rules, by its name."""
+    """A stored segment; its name gives its events and its last change of rules."""
 
     path: str
     first_seq: int
@@ -28,7 +28,7 @@ class Archive:
     """Stores segments, and gives them back in their order."""
 
     def __init__(self, storage: Storage, vault: Vault) -> None:
-        """Say where the segments are listed, and where they are stored."""
+        """Set up: segments are listed in the storage, and stored through the vault."""
         self._storage = storage
         self._vault = vault
 
@@ -39,15 +39,15 @@ class Archive:
 
         Raises:
             StorageError: The storage does not take it.
-            Problem: unavailable, where the tenant's data key cannot be had.
+            Unavailable: The tenant's data key cannot be had.
         """
         return await self._vault.put(tenant_id, _folder(tenant_id, epoch) + name, pieces)
 
     async def list(self, tenant_id: str, epoch: int) -> list[Archived]:
-        """List an epoch's segments in the order in which they follow each other.
+        """List an epoch's segments in their order.
 
         Raises:
-            StorageError: The storage does not say.
+            StorageError: The storage does not list them.
         """
         found = []
         async for entry in self._storage.list(_folder(tenant_id, epoch)):
@@ -55,23 +55,31 @@ class Archive:
             found.append(Archived(entry.path, first, last, change, entry.bytes, entry.written_at))
         return sorted(found, key=lambda one: one.path)
 
+    async def epochs(self, tenant_id: str) -> Sequence[int]:
+        """List the epochs that have segments, in order.
+
+        Raises:
+            StorageError: The storage does not list them.
+        """
+        names = await self._storage.folders(f"tenants/{tenant_id}")
+        return sorted(int(name) for name in names if name.isdecimal())
+
     def get(self, tenant_id: str, segment: Archived) -> AsyncGenerator[bytes, None]:
         """Give a segment's bytes.
 
         Raises:
             StorageError, DamagedError: It is not there as it was stored.
-            Problem: unavailable, where the tenant's data key cannot be had.
+            Unavailable: The tenant's data key cannot be had.
         """
         return self._vault.get(tenant_id, segment.path)
 
     async def fetch(self, tenant_id: str, segment: Archived, *, bytes_max: int) -> bytes | None:
-        """Give a small segment's bytes as a whole; None where they are more than that.
+        """Give all of a segment's bytes; None if there are more than `bytes_max`.
 
-        How much is stored says little: what repeats itself takes next to nothing.
+        The stored size does not say: repetitive content compresses to almost nothing.
 
         Raises:
-            StorageError, DamagedError: It is not there as it was stored.
-            Problem: unavailable, where the tenant's data key cannot be had.
+            StorageError, DamagedError, DomainError: As `get` does.
         """
         content = bytearray()
         async with aclosing(self.get(tenant_id, segment)) as pieces:

@@ -1,1 +1,1 @@
-"""The catalog database: set up here, and read and written through one module a noun."""
+"""The catalog database: its schema, its setup, and its row about itself."""

@@ -1,115 +1,146 @@
-"""Sets the catalog up at every start: database, schema, the services' logins, this server's row.
+"""Sets the catalog up at every start: database, schema, services' logins, this server's row.
 
-Safe to repeat and to run in several replicas at once. Nothing here runs as a superuser.
+Several replicas may do so at once. Nothing here runs as a superuser.
 """
 
+from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import astuple, dataclass
 
 import asyncpg
 import structlog
 
+from freehold.database.queries import load_queries, load_script
 from freehold.ledger.client import Connection
-from freehold.tenancy.catalog import CATALOG_SCHEMA
-from freehold_tenant_manager.locks import Lock, locked
-from freehold_tenant_manager.migration.migrating import migrate
-from freehold_tenant_manager.provisioning.scram import scram_verifier
+from freehold.tenants.catalog import CATALOG_SCHEMA
+from freehold_tenant_manager.catalog.source import CATALOG_SOURCE
 from freehold_tenant_manager.provisioning.templates import ensure_template
-from freehold_tenant_manager.server import Server
-from freehold_tenant_manager.settings import Settings
-from freehold_tenant_manager.statements import (
-    CATALOG_GRANTS,
-    CATALOG_MIGRATIONS,
-    NEW_DATABASE,
-    SERVICE_LOGIN,
+from freehold_tenant_manager.server.locks import Lock, locked
+from freehold_tenant_manager.server.migrator import migrate
+from freehold_tenant_manager.server.scram import scram_verifier
+from freehold_tenant_manager.server.server import Server
+from freehold_tenant_manager.server.statements import (
+    create_database,
+    database_exists,
     execute_formatted,
     execute_with,
 )
 
+_PACKAGE = "freehold_tenant_manager.catalog"
+_QUERIES = load_queries(_PACKAGE, "queries.sql")
+_GRANTS = load_script(_PACKAGE, "sql/grants.sql")
+_SERVICE_LOGIN = load_script(_PACKAGE, "service_login.sql")
+OPEN_RIGHTS = load_script(_PACKAGE, "open_rights.sql")
+
 _log = structlog.get_logger(__name__)
 
 _MAINTENANCE_DATABASE = "postgres"
-_STATEMENT_TIMEOUT_S = 30.0
+# Errors if the maintenance database is closed to us. Then an administrator made the catalog.
+_CLOSED = (
+    asyncpg.InsufficientPrivilegeError,
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidCatalogNameError,
+)
 _WAIT_TIMEOUT_S = 120.0
 
 
-async def set_up(server: Server, settings: Settings) -> None:
-    """Bring the server to where this release needs it.
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """The server of the tenants' databases, and where services reach it."""
 
-    Raises:
-        OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, MigrationError: It is
-            not there yet; what was done stays, and another try goes on from there.
-    """
-    await _make_database(server, settings.catalog_name)
-    # Other replicas wait for the lock, and then find everything done.
-    async with (
-        server.connection(settings.catalog_name, search_path=CATALOG_SCHEMA) as connection,
-        locked(connection, Lock.SETUP, timeout_s=_WAIT_TIMEOUT_S),
-    ):
-        await execute_formatted(
-            connection,
-            "REVOKE ALL ON DATABASE %I FROM PUBLIC",
-            settings.catalog_name,
-            timeout_s=_STATEMENT_TIMEOUT_S,
-        )
-        await migrate(connection, CATALOG_MIGRATIONS, CATALOG_SCHEMA)
-        await _make_logins(connection, settings.service_passwords)
-        await _write_cluster(connection, settings)
-        await ensure_template(connection, server)
-        await _warn_of_open_databases(connection)
+    name: str
+    region: str
+    host: str
+    port: int
 
 
-async def _make_database(server: Server, name: str) -> None:
-    # The maintenance database, which may be closed to us, is needed for a missing catalog only.
-    with suppress(asyncpg.InvalidCatalogNameError):
-        async with server.connection(name):
+class CatalogSetup:
+    """Sets a server up for this release."""
+
+    def __init__(self, server: Server, cluster: Cluster, passwords: Mapping[str, str]) -> None:
+        """Set what it writes; `passwords` are those of the services' logins in the catalog."""
+        self._server = server
+        self._passwords = passwords
+        self.cluster = cluster
+
+    async def run(self) -> None:
+        """Set everything up.
+
+        Raises:
+            UnfitServerError: Freehold cannot rely on this server.
+            OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, MigrationError: A
+                step failed; what is done stays, and another try continues.
+        """
+        name = self._server.catalog_name
+        await self.make_database()
+        for doubt in await self._server.examine(name, holds_text=True):
+            _log.warning("the server is doubtful", reason=doubt)
+        await self._examine_services_way()
+        # Other replicas wait for the lock; then everything is done.
+        async with (
+            self._server.catalog() as connection,
+            locked(connection, Lock.SETUP, timeout_s=_WAIT_TIMEOUT_S),
+        ):
+            await execute_formatted(connection, "REVOKE ALL ON DATABASE %I FROM PUBLIC", name)
+            await migrate(connection, CATALOG_SOURCE, CATALOG_SCHEMA)
+            await self._make_logins(connection)
+            await connection.execute(_QUERIES["write_cluster"], *astuple(self.cluster))
+            await ensure_template(connection, self._server)
+            await _warn_of_open_databases(connection)
+            await _warn_of_open_rights(connection)
+
+    async def make_database(self) -> None:
+        """Make the catalog's database, unless there is one.
+
+        Raises:
+            OSError, TimeoutError, asyncpg.PostgresError: The server refuses.
+            UnfitServerError: Freehold cannot rely on this server.
+        """
+        # Looked up in the maintenance database: connecting to a missing one would log an error.
+        try:
+            await self._server.examine(_MAINTENANCE_DATABASE)
+            async with self._server.connection(_MAINTENANCE_DATABASE) as connection:
+                if await database_exists(connection, self._server.catalog_name):
+                    return
+        except _CLOSED:
             return
-    # DuplicateDatabase, or where both were in the middle of it UniqueViolation: another replica was
-    # faster.
-    with suppress(asyncpg.DuplicateDatabaseError, asyncpg.UniqueViolationError):
-        async with server.connection(_MAINTENANCE_DATABASE) as connection:
-            await execute_formatted(connection, NEW_DATABASE, name, timeout_s=_STATEMENT_TIMEOUT_S)
+        # Another replica was faster: DuplicateDatabase, or UniqueViolation if both were at it.
+        with suppress(asyncpg.DuplicateDatabaseError, asyncpg.UniqueViolationError):
+            async with self._server.connection(_MAINTENANCE_DATABASE) as connection:
+                await create_database(connection, self._server.catalog_name)
 
+    async def _examine_services_way(self) -> None:
+        """Examine the server at the services' address as well, if that differs and answers."""
+        host, port = self.cluster.host, self.cluster.port
+        login = self._server.login(self._server.catalog_name)
+        if (host, port) != (login.host, login.port):
+            with suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                await self._server.examine(self._server.catalog_name, host=host, port=port)
 
-async def _make_logins(connection: Connection, passwords: dict[str, str]) -> None:
-    for service, password in passwords.items():
-        await execute_with(
-            connection,
-            SERVICE_LOGIN,
-            {
-                "freehold.role": f"freehold_{service}",
-                "freehold.verifier": scram_verifier(password),
-            },
-            timeout_s=_STATEMENT_TIMEOUT_S,
-        )
-    await connection.execute(CATALOG_GRANTS, timeout=_STATEMENT_TIMEOUT_S)
-
-
-async def _write_cluster(connection: Connection, settings: Settings) -> None:
-    host, port = settings.cluster_address
-    await connection.execute(
-        "INSERT INTO clusters AS c (cluster, region, host, port) VALUES ($1, $2, $3, $4)"
-        " ON CONFLICT ON CONSTRAINT clusters_pkey DO UPDATE"
-        " SET region = excluded.region, host = excluded.host, port = excluded.port"
-        " WHERE (c.region, c.host, c.port)"
-        " IS DISTINCT FROM (excluded.region, excluded.host, excluded.port)",
-        settings.cluster,
-        settings.region,
-        host,
-        port,
-        timeout=_STATEMENT_TIMEOUT_S,
-    )
+    async def _make_logins(self, connection: Connection) -> None:
+        for service, password in self._passwords.items():
+            role, verifier = f"freehold_{service}", scram_verifier(password)
+            settings = {"freehold.role": role, "freehold.verifier": verifier}
+            await execute_with(connection, _SERVICE_LOGIN, settings)
+        await connection.execute(_GRANTS)
 
 
 async def _warn_of_open_databases(connection: Connection) -> None:
-    """Name the databases of others that tenants' roles can connect to: we cannot close those."""
-    rows = await connection.fetch(
-        "SELECT datname FROM pg_database"
-        " WHERE datallowconn AND has_database_privilege('public', oid, 'CONNECT')"
-        " ORDER BY datname",
-        timeout=_STATEMENT_TIMEOUT_S,
-    )
+    """Warn of databases that tenants' roles can connect to: their owners must close them."""
+    rows = await connection.fetch(_QUERIES["list_open_databases"])
     if rows:
         _log.warning(
             "every role can connect to these databases; their owners should revoke that",
             databases=[row["datname"] for row in rows],
+        )
+
+
+async def _warn_of_open_rights(connection: Connection) -> None:
+    """Warn of rights that customers have because the server's bootstrap did not run fully."""
+    rows = await connection.fetch(OPEN_RIGHTS)
+    if rows:
+        _log.warning(
+            "customers can do more on this server than they should; deploy/README.md says how its"
+            " bootstrap closes that",
+            open=[row["name"] for row in rows],
         )

@@ -1,7 +1,7 @@
 """Postgres' own client programs, pg_dump and pg_restore, as this machine has them.
 
-A program reads servers of its own release and earlier. Of those that will do the earliest is taken:
-what a later one writes may name settings that an earlier server does not know.
+A program works with servers of its own release and earlier. The earliest that fits is used: a later
+one may write settings that the server does not know.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from freehold.contracts.problems import unavailable
+from freehold.contracts.errors import Unavailable
 
 _FOLDERS = (("/usr/lib/postgresql", "*/bin"), ("/usr", "pgsql-*/bin"), ("/usr/local/pgsql", "bin"))
 _VERSION = re.compile(r"\(PostgreSQL\) (\d+)")
@@ -19,20 +19,16 @@ _TIMEOUT_S = 10
 
 
 class ClientPrograms:
-    """Finds the programs, once."""
+    """Finds the programs, and remembers them."""
 
     def __init__(self) -> None:
         self._found: dict[str, dict[int, Path]] = {}
 
     async def find(self, name: str, server_version: int) -> Path:
-        """Give a program that works with a server.
-
-        Args:
-            name: pg_dump or pg_restore.
-            server_version: The server's major version.
+        """Give the program that fits a server.
 
         Raises:
-            Problem: unavailable, where there is none.
+            Unavailable: There is none.
         """
         if name not in self._found:
             self._found[name] = await _versions(name)
@@ -40,9 +36,9 @@ class ClientPrograms:
         fitting = [version for version in versions if version >= server_version]
         if not fitting:
             have = ", ".join(map(str, sorted(versions))) or "none"
-            # What is missing may be installed while we run.
+            # It may be installed while we run.
             del self._found[name]
-            raise unavailable(
+            raise Unavailable(
                 f"{name} of PostgreSQL {server_version} or later is needed where tenant-manager"
                 f" runs, and there is {have}"
             )
@@ -50,25 +46,25 @@ class ClientPrograms:
 
 
 def client_environment(more: Mapping[str, str]) -> dict[str, str]:
-    """Make a program's environment: none of ours but where programs are, and no translations."""
+    """Make a program's environment: of ours only PATH, and messages in English."""
     return {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C.UTF-8", **more}
 
 
 async def _versions(name: str) -> dict[int, Path]:
-    """Find a program in each version there is."""
+    """Find each installed version of a program."""
     versions: dict[int, Path] = {}
-    for place in await asyncio.to_thread(_places, name):
-        version = await _version(place)
+    for path in await asyncio.to_thread(_paths, name):
+        version = await _version(path)
         if version is not None:
-            # Packages' own folders come first; on the path there may be a wrapper around those.
-            versions.setdefault(version, place)
+            # The packages' folders come first: on the PATH there may be a wrapper of those.
+            versions.setdefault(version, path)
     return versions
 
 
-def _places(name: str) -> list[Path]:
-    places = [place for root, folders in _FOLDERS for place in Path(root).glob(f"{folders}/{name}")]
+def _paths(name: str) -> list[Path]:
+    paths = [path for root, folders in _FOLDERS for path in Path(root).glob(f"{folders}/{name}")]
     on_path = shutil.which(name)
-    return places + ([Path(on_path)] if on_path else [])
+    return paths + ([Path(on_path)] if on_path else [])
 
 
 async def _version(program: Path) -> int | None:

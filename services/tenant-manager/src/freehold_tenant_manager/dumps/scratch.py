@@ -1,62 +1,62 @@
-"""Scratch databases: empty, for a while, to restore a dump on trial. Nobody else may enter them.
+"""Scratch databases: made for a short time to restore a dump on trial; only we may enter them.
 
-One that a crash left is dropped by whoever goes on with the operation that noted its name, or by
-the sweep.
+The operation's state has its name. After a crash the worker that continues drops it, or the sweep.
 """
 
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from freehold.database.queries import load_queries
 from freehold.ledger.client import Connection
-from freehold_tenant_manager.provisioning.roles import role_settings
-from freehold_tenant_manager.server import Server
-from freehold_tenant_manager.statements import (
-    NEW_OWNED_DATABASE,
+from freehold_tenant_manager.server.roles import role_settings
+from freehold_tenant_manager.server.server import Server
+from freehold_tenant_manager.server.statements import (
     TENANT_MEMBERSHIP,
     TENANT_ROLES_DROPPED,
+    create_database,
     drop_database,
     execute_formatted,
     execute_with,
 )
+
+_QUERIES = load_queries("freehold_tenant_manager.dumps", "queries.sql")
 
 _PREFIX = "fh_scratch_"
 _TIMEOUT_S = 60.0
 
 
 def new_scratch_name() -> str:
-    """Make up a name, to be noted before the database is made."""
+    """Choose a name, to be saved before the database is made."""
     return f"{_PREFIX}{secrets.token_hex(8)}"
 
 
 @asynccontextmanager
-async def scratch_database(server: Server, catalog_name: str, name: str) -> AsyncIterator[str]:
-    """Have an empty database for a while; yields the role that owns it, who cannot log in.
+async def scratch_database(server: Server, name: str) -> AsyncIterator[str]:
+    """Make an empty database within a context; yields its owner, a role without login.
 
-    Args:
-        server: Where it is made.
-        catalog_name: A database of it to make it from.
-        name: Its name. What has this name already is dropped first.
+    A database of that name is dropped first.
     """
     owner = f"{name}_owner"
-    async with server.connection(catalog_name) as connection:
+    async with server.catalog() as connection:
         await drop_scratch(connection, name)
         await execute_formatted(connection, "CREATE ROLE %I NOLOGIN", owner, timeout_s=_TIMEOUT_S)
         settings = role_settings(name)
         await execute_with(connection, TENANT_MEMBERSHIP, settings, timeout_s=_TIMEOUT_S)
-        await execute_formatted(connection, NEW_OWNED_DATABASE, name, owner, timeout_s=_TIMEOUT_S)
+        # Open to PUBLIC until that right is revoked, while it is still empty.
+        await create_database(connection, name, owner, timeout_s=_TIMEOUT_S)
         await execute_formatted(
             connection, "REVOKE ALL ON DATABASE %I FROM PUBLIC", name, timeout_s=_TIMEOUT_S
         )
     try:
         yield owner
     finally:
-        async with server.connection(catalog_name) as connection:
+        async with server.catalog() as connection:
             await drop_scratch(connection, name)
 
 
 async def drop_scratch(connection: Connection, name: str) -> None:
-    """Drop a scratch database and its owner, as far as they exist."""
+    """Drop a scratch database and its owner, if they exist."""
     settings = role_settings(name)
     await execute_with(connection, TENANT_MEMBERSHIP, settings, timeout_s=_TIMEOUT_S)
     await drop_database(connection, name, timeout_s=_TIMEOUT_S)
@@ -64,15 +64,8 @@ async def drop_scratch(connection: Connection, name: str) -> None:
 
 
 async def sweep_scratch(connection: Connection) -> int:
-    """Drop the scratch databases of operations that have ended; answer how many there were."""
-    rows = await connection.fetch(
-        "SELECT d.datname FROM pg_database AS d"
-        " WHERE starts_with(d.datname, $1) AND pg_has_role(current_user, d.datdba, 'MEMBER')"
-        " AND EXISTS (SELECT FROM operations AS o WHERE o.state ->> 'scratch' = d.datname"
-        "  AND o.status IN ('succeeded', 'failed'))",
-        _PREFIX,
-        timeout=_TIMEOUT_S,
-    )
+    """Drop the scratch databases of operations that are over; give their number."""
+    rows = await connection.fetch(_QUERIES["list_scratch"], _PREFIX, timeout=_TIMEOUT_S)
     for row in rows:
         await drop_scratch(connection, row["datname"])
     return len(rows)

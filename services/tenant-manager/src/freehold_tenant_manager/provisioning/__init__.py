@@ -1,1 +1,1 @@
-"""Tenants made: their databases and roles, the template these are copies of, and the pool."""
+"""Makes tenants: their databases and roles, the template of these, and the pool."""

@@ -1,9 +1,9 @@
-"""Makes tenants: roles, database, credentials, first key. What is cut short can be gone on with.
+"""Makes tenants: roles, database, credentials, first key.
 
-Where a database is ready in the pool, its tenant is there in one transaction. Where none is, the
-catalog's row comes first and turns active last, in the transaction that makes the first key; so
-a creation either was answered for, or can be finished or undone without anybody missing anything.
-Every step in between may be repeated, and one replica at a time works on a tenant.
+If a database is ready in the pool, one transaction makes the tenant. Otherwise the catalog's row
+comes first and becomes active last, in the transaction that makes the first key. So a creation that
+was not answered can be finished or undone, and no key to it was handed out. Every step can be
+repeated. One replica at a time works on a tenant.
 """
 
 import asyncio
@@ -11,23 +11,14 @@ import time
 
 import structlog
 
-from freehold.contracts.problems import TENANT_EXISTS, Problem
-from freehold.contracts.tenants import NewTenant, ProvisionedTenant
+from freehold.contracts.errors import TenantExists
 from freehold.ledger.client import Connection
 from freehold.security.api_keys import Scope
-from freehold.security.sealing import KeyRing
-from freehold.tenancy.catalog import Catalog
-from freehold_tenant_manager.catalog.api_keys import add_api_key
-from freehold_tenant_manager.catalog.credentials import add_credentials, find_passwords
-from freehold_tenant_manager.catalog.pool import hand_over
-from freehold_tenant_manager.catalog.tenants import (
-    TenantRow,
-    activate_tenant,
-    add_tenant,
-    find_tenant,
-    remove_tenant,
-)
-from freehold_tenant_manager.locks import Lock, locked, locked_if_free
+from freehold.security.key_ring import KeyRing
+from freehold.tenants.catalog import Catalog
+from freehold_tenant_manager.contracts.tenants import NewTenant, ProvisionedTenant
+from freehold_tenant_manager.credentials.store import add_credentials, find_passwords
+from freehold_tenant_manager.keys.store import add_api_key
 from freehold_tenant_manager.metrics import (
     PROVISIONING_SECONDS,
     TENANTS_PROVISIONED,
@@ -35,14 +26,21 @@ from freehold_tenant_manager.metrics import (
 )
 from freehold_tenant_manager.provisioning.pool import Pool
 from freehold_tenant_manager.provisioning.tenant_databases import TenantDatabases, new_database_name
+from freehold_tenant_manager.server.locks import Lock, locked, locked_if_free
+from freehold_tenant_manager.tenants.store import (
+    TenantRow,
+    activate_tenant,
+    add_tenant,
+    find_tenant,
+    list_abandoned,
+    remove_tenant,
+)
 
 _log = structlog.get_logger(__name__)
 
-_TIMEOUT_S = 30.0
-
 
 class Provisioner:
-    """Makes tenants, and undoes what was left half-made."""
+    """Makes tenants, and undoes unfinished ones."""
 
     def __init__(
         self,
@@ -51,23 +49,25 @@ class Provisioner:
         pool: Pool,
         key_ring: KeyRing,
         *,
+        region: str,
         cluster: str,
         in_flight_max: int,
     ) -> None:
-        """Say where tenants are made, and how many at once that no database is ready for."""
+        """Set where tenants are made; `in_flight_max` bounds those made without the pool."""
         self._catalog = catalog
         self._databases = databases
         self._pool = pool
         self._key_ring = key_ring
+        self.region = region
         self._cluster = cluster
         self._in_flight = asyncio.Semaphore(in_flight_max)
 
     async def create(self, wanted: NewTenant) -> ProvisionedTenant:
-        """Make a tenant, or go on with making them. Without a key where they existed already.
+        """Make a tenant, or continue making it; the answer has no key if it existed before.
 
         Raises:
-            Problem: tenant-exists, where they exist with other settings or did so once;
-                unavailable.
+            TenantExists: It exists with other settings, or existed once.
+            Unavailable: The catalog or the new database does not answer.
         """
         created = await self._create_from_pool(wanted)
         if created is None:
@@ -75,14 +75,13 @@ class Provisioner:
         return created
 
     async def _create_from_pool(self, wanted: NewTenant) -> ProvisionedTenant | None:
-        """Make a tenant whom nobody has asked for yet, in a database that is ready for them.
+        """Make a new tenant in a database of the pool, in one transaction.
 
-        All of it is one transaction. None where there is no such database, or anything else of
-        this name: that is looked into at leisure.
+        None if no database is ready, or if the tenant's id is known: `_create_whole` decides then.
         """
         async with (
             self._catalog.connection() as connection,
-            locked_if_free(connection, Lock.TENANT, wanted.tenant_id, timeout_s=_TIMEOUT_S) as held,
+            locked_if_free(connection, Lock.TENANT, wanted.tenant_id) as held,
         ):
             if not held or await find_tenant(connection, wanted.tenant_id) is not None:
                 return None
@@ -92,7 +91,6 @@ class Provisioner:
                 if database_name is None:
                     return None
                 tenant = await add_tenant(connection, wanted, self._cluster, database_name)
-                await hand_over(connection, database_name, tenant.tenant_id)
                 created = await self._activate(connection, tenant)
             PROVISIONING_SECONDS.observe(time.perf_counter() - started)
         TENANTS_PROVISIONED.inc()
@@ -100,7 +98,7 @@ class Provisioner:
         return created
 
     async def _create_whole(self, wanted: NewTenant) -> ProvisionedTenant:
-        """Make a tenant and their database, or go on with that."""
+        """Make a tenant and its database, or continue with that."""
         with self._pool.standing_back():
             return await self._create_whole_within(wanted)
 
@@ -108,30 +106,27 @@ class Provisioner:
         async with (
             self._in_flight,
             self._catalog.connection() as connection,
-            locked(connection, Lock.TENANT, wanted.tenant_id, timeout_s=_TIMEOUT_S),
+            locked(connection, Lock.TENANT, wanted.tenant_id),
         ):
             tenant = await find_tenant(connection, wanted.tenant_id)
             if tenant is not None and tenant.status != "provisioning":
                 if tenant.status in ("deleting", "deleted"):
-                    raise Problem(
-                        TENANT_EXISTS,
-                        f"{wanted.tenant_id} is the id of a tenant who is deleted, or about to be",
+                    raise TenantExists(
+                        f"{wanted.tenant_id} is the id of a tenant who is deleted, or about to be"
                     )
                 if not tenant.is_as_asked(wanted):
-                    raise Problem(
-                        TENANT_EXISTS, f"the tenant {wanted.tenant_id} has other settings"
-                    )
+                    raise TenantExists(f"the tenant {wanted.tenant_id} has other settings")
                 return ProvisionedTenant(tenant=tenant.shown())
             with PROVISIONING_SECONDS.time():
                 if tenant is not None and not (
                     tenant.is_as_asked(wanted) and tenant.is_of_this_release()
                 ):
-                    # Begun otherwise and never answered for: nobody can miss it.
+                    # An earlier request with other settings was never answered.
                     await self._undo(connection, tenant)
                     tenant = None
                 if tenant is None:
                     tenant = await self._record(connection, wanted)
-                passwords = await find_passwords(connection, self._key_ring, tenant.tenant_id)
+                passwords = await find_passwords(connection, self._key_ring, tenant.database_name)
                 await self._databases.make(
                     connection, tenant.database_name, tenant.schema_name, passwords
                 )
@@ -140,24 +135,40 @@ class Provisioner:
         _log.info("tenant made", tenant_id=wanted.tenant_id, database=tenant.database_name)
         return created
 
+    async def undo_abandoned(self, older_than_s: float) -> None:
+        """Undo every creation that is older and that no process works on.
+
+        Its request was never answered. Once it is undone, the same request starts from the
+        beginning, and is answered with a key. A creation that cannot be undone now stays for the
+        next call.
+
+        Raises:
+            Unavailable: The catalog does not answer.
+        """
+        async with self._catalog.connection() as connection:
+            abandoned = await list_abandoned(connection, older_than_s)
+        for tenant_id in abandoned:
+            try:
+                await self.undo_if_abandoned(tenant_id)
+            except Exception:  # noqa: BLE001 (any fault: the others do not wait for it)
+                _log.exception("creation not undone yet", tenant_id=tenant_id)
+
     async def undo_if_abandoned(self, tenant_id: str) -> None:
-        """Remove whatever there is of a tenant who was begun and is not being worked on."""
+        """Undo the creation of a tenant that no process works on."""
         async with (
             self._in_flight,
             self._catalog.connection() as connection,
-            locked_if_free(connection, Lock.TENANT, tenant_id, timeout_s=_TIMEOUT_S) as held,
+            locked_if_free(connection, Lock.TENANT, tenant_id) as held,
         ):
             tenant = await find_tenant(connection, tenant_id) if held else None
             if tenant is not None and tenant.status == "provisioning":
                 await self._undo(connection, tenant)
 
     async def _record(self, connection: Connection, wanted: NewTenant) -> TenantRow:
-        """Write down that there is to be a tenant, and their passwords."""
+        """Add the tenant's row, and passwords of its roles."""
         async with connection.transaction():
             tenant = await add_tenant(connection, wanted, self._cluster, new_database_name())
-            await add_credentials(
-                connection, self._key_ring, tenant.tenant_id, tenant.database_name
-            )
+            await add_credentials(connection, self._key_ring, tenant.database_name)
         return tenant
 
     async def _activate(self, connection: Connection, tenant: TenantRow) -> ProvisionedTenant:
@@ -167,7 +178,7 @@ class Provisioner:
         return ProvisionedTenant(tenant=active.shown(), api_key=key.api_key)
 
     async def _undo(self, connection: Connection, tenant: TenantRow) -> None:
-        """Remove a tenant who was never active. The catalog's row goes last."""
+        """Remove a tenant that was never active. The catalog's row is deleted last."""
         await self._databases.remove(connection, tenant.database_name)
         await remove_tenant(connection, tenant.tenant_id)
         TENANTS_UNDONE.inc()

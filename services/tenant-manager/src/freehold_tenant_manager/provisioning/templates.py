@@ -1,55 +1,55 @@
-"""The template: a database with an empty ledger, of which every tenant's is a copy.
+"""The template: a database with an empty ledger, which every tenant's database is a copy of.
 
-It is named after the migrations that made it, and has that name only once complete and sealed.
-Then nobody can connect to it any more: a session there would hold up every creation.
+Its name contains the digest of the SQL that made it. It gets that name when it is complete and
+closed to connections: a session there would block every creation.
 """
 
 import structlog
 
+from freehold.database.queries import load_queries, load_script
 from freehold.ledger.client import Connection
-from freehold.ledger.schema import LEDGER_DIGEST, LEDGER_MIGRATIONS, LEDGER_SCHEMA
-from freehold_tenant_manager.locks import Lock, locked
-from freehold_tenant_manager.migration.migrating import migrate
-from freehold_tenant_manager.server import Server
-from freehold_tenant_manager.statements import (
-    NEW_DATABASE,
-    TEMPLATE_OWNER,
+from freehold.ledger.schema import LEDGER_SCHEMA, LEDGER_SOURCE
+from freehold_tenant_manager.server.locks import Lock, locked
+from freehold_tenant_manager.server.migrator import migrate
+from freehold_tenant_manager.server.server import Server
+from freehold_tenant_manager.server.statements import (
+    create_database,
+    database_exists,
     drop_database,
     execute_formatted,
     execute_with,
 )
 
+_PACKAGE = "freehold_tenant_manager.provisioning"
+_QUERIES = load_queries(_PACKAGE, "queries.sql")
+_TEMPLATE_OWNER = load_script(_PACKAGE, "template_owner.sql")
+
 _log = structlog.get_logger(__name__)
 
-TEMPLATE = f"freehold_template_{LEDGER_DIGEST[:12]}"
+TEMPLATE = f"freehold_template_{LEDGER_SOURCE.digest[:12]}"
 TEMPLATE_OWNER_ROLE = "freehold_template_owner"
 _IN_THE_MAKING = f"{TEMPLATE}_in_the_making"
 _TIMEOUT_S = 60.0
 
 
 async def ensure_template(connection: Connection, server: Server) -> None:
-    """Make the template, unless it exists. What a crash left of an earlier try is dropped first.
+    """Make the template, unless it exists. Leftovers of an earlier try are dropped first.
 
-    Args:
-        connection: To the catalog's database, where all replicas take their locks.
-        server: Where the template is made.
+    All replicas take their locks in the catalog's database, which `connection` leads to.
     """
     async with locked(connection, Lock.TEMPLATE, timeout_s=_TIMEOUT_S):
-        exists: bool = await connection.fetchval(
-            "SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)", TEMPLATE
-        )
-        if exists:
+        if await database_exists(connection, TEMPLATE, timeout_s=_TIMEOUT_S):
             return
         await drop_database(connection, _IN_THE_MAKING, timeout_s=_TIMEOUT_S)
         await execute_with(
             connection,
-            TEMPLATE_OWNER,
+            _TEMPLATE_OWNER,
             {"freehold.template_owner": TEMPLATE_OWNER_ROLE},
             timeout_s=_TIMEOUT_S,
         )
-        # The database is ours, and only what is in it is the owner role's: REASSIGN OWNED in a
-        # tenant's database would otherwise give the template itself away.
-        await _run(connection, NEW_DATABASE, _IN_THE_MAKING)
+        # The owner role owns the database's content, not the database: REASSIGN OWNED in a copy
+        # would otherwise reassign the template as well.
+        await create_database(connection, _IN_THE_MAKING, timeout_s=_TIMEOUT_S)
         await _run(connection, "REVOKE ALL ON DATABASE %I FROM PUBLIC", _IN_THE_MAKING)
         await _fill(server)
         await _seal(connection)
@@ -63,7 +63,7 @@ async def _fill(server: Server) -> None:
             connection, "GRANT CREATE ON DATABASE %I TO %I", _IN_THE_MAKING, TEMPLATE_OWNER_ROLE
         )
         await _run(connection, "SET ROLE %I", TEMPLATE_OWNER_ROLE)
-        await migrate(connection, LEDGER_MIGRATIONS, LEDGER_SCHEMA)
+        await migrate(connection, LEDGER_SOURCE, LEDGER_SCHEMA)
         await _run(
             connection, "REVOKE ALL ON ALL FUNCTIONS IN SCHEMA %I FROM PUBLIC", LEDGER_SCHEMA
         )
@@ -71,8 +71,9 @@ async def _fill(server: Server) -> None:
         await _run(
             connection, "REVOKE CREATE ON DATABASE %I FROM %I", _IN_THE_MAKING, TEMPLATE_OWNER_ROLE
         )
-        # Copies start with rows that never need freezing again, and with the planner informed.
-        await connection.execute("VACUUM (FREEZE, ANALYZE)", timeout=_TIMEOUT_S)
+        # Copies start with frozen rows and with statistics for the planner.
+        vacuum: str = await connection.fetchval(_QUERIES["vacuum_command"])
+        await connection.execute(vacuum, timeout=_TIMEOUT_S)
 
 
 async def _seal(connection: Connection) -> None:

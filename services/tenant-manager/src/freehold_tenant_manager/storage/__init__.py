@@ -1,1 +1,1 @@
-"""What is kept outside of databases: objects in a folder or a bucket, compressed and encrypted."""
+"""Object storage: a folder or a bucket, whose objects are compressed and encrypted."""

@@ -1,7 +1,7 @@
 """Compression of streams with Zstandard (RFC 8878), away from the event loop.
 
-Each stream is one frame with a checksum. Compress before encryption: afterwards there is nothing
-left to compress.
+Each stream is one frame with a checksum. It is compressed before it is encrypted, since encrypted
+bytes do not compress.
 """
 
 import asyncio
@@ -11,12 +11,12 @@ import zstandard
 
 _LEVEL = 3
 _BATCH_BYTES = 256 * 1024
-# So little at a time that what comes out, thirty thousand times as much at most, is still little.
+# Zstandard expands up to 30,000 times, so this much gives at most 8 MB.
 _SLICE_BYTES = 256
 
 
 class DecompressionError(Exception):
-    """A stream is not one that was compressed, or not all of it."""
+    """A stream is no compressed stream, or is not whole."""
 
 
 async def compress(pieces: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
@@ -33,7 +33,7 @@ async def decompress(pieces: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
     """Decompress a stream.
 
     Raises:
-        DecompressionError: It is no compressed stream, or does not end where it should.
+        DecompressionError: It is no compressed stream, is cut off, or something follows it.
     """
     decompressor = zstandard.ZstdDecompressor().decompressobj()
     async for batch in _batches(pieces):
@@ -49,7 +49,7 @@ async def decompress(pieces: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
 def _decompress(
     decompressor: "zstandard.ZstdDecompressionObj", batch: bytes, begin: int
 ) -> tuple[bytes, int]:
-    """Decompress a batch from some place on, until there is a good piece; say how far it went."""
+    """Decompress a batch from `begin` on to a piece of about 256 KiB; give it and its end."""
     pieces: list[bytes] = []
     pieces_bytes = 0
     while begin < len(batch) and pieces_bytes < _BATCH_BYTES:
@@ -65,7 +65,7 @@ def _decompress(
 
 
 async def _batches(pieces: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
-    """Join small pieces: handing a batch to a thread has its price."""
+    """Join small pieces, since each call in a thread has a fixed cost."""
     waiting: list[bytes] = []
     waiting_bytes = 0
     async for piece in pieces:

@@ -1,10 +1,10 @@
-"""Encryption of streams: what comes out of it was put in whole, in order, for this very place.
+"""Encryption of streams: what is decrypted is what was encrypted for the same path, whole.
 
 The STREAM construction (Hoang, Reyhanitabar, Rogaway, Vizár, CRYPTO 2015): chunks of 64 KiB, each
 sealed with AES-256-GCM (NIST SP 800-38D) under a nonce that counts them and marks the last. Every
 stream has a key of its own, derived by HKDF-SHA256 (RFC 5869) from the tenant's data key, a random
-salt and the context, which says what the stream is and where it stands. So chunks that were
-changed, left out, reordered or cut off, and whole objects that changed places, are all found.
+salt and the context, which names the tenant and the path. So changed, missing, reordered or cut-off
+chunks do not decrypt, and neither does an object that was moved to another path.
 
     stream = header, chunks      header = "FHE", version 1 (one byte), salt (32 bytes)
     chunk  = AES-256-GCM(stream key, nonce, plaintext of 64 KiB or, the last one, less; AAD header)
@@ -32,32 +32,26 @@ _TAG_BYTES = 16
 
 
 class DecryptionError(Exception):
-    """A stream is not what was encrypted with this key, for this context."""
+    """A stream is not what was encrypted with this key for this context."""
 
 
 async def encrypt(key: bytes, context: bytes, pieces: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
-    """Encrypt a stream.
-
-    Args:
-        key: The tenant's data key, 32 bytes.
-        context: Names the tenant and the object's path; decryption asks for the same.
-        pieces: The plaintext, in pieces of any size.
-    """
+    """Encrypt a stream with a data key of 32 bytes; decryption asks for the same context."""
     header = _MAGIC + bytes([_VERSION]) + os.urandom(_SALT_BYTES)
     cipher = _cipher(key, header, context)
     yield header
     number = 0
-    # The last chunk is marked as such, so none is sealed before something is known to follow it.
+    # The last chunk is marked, so a chunk is sealed once it is known whether another follows.
     async for chunk, is_last in _chunks(pieces, _CHUNK_BYTES):
         yield cipher.encrypt(_nonce(number, is_last), chunk, header)
         number += 1
 
 
 async def decrypt(key: bytes, context: bytes, pieces: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
-    """Decrypt a stream. What it yields is genuine, and is all of it once this ends without error.
+    """Decrypt a stream. Each piece is genuine; the stream is whole if this ends without an error.
 
     Raises:
-        DecryptionError: The stream was changed, cut off, or belongs to another key or place.
+        DecryptionError: The stream was changed or cut off, or has another key or context.
     """
     pieces = aiter(pieces)
     beginning = b""
@@ -102,7 +96,7 @@ def _nonce(number: int, is_last: bool) -> bytes:
 async def _chunks(
     pieces: AsyncIterable[bytes], chunk_bytes: int
 ) -> AsyncIterator[tuple[bytes, bool]]:
-    """Cut a stream into chunks of one size, and say which is the last: perhaps smaller or empty."""
+    """Cut a stream into chunks of one size; the last, marked so, may be smaller or empty."""
     waiting = bytearray()
     async for piece in pieces:
         waiting += piece

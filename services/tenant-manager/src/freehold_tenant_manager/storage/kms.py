@@ -1,6 +1,6 @@
-"""Key management: what wraps the tenants' data keys. It gives out no key of its own.
+"""Key management: wraps the data keys with a key that it never gives out.
 
-A wrapped data key is bound to its tenant, so that one copied to another tenant's row does not open.
+A wrapped data key is bound to its owner, so it does not open for another.
 """
 
 import asyncio
@@ -11,17 +11,24 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar
 
-from freehold.security.sealing import KeyRing, Sealed, SealingError
+from freehold.security.key_ring import KeyRing, Sealed, SealingError
 
 _TIMEOUT_S = 5
 _ATTEMPTS_MAX = 3
+_ALL_ATTEMPTS_S = 20
 _KEY_BYTES = 32
+# Errors that a retry cannot mend (AWS KMS API reference, Decrypt).
+_NEVER = {"InvalidCiphertextException", "IncorrectKeyException", "NotFoundException"}
 
 Result = TypeVar("Result")
 
 
 class KeyManagementError(Exception):
     """A data key cannot be wrapped or unwrapped; the message names no secret."""
+
+
+class KeyUnknownError(KeyManagementError):
+    """It never will be: another key wrapped this, or it was changed."""
 
 
 class Wrapped(NamedTuple):
@@ -32,7 +39,7 @@ class Wrapped(NamedTuple):
 
 
 class KeyManagement(Protocol):
-    """Wraps data keys and unwraps them. Every call has a deadline."""
+    """Wraps and unwraps data keys. Every call has a deadline."""
 
     async def wrap(self, data_key: bytes, tenant_id: str) -> Wrapped:
         """Wrap a tenant's data key under the newest wrapping key.
@@ -52,10 +59,10 @@ class KeyManagement(Protocol):
         ...
 
     async def is_current(self, key_id: str) -> bool:
-        """Say whether a data key wrapped under this key would be wrapped under it again.
+        """Say whether this key is the one that `wrap` uses now.
 
         Raises:
-            KeyManagementError: It cannot be said now.
+            KeyManagementError: It cannot be found out now.
         """
         ...
 
@@ -63,7 +70,7 @@ class KeyManagement(Protocol):
 class LocalKeyFile:
     """Wrapping keys in a file that only its owner can read: `id:base64 of 32 bytes`, one a line.
 
-    The first wraps and all unwrap; it is read each time, so a key put first is used at once.
+    The first wraps and all unwrap. The file is read each time, so a new first key is used at once.
     """
 
     def __init__(self, file: Path) -> None:
@@ -80,14 +87,14 @@ class LocalKeyFile:
         try:
             return base64.b64decode(key_ring.open(Sealed(*wrapped), _bound_to(tenant_id)))
         except SealingError as error:
-            raise KeyManagementError(f"{self._file}: {error}") from None
+            raise KeyUnknownError(f"{self._file}: {error}") from None
 
     async def is_current(self, key_id: str) -> bool:
         """Say whether this is the first key of the file."""
         return key_id == (await self._read()).sealing_key_id
 
     async def make(self) -> bool:
-        """Make the file with a random key, unless it exists; say whether it was made.
+        """Make the file with a random key, unless it exists; give whether it was made.
 
         Raises:
             KeyManagementError: It cannot be made.
@@ -113,12 +120,9 @@ class AwsKms:
     """A symmetric key of AWS KMS, which never leaves it. Needs the extra `aws`."""
 
     def __init__(self, key: str, *, region: str | None = None, endpoint: str | None = None) -> None:
-        """Say which key. Credentials come from where all of Amazon's tools look for them.
+        """Set up; `endpoint` is another server that speaks the KMS protocol.
 
-        Args:
-            key: The key's id, ARN or alias.
-            region: Its region.
-            endpoint: Of a server that speaks for KMS, where it is not Amazon's.
+        Credentials come from where all of Amazon's tools look for them.
 
         Raises:
             ValueError: boto3 is not installed.
@@ -144,36 +148,50 @@ class AwsKms:
 
     async def wrap(self, data_key: bytes, tenant_id: str) -> Wrapped:
         """Wrap a tenant's data key."""
-        answer = await self._call(
-            lambda client: client.encrypt(
+
+        def encrypt(client: Any) -> Wrapped:
+            answer = client.encrypt(
                 KeyId=self._key, Plaintext=data_key, EncryptionContext=_aws_context(tenant_id)
             )
-        )
-        return Wrapped(str(answer["KeyId"]), bytes(answer["CiphertextBlob"]))
+            return Wrapped(str(answer["KeyId"]), bytes(answer["CiphertextBlob"]))
+
+        return await self._call(encrypt)
 
     async def unwrap(self, wrapped: Wrapped, tenant_id: str) -> bytes:
         """Unwrap a tenant's data key."""
-        answer = await self._call(
-            lambda client: client.decrypt(
+
+        def decrypt(client: Any) -> bytes:
+            answer = client.decrypt(
                 KeyId=wrapped.key_id,
                 CiphertextBlob=wrapped.box,
                 EncryptionContext=_aws_context(tenant_id),
             )
-        )
-        return bytes(answer["Plaintext"])
+            return bytes(answer["Plaintext"])
+
+        return await self._call(decrypt)
 
     async def is_current(self, key_id: str) -> bool:
         """Say whether the alias or id stands for this key."""
-        answer = await self._call(lambda client: client.describe_key(KeyId=self._key))
-        return key_id == str(answer["KeyMetadata"]["Arn"])
+        arn = await self._call(
+            lambda client: str(client.describe_key(KeyId=self._key)["KeyMetadata"]["Arn"])
+        )
+        return key_id == arn
 
-    async def _call(self, call: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+    async def _call(self, call: Callable[[Any], Result]) -> Result:
         try:
-            if self._client is None:
-                self._client = await asyncio.to_thread(self._make_client)
-            return await asyncio.to_thread(call, self._client)
+            # boto3's own deadlines do not bound an answer that comes byte by byte.
+            async with asyncio.timeout(_ALL_ATTEMPTS_S):
+                if self._client is None:
+                    self._client = await asyncio.to_thread(self._make_client)
+                return await asyncio.to_thread(call, self._client)
+        except TimeoutError:
+            raise KeyManagementError("AWS KMS does not answer in time") from None
+        except KeyError:
+            raise KeyManagementError("AWS KMS gives an answer that is none of its own") from None
         except self._errors as error:
-            raise KeyManagementError(f"AWS KMS: {error}") from None
+            code = (getattr(error, "response", None) or {}).get("Error", {}).get("Code")
+            kind = KeyUnknownError if code in _NEVER else KeyManagementError
+            raise kind(f"AWS KMS: {error}") from None
 
 
 def _bound_to(tenant_id: str) -> str:
@@ -181,12 +199,12 @@ def _bound_to(tenant_id: str) -> str:
 
 
 def _aws_context(tenant_id: str) -> dict[str, str]:
-    # KMS writes it to its audit log, and takes the wrapped key back with the same only.
+    # KMS logs it, and unwraps only with the same.
     return {"freehold:tenant": tenant_id}
 
 
 def _make_key_file(file: Path) -> bool:
-    """Make a key file as a whole, so that of several processes one does and all see its key."""
+    """Make a key file atomically: one of several processes makes it, and all see the same key."""
     if file.exists():
         return False
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

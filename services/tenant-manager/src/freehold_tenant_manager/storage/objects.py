@@ -1,15 +1,15 @@
 """Object storage: a folder, or a bucket of any server that speaks S3. One interface for both.
 
-An object is there whole or not at all, and is never changed once it is there. Every request to a
-bucket has a deadline of its own, so an object may be of any size and its reader as slow as it is:
-it is read and written in parts, a few of them held at once.
+An object is stored whole or not at all, and never changes. It is read and written in parts, of
+which a few are in memory at once. Each request has its own deadline, so an object may be of any
+size and its reader of any speed.
 """
 
 import asyncio
 import os
 import re
 import time
-from collections.abc import AsyncGenerator, AsyncIterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -27,19 +27,19 @@ _CONNECT_TIMEOUT_S = 5
 _REQUEST_TIMEOUT_S = 60
 _RETRY_TIMEOUT_S = 120
 _RETRIES_MAX = 5
-# S3 takes 10,000 parts, so an object may have 160 GB.
+# S3 takes 10,000 parts (Amazon S3 User Guide, multipart upload limits): 160 GB for an object.
 _PART_BYTES = 16 * 2**20
 _PARTS_AT_ONCE_MAX = 2
 _READ_BYTES = 4 * 2**20
 _LIST_OBJECTS = 1_000
 _MESSAGE_CHARACTERS_MAX = 300
 _GIVE_UP_TIMEOUT_S = 10
-# How the library names a file that is still being written.
+# The name of a file that obstore is still writing.
 _UNFINISHED = re.compile(r".*#\d+")
 
 
 class StorageError(Exception):
-    """The storage does not do what it is asked; the message names no credential."""
+    """The storage failed; the message names no credential."""
 
 
 class NotStoredError(StorageError):
@@ -48,7 +48,7 @@ class NotStoredError(StorageError):
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """An object that is stored: its size, and the SHA-256 of its bytes in hex."""
+    """A stored object: its size, and the SHA-256 of its bytes in hex."""
 
     bytes: int
     sha256: str
@@ -75,14 +75,14 @@ class Storage:
         access_key: str | None = None,
         secret_key: SecretStr | None = None,
     ) -> None:
-        """Say where the objects are. Nothing is touched before the first of them.
+        """Set up; nothing is touched before the first object.
 
         Args:
             url: `file:///folder` or `s3://bucket/prefix`.
-            endpoint: The S3 server, where it is not Amazon's. Buckets are then named in the path.
+            endpoint: The S3 server, if it is not Amazon's. The bucket's name is then in the path.
             region: The bucket's region.
-            access_key: The S3 credential's name; without it the library looks where all of
-                Amazon's tools do: environment, container, instance.
+            access_key: The S3 credential's name; without it the library looks in the environment,
+                the container and the instance, as Amazon's tools do.
             secret_key: The S3 credential itself.
 
         Raises:
@@ -117,20 +117,24 @@ class Storage:
         else:
             raise ValueError("storage is written file:///folder or s3://bucket/prefix")
 
+    async def require_own(self) -> None:
+        """Check before each use that it may be used; a plain storage always may."""
+
     async def put(self, path: str, pieces: AsyncIterable[bytes]) -> Stored:
         """Store an object, whole or not at all; one at the same path is replaced.
 
-        Whatever the pieces' source raises is raised here, and nothing is stored.
+        An error of the pieces' source is raised here, and nothing is stored.
 
         Raises:
             StorageError: The storage does not take it.
         """
+        await self.require_own()
         source = _Source(pieces)
         beginning = await source.take(_PART_BYTES)
         try:
             with _failures(path):
                 if source.ended:
-                    # One request in place of three.
+                    # One request instead of three.
                     await obstore.put_async(self._opened(), path, beginning, use_multipart=False)
                 else:
                     await self._put_in_parts(path, source)
@@ -143,12 +147,13 @@ class Storage:
         return Stored(source.bytes, source.digest.hexdigest())
 
     async def get(self, path: str) -> AsyncGenerator[bytes, None]:
-        """Give an object's bytes, a few megabytes at a time.
+        """Give an object's bytes, 4 MiB at a time; the next part is fetched ahead.
 
         Raises:
             NotStoredError: There is no such object.
             StorageError: The storage does not give it.
         """
+        await self.require_own()
         store = self._opened()
         with _failures(path):
             size = (await obstore.head_async(store, path))["size"]
@@ -170,8 +175,9 @@ class Storage:
         """List the objects below a path, in no order.
 
         Raises:
-            StorageError: The storage does not say.
+            StorageError: The storage does not list them.
         """
+        await self.require_own()
         if self._folder is not None and not self._folder.exists():
             return
         with _failures(prefix):
@@ -179,22 +185,33 @@ class Storage:
                 for found in objects:
                     yield Listed(found["path"], found["size"], found["last_modified"])
 
+    async def folders(self, prefix: str) -> Sequence[str]:
+        """List the folders right below a path, in order of their names.
+
+        Raises:
+            StorageError: The storage does not list them.
+        """
+        await self.require_own()
+        if self._folder is not None and not self._folder.exists():
+            return []
+        with _failures(prefix):
+            listed = await obstore.list_with_delimiter_async(self._opened(), prefix)
+        return sorted(found.rstrip("/").rpartition("/")[2] for found in listed["common_prefixes"])
+
     async def delete(self, path: str) -> None:
-        """Delete an object; without one, nothing happens.
+        """Delete an object, if there is one.
 
         Raises:
             StorageError: The storage does not delete it.
         """
+        await self.require_own()
         with suppress(NotStoredError), _failures(path):
             await obstore.delete_async(self._opened(), path)
 
     async def sweep(self, *, older_than_s: float) -> int:
-        """Remove what processes that were killed have left half-written in a folder.
+        """Remove the half-written files of killed processes from a folder; give their number.
 
-        A bucket's half-written objects are for a lifecycle rule of the bucket to remove.
-
-        Returns:
-            How many there were.
+        In a bucket, a lifecycle rule of the bucket must remove half-written objects.
         """
         if self._folder is None:
             return 0
@@ -213,7 +230,7 @@ class Storage:
         try:
             await asyncio.shield(upload)
         except asyncio.CancelledError:
-            # Ended by its source, the library withdraws the parts that a bucket would else keep.
+            # An error of its source makes obstore withdraw the parts that the bucket has.
             source.give_up()
             await asyncio.wait({upload}, timeout=_GIVE_UP_TIMEOUT_S)
             upload.cancel()
@@ -224,7 +241,13 @@ class Storage:
         async def read() -> bytes:
             end = min(start + _READ_BYTES, size)
             part = await obstore.get_range_async(self._opened(), path, start=start, end=end)
-            return part.to_bytes()
+            content = part.to_bytes()
+            if len(content) != end - start:
+                # The storage failed; the object need not be damaged.
+                raise StorageError(
+                    f"the storage failed at {path}: it gave {len(content)} bytes of {end - start}"
+                )
+            return content
 
         return asyncio.create_task(read())
 
@@ -238,7 +261,7 @@ class Storage:
 
 
 class _Source:
-    """The pieces on their way into the storage: counted, digested, and ended on demand."""
+    """The pieces on their way into the storage: counted, digested, and ended early on demand."""
 
     def __init__(self, pieces: AsyncIterable[bytes]) -> None:
         self._pieces = aiter(pieces)
@@ -251,7 +274,7 @@ class _Source:
         self.failure: Exception | None = None
 
     async def take(self, bytes_min: int) -> bytes:
-        """Take a beginning of at least this size, or everything; it is given again afterwards."""
+        """Read ahead at least this many bytes, or everything; iterating begins with them."""
         taken: list[bytes] = []
         while self.bytes < bytes_min and not self.ended:
             try:
@@ -262,7 +285,7 @@ class _Source:
         return self._taken
 
     def give_up(self) -> None:
-        """End in the middle, at once."""
+        """End early, at once."""
         self._given_up = True
         if self._reading is not None:
             self._reading.cancel()
@@ -290,7 +313,7 @@ class _Source:
         except StopAsyncIteration:
             raise
         except Exception as error:
-            # The library, and whoever asks for its errors, need not know what kind it is.
+            # obstore hides the error's type, so `put` raises this one.
             self.failure = error
             raise
         self.bytes += len(piece)
@@ -300,7 +323,7 @@ class _Source:
 
 @contextmanager
 def _failures(path: str) -> Iterator[None]:
-    """Turn the library's errors into ours. Theirs go on for pages; the first line says it."""
+    """Turn obstore's errors into ours, with the first line of a long message."""
     try:
         yield
     except FileNotFoundError:
@@ -311,9 +334,9 @@ def _failures(path: str) -> Iterator[None]:
 
 
 def _flush(folder: Path, path: str) -> None:
-    """Have the disk keep a new file, and the names that lead to it."""
-    place = folder / path
-    for entry in (place, *place.parents):
+    """Flush a new file and the folders that lead to it to the disk."""
+    file = folder / path
+    for entry in (file, *file.parents):
         descriptor = os.open(entry, os.O_RDONLY)
         try:
             os.fsync(descriptor)

@@ -1,4 +1,4 @@
-"""Content in pieces, the form in which streams travel here."""
+"""Streams of bytes in pieces."""
 
 from collections.abc import AsyncIterable, AsyncIterator
 
@@ -6,7 +6,7 @@ from collections.abc import AsyncIterable, AsyncIterator
 async def pieces_of(
     content: bytes, rest: AsyncIterable[bytes] | None = None
 ) -> AsyncIterator[bytes]:
-    """Give content that is at hand as a piece, and then the rest of the stream it began."""
+    """Give content as one piece, then the rest of a stream."""
     yield content
     if rest is not None:
         async for piece in rest:

@@ -1,6 +1,7 @@
-"""The vault: tenants' objects in storage, compressed and then encrypted with their own data key.
+"""The vault: objects in the storage, compressed, then encrypted with their owner's data key.
 
-Each is bound to its tenant and its path: one that was put in another's place does not open.
+Each tenant is an owner, and so is the catalog. An object is bound to its owner and its path, so it
+does not open at another path.
 """
 
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
@@ -14,45 +15,41 @@ from freehold_tenant_manager.storage.objects import Storage, Stored
 
 
 class DamagedError(Exception):
-    """An object is not what was stored under its path for this tenant."""
+    """An object is not what was stored at its path for this owner."""
 
 
 class Vault:
-    """Stores tenants' objects and gives them back."""
+    """Stores objects and gives them back."""
 
     def __init__(self, storage: Storage, data_keys: DataKeys) -> None:
-        """Say where objects go, and with which keys."""
         self._storage = storage
         self._data_keys = data_keys
 
     async def put(self, tenant_id: str, path: str, pieces: AsyncIterable[bytes]) -> Stored:
-        """Store a tenant's object, whole or not at all.
+        """Store an object, whole or not at all.
 
-        Whatever the pieces' source raises is raised here, and nothing is stored.
+        An error of the pieces' source is raised here, and nothing is stored.
 
         Raises:
             StorageError: The storage does not take it.
-            Problem: unavailable, where the tenant's data key cannot be had.
+            Unavailable: The tenant's data key cannot be had.
         """
-        key = await self._data_keys.find(tenant_id)
+        key = await self._data_keys.find_or_make(tenant_id)
         encrypted = encrypt(key, _context(tenant_id, path), compress(pieces))
         return await self._storage.put(path, encrypted)
 
     async def get(
         self, tenant_id: str, path: str, *, digest: str | None = None
     ) -> AsyncGenerator[bytes, None]:
-        """Give a tenant's object back; it is whole once this ends without an error.
+        """Give an object's content; it is whole if this ends without an error.
 
-        Args:
-            tenant_id: Whose it is.
-            path: Where it is.
-            digest: The SHA-256 in hex that its stored bytes have, where it is known.
+        A `digest`, the SHA-256 of the stored bytes in hex, is compared if it is known.
 
         Raises:
             NotStoredError: There is no such object.
             StorageError: The storage does not give it.
             DamagedError: It is not what was stored there.
-            Problem: unavailable, where the tenant's data key cannot be had.
+            Unavailable: The tenant's data key cannot be had.
         """
         key = await self._data_keys.find(tenant_id)
         async with aclosing(self._storage.get(path)) as stored:
@@ -64,7 +61,7 @@ class Vault:
                 raise DamagedError(f"{path}: {error}") from error
 
     async def delete(self, path: str) -> None:
-        """Delete an object; without one, nothing happens.
+        """Delete an object, if there is one.
 
         Raises:
             StorageError: The storage does not delete it.

@@ -1,0 +1,1 @@
+"""Activity: what happened in each hour, day or month of a time zone."""

@@ -1,0 +1,177 @@
+"""What query answers, and takes in bodies; activity and statements have their own contracts."""
+
+from datetime import datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.json_schema import SkipJsonSchema
+
+from freehold.contracts.events import Request
+from freehold.contracts.fields import AccountPrefix, MetadataKey
+
+BALANCE_EXAMPLE: dict[str, Any] = {
+    "currency": "USD",
+    "exponent": 2,
+    "current_balance_minor": 2000,
+    "held_minor": 300,
+    "available_minor": 1700,
+    "event_count": 2,
+    "last_ledger_event_id": "019ca9a8-5a00-7000-8000-0007c0a8d5e1",
+    "last_seq": 7,
+    "last_updated_time": "2026-03-01T12:00:00.254000Z",
+}
+ACCOUNT_BALANCE_EXAMPLE: dict[str, Any] = {"account_id": "cus_42", **BALANCE_EXAMPLE}
+
+TOTAL_EXAMPLE: dict[str, Any] = {
+    "currency": "USD",
+    "exponent": 2,
+    "balance_minor": 125000,
+    "account_count": 42,
+    "event_count": 310,
+}
+
+
+class Balance(BaseModel):
+    """What an account has in one currency, and the last event that made it so."""
+
+    model_config = ConfigDict(frozen=True, json_schema_extra={"examples": [BALANCE_EXAMPLE]})
+
+    currency: str
+    exponent: int = Field(
+        ge=0, le=4, description="The currency's decimals (ISO 4217): 2 where minor units are cents."
+    )
+    current_balance_minor: int = Field(
+        description="In minor units, and up to 38 digits: more than 64 bits can hold."
+    )
+    held_minor: Annotated[int, Field(ge=0)] | SkipJsonSchema[None] = Field(
+        default=None, description="What pending holds set aside; only of the present."
+    )
+    available_minor: int | SkipJsonSchema[None] = Field(
+        default=None, description="current_balance_minor - held_minor; only of the present."
+    )
+    event_count: int = Field(
+        ge=0,
+        description="Events of holds too: of placing and of settling. 0 before the first event.",
+    )
+    last_ledger_event_id: UUID | None
+    last_seq: int = Field(ge=0)
+    last_updated_time: datetime | None = Field(
+        description="When the balance was projected, or at a point in time, when its last event"
+        " was recorded."
+    )
+
+
+class AccountBalance(Balance):
+    """A balance that says whose it is."""
+
+    model_config = ConfigDict(
+        frozen=True, json_schema_extra={"examples": [ACCOUNT_BALANCE_EXAMPLE]}
+    )
+
+    account_id: str
+
+
+class AccountBalances(BaseModel):
+    """All balances of one account, in order of currency."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        json_schema_extra={"examples": [{"account_id": "cus_42", "balances": [BALANCE_EXAMPLE]}]},
+    )
+
+    account_id: str
+    balances: list[Balance] = Field(min_length=1)
+
+
+class BalancePage(BaseModel):
+    """A page of balances in order of account and currency."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        json_schema_extra={"examples": [{"data": [ACCOUNT_BALANCE_EXAMPLE], "next_cursor": None}]},
+    )
+
+    data: list[AccountBalance]
+    next_cursor: str | None = Field(description="Asks for the next page; null on the last.")
+
+
+class Total(BaseModel):
+    """What all accounts of a branch have together in one currency."""
+
+    model_config = ConfigDict(frozen=True, json_schema_extra={"examples": [TOTAL_EXAMPLE]})
+
+    currency: str
+    exponent: int = Field(
+        ge=0, le=4, description="The currency's decimals (ISO 4217): 2 where minor units are cents."
+    )
+    balance_minor: int = Field(description="In minor units; may be more than 64 bits can hold.")
+    account_count: int = Field(ge=0, description="Accounts with an event by then.")
+    event_count: int = Field(ge=0)
+
+
+class Totals(BaseModel):
+    """The totals of a branch, in order of currency: every one that it has ever had."""
+
+    model_config = ConfigDict(
+        frozen=True, json_schema_extra={"examples": [{"data": [TOTAL_EXAMPLE]}]}
+    )
+
+    data: list[Total]
+
+
+class SearchableMetadata(Request):
+    """The metadata keys by which events are searched."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"keys": ["order_id"]}]})
+
+    keys: list[MetadataKey] = Field(
+        max_length=10, description="In answers in their order, each once."
+    )
+
+
+class Lag(BaseModel):
+    """How far the state is behind the ledger."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        json_schema_extra={
+            "examples": [
+                {"head_seq": 9, "projected_seq": 7, "events_behind": 2, "seconds_behind": 0.0031}
+            ]
+        },
+    )
+
+    head_seq: int = Field(ge=0)
+    projected_seq: int = Field(ge=0)
+    events_behind: int = Field(ge=0)
+    seconds_behind: float = Field(
+        ge=0, description="The age of the oldest event that is not projected yet."
+    )
+
+
+class NewReadToken(Request):
+    """What a token for a browser may read, and for how long."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"account_prefix": "cus_42", "expires_in_s": 900}, {}]}
+    )
+
+    account_prefix: AccountPrefix = ""
+    expires_in_s: int = Field(
+        default=900, ge=1, le=3600, description="For how many seconds; not longer than the API key."
+    )
+
+
+class IssuedReadToken(BaseModel):
+    """A token that reads, and does nothing else. It is sent as an API key is."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        json_schema_extra={
+            "examples": [{"token": "eyJh…", "expires_at": "2026-03-01T12:15:00.000000Z"}]
+        },
+    )
+
+    token: str
+    expires_at: datetime

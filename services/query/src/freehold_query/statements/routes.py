@@ -1,0 +1,187 @@
+"""The route of statements: in pages of JSON, or whole as CSV or PDF."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from starlette.responses import StreamingResponse
+
+from freehold.contracts.errors import NotFound, Overloaded, StatementTooLong
+from freehold.http.application import response_of
+from freehold.http.bodies import field_errors, header_values
+from freehold.http.media_types import JSON, preferred
+from freehold.http.openapi import answering, documented_headers
+from freehold.http.parameters import read_query
+from freehold.http.problems import NotAcceptable
+from freehold.ledger.statements import Period
+from freehold.security.api_keys import Scope
+from freehold_query.answers import (
+    CACHING,
+    DOCUMENTED_ANSWERS,
+    answer,
+    none_match,
+    packed,
+    takes_gzip,
+    weak_tag,
+)
+from freehold_query.cursors import CursorScope
+from freehold_query.parameters import documented
+from freehold_query.readers import Reader, Readers
+from freehold_query.reads import Reads
+from freehold_query.statements.contracts import StatementPage, StatementQuery
+from freehold_query.statements.csv_document import CSV, csv_pieces
+from freehold_query.statements.json_document import json_page
+from freehold_query.statements.pdf_document import PDF
+from freehold_query.statements.printer import PDF_LINES_MAX, Printer
+from freehold_query.statements.statement import Statement, find_statement, no_such_statement
+
+STATEMENT_PATH = "/v1/accounts/{account_id}/statement"
+CSV_PAGE_LINES = 1_000
+
+_CACHING = {**CACHING, "Vary": f"{CACHING['Vary']}, Accept"}
+_FORMS = (JSON, CSV, PDF)
+_FILE = {"schema": {"type": "string", "format": "binary"}}
+_DOCUMENTED: dict[int | str, dict[str, Any]] = {
+    **DOCUMENTED_ANSWERS,
+    200: {
+        "content": {CSV: _FILE, PDF: _FILE},
+        **documented_headers("ETag", "Preference-Applied", "Content-Disposition"),
+    },
+}
+
+
+def statement_routes(readers: Readers, reads: Reads, *, timeout_s: float) -> APIRouter:
+    """Make the route of statements.
+
+    Args:
+        readers: Authenticates who asks.
+        reads: Reads tenants' ledgers.
+        timeout_s: An answer begins within this time. CSV may take longer to its end.
+    """
+    router = APIRouter(tags=["statements"])
+    printer = Printer()
+
+    @router.get(
+        STATEMENT_PATH,
+        summary="What moved an account's balance in a period, with the balance after each line",
+        description="Events that only place or let go of a hold move nothing and are left out."
+        " All pages are of one state of the ledger, the one at the first page. `Accept: text/csv`"
+        f" and `application/pdf` answer the whole statement; a PDF has at most {PDF_LINES_MAX}"
+        " lines.",
+        response_model=StatementPage,
+        responses=_DOCUMENTED,
+        openapi_extra={
+            **documented(StatementQuery, account_id="The account."),
+            **answering(NotFound, NotAcceptable, StatementTooLong),
+        },
+    )
+    async def statement(request: Request) -> Response:
+        async with _answered_within(timeout_s):
+            reader = await readers.reader(request, Scope.READ)
+            query = read_query(StatementQuery, request)
+            form = preferred(_FORMS, header_values(request, b"accept"))
+            period = _period(request, reader, query)
+            if form == JSON:
+                return await _page(request, reads, reader, period, query)
+            _require_whole(query)
+            whole = await find_statement(
+                reads, reader.home, period, newest_first=query.order == "desc", through_seq=None
+            )
+            headers = _headers(whole, form)
+            if not none_match(header_values(request, b"if-none-match"), headers["ETag"]):
+                return Response(status_code=304, headers=headers)
+            if form == PDF:
+                return Response(await printer.print(whole), headers=headers, media_type=PDF)
+            return await _csv(whole, headers, pack=takes_gzip(request))
+
+    return router
+
+
+@asynccontextmanager
+async def _answered_within(timeout_s: float) -> AsyncIterator[None]:
+    """Bound what comes before an answer: the deadline of requests leaves out what is streamed.
+
+    Raises:
+        Overloaded: It took longer.
+    """
+    try:
+        async with asyncio.timeout(timeout_s):
+            yield
+    except TimeoutError:
+        raise Overloaded(f"no answer within {timeout_s:g} s; try again") from None
+
+
+def _period(request: Request, reader: Reader, query: StatementQuery) -> Period:
+    """Give the period that is asked for.
+
+    Raises:
+        NotFound: The reader has no such account.
+    """
+    account_id = request.path_params["account_id"]
+    if not reader.may_see(account_id):
+        raise no_such_statement()
+    return Period(account_id, query.currency, query.by, query.from_time, query.to_time)
+
+
+def _require_whole(query: StatementQuery) -> None:
+    """Refuse parameters of pages.
+
+    Raises:
+        ValidationFailed: There are some.
+    """
+    given = query.model_fields_set & {"limit", "cursor"}
+    if given:
+        raise field_errors((f"/{name}", "a whole statement has no pages") for name in sorted(given))
+
+
+async def _page(
+    request: Request, reads: Reads, reader: Reader, period: Period, query: StatementQuery
+) -> Response:
+    cursors = CursorScope(reader.home, "statement", query, period.account_id)
+    through_seq, after = (None, None) if query.cursor is None else cursors.read_line(query.cursor)
+    statement = await find_statement(
+        reads, reader.home, period, newest_first=query.order == "desc", through_seq=through_seq
+    )
+    lines = await statement.lines(after=after, rows_max=query.limit + 1)
+    page, next_cursor = lines[: query.limit], None
+    if len(lines) > query.limit:
+        at, seq = statement.position(page[-1])
+        next_cursor = cursors.write(str(statement.totals.through_seq), at.isoformat(), str(seq))
+    reply = answer(request, json_page(statement, page, next_cursor))
+    return response_of(reply._replace(headers={**reply.headers, **_CACHING}))
+
+
+async def _csv(statement: Statement, headers: dict[str, str], *, pack: bool) -> Response:
+    pieces = csv_pieces(statement.pages(CSV_PAGE_LINES))
+    if pack:
+        pieces = packed(pieces)
+        headers["Content-Encoding"] = "gzip"
+    # A failure at the beginning can still be answered in words.
+    first = await anext(pieces)
+
+    async def all_pieces() -> AsyncIterator[bytes]:
+        yield first
+        async for piece in pieces:
+            yield piece
+
+    return StreamingResponse(all_pieces(), headers=headers, media_type=CSV)
+
+
+def _headers(statement: Statement, form: str) -> dict[str, str]:
+    """Make the header fields of a whole statement: its tag, and the name of its file."""
+    period = statement.period
+    # Not every file system takes a colon, or more than 255 bytes.
+    parts = ["statement", period.account_id.replace(":", "_")[:100], period.currency]
+    if period.since is not None:
+        parts.append(f"from-{period.since:%Y-%m-%d}")
+    if period.until is not None:
+        parts.append(f"to-{period.until:%Y-%m-%d}")
+    name = f"{'_'.join(parts)}.{form.partition('/')[2]}"
+    state = repr((form, statement.home.epoch, period, statement.newest_first, statement.totals))
+    return {
+        **_CACHING,
+        "ETag": weak_tag(state.encode()),
+        "Content-Disposition": f'attachment; filename="{name}"',
+    }

@@ -1,0 +1,1 @@
+"""Backups, on request and by schedule."""

@@ -1,0 +1,22 @@
+"""The current source of the catalog's schema."""
+
+from importlib.resources import files
+
+from freehold.ledger.schema import load_source
+
+CATALOG_SOURCE = load_source(
+    files("freehold_tenant_manager.catalog"),
+    # A table follows those that it refers to, and a view its tables.
+    tables=(
+        "tenants",
+        "announcements",
+        "schedules",
+        "operations",
+        "pool",
+        "backups",
+        "epochs",
+        "installation",
+        "views",
+    ),
+    functions=("functions",),
+)

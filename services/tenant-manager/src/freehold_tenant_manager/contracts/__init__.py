@@ -1,0 +1,1 @@
+"""What tenant-manager is asked for, and what it answers."""

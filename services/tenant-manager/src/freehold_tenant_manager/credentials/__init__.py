@@ -1,0 +1,1 @@
+"""Passwords of the tenants' roles."""

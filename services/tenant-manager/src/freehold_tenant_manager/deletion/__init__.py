@@ -1,0 +1,1 @@
+"""Suspending, resuming and deleting tenants."""

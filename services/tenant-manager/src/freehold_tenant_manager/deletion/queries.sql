@@ -1,0 +1,32 @@
+-- The catalog's side of a deletion (see store.py).
+
+-- name: begin
+UPDATE tenants SET status = 'deleting'
+WHERE tenant_id = $1 AND status IN ('active', 'suspended');
+
+-- name: revoke_keys
+UPDATE api_keys SET revoked_at = coalesce(revoked_at, now())
+WHERE tenant_id = $1;
+
+-- name: forget_passwords
+DELETE FROM credentials AS c
+USING tenants AS t
+WHERE c.database_name = t.database_name AND t.tenant_id = $1;
+
+-- name: forget_work
+WITH reconciliation AS (
+    DELETE FROM reconciliations
+    WHERE tenant_id = $1
+),
+
+hold_expiry AS (
+    DELETE FROM hold_expiries
+    WHERE tenant_id = $1
+)
+
+DELETE FROM announcement_leases
+WHERE tenant_id = $1;
+
+-- name: finish
+UPDATE tenants SET status = 'deleted', deleted_at = now()
+WHERE tenant_id = $1 AND status = 'deleting';

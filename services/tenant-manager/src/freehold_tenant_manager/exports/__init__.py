@@ -1,0 +1,1 @@
+"""Exports of a tenant's whole ledger as one file."""

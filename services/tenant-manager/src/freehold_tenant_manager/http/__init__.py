@@ -1,0 +1,1 @@
+"""What the operator's and the tenants' routes have in common."""

@@ -1,1 +1,0 @@
-"""Migrations: of one database, and of all tenants' ledgers."""

@@ -1,0 +1,1 @@
+"""Operations: work that takes longer than a request may."""

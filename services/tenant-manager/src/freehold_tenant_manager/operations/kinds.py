@@ -1,0 +1,10 @@
+"""The kinds of operations. Queries name some of them too."""
+
+BACKUP = "backup"
+BACKUP_VERIFICATION = "backup-verification"
+DELETION = "delete"
+MIGRATION = "migration"
+RECOVERY = "recovery"
+REDRIVE = "redrive"
+RESTORE = "restore"
+VERIFICATION = "verify"

@@ -1,0 +1,1 @@
+"""The catalog shipped to the storage, and a lost server brought back from there."""

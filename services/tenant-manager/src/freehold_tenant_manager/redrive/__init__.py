@@ -1,0 +1,1 @@
+"""Redriving: puts parked doorbells back into projector's queue."""

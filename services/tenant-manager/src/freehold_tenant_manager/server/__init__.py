@@ -1,0 +1,1 @@
+"""The Postgres server of the tenants: its sessions, locks, statements and migrations."""

@@ -1,0 +1,1 @@
+"""Tenants: listed, shown, limited."""

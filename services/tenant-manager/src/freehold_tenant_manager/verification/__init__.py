@@ -1,0 +1,1 @@
+"""Verifications of a tenant's ledger on request."""

@@ -1,0 +1,1 @@
+"""Parts for asyncio that know nothing of ledgers: keyed workers, tasks, permits, repetition."""

@@ -1,0 +1,1 @@
+"""Connections to tenants' databases, and what their servers answer when they fail."""

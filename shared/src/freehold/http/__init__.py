@@ -1,0 +1,1 @@
+"""What every service does with a request before and after its own routes."""

@@ -1,0 +1,153 @@
+"""Request bodies: read, parsed, and refused with each broken rule at its place."""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
+from itertools import chain, islice
+from typing import Any, TypeVar, cast
+
+from pydantic import BaseModel, FailFast, TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails, from_json
+from starlette.requests import ClientDisconnect, Request
+
+from freehold.contracts.errors import DomainError, ValidationFailed
+from freehold.contracts.problems import FieldError
+from freehold.http.bounds import excess
+from freehold.http.media_types import require_json
+from freehold.http.members import repeated_member
+from freehold.http.problems import MalformedJson
+
+_Model = TypeVar("_Model", bound=BaseModel)
+_ERRORS_SHOWN_MAX = 100
+# This many items of a list are checked at a time, so that their faults together are few.
+_ITEMS_AT_ONCE = 20
+
+
+def header_values(request: Request, name: bytes) -> list[str]:
+    """Return the values of a header, named in lower case, faster than Starlette does."""
+    return [value.decode("latin-1") for key, value in request.scope["headers"] if key == name]
+
+
+async def read_body(request: Request) -> bytes:
+    """Read a whole body of JSON, which most often comes in one part.
+
+    Raises:
+        DomainError: unsupported-media-type.
+        ClientDisconnect: The client went away before its end.
+    """
+    if _has_body(request):
+        require_json(header_values(request, b"content-type"))
+    parts: list[bytes] = []
+    while True:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        part: bytes = message.get("body", b"")
+        if not message.get("more_body", False):
+            return b"".join([*parts, part]) if parts else part
+        parts.append(part)
+
+
+def _has_body(request: Request) -> bool:
+    """Whether a request has content (RFC 9112, section 6.3). Without content it needs no type."""
+    for name, value in request.scope["headers"]:
+        if name == b"transfer-encoding" or (name == b"content-length" and value != b"0"):
+            return True
+    return False
+
+
+def parse(model: type[_Model], body: bytes) -> _Model:
+    """Read a body as a model, in time and memory that grow no faster than a valid one's.
+
+    Raises:
+        DomainError: malformed-json, or validation-failed with the broken rules.
+    """
+    if found := excess(body):
+        location, detail = found
+        raise field_errors([(pointer(location), detail)])
+    try:
+        read = model.model_validate_json(body)
+    except ValidationError as error:
+        faults = _faults(error)
+        raise _refusal(chain(faults, _further_faults(model, body, faults))) from None
+    if repeated := repeated_member(read, body):
+        raise field_errors([(pointer(repeated), "stands more than once in its object")])
+    return read
+
+
+def refusal(error: ValidationError) -> DomainError:
+    """Turn pydantic's errors into a problem."""
+    return _refusal(_faults(error))
+
+
+def _refusal(faults: Iterable[ErrorDetails]) -> DomainError:
+    shown = list(islice(faults, _ERRORS_SHOWN_MAX + 1))
+    if shown[0]["type"] == "json_invalid":
+        return MalformedJson(shown[0]["msg"])
+    return field_errors(
+        (pointer(fault["loc"]), fault["msg"].removeprefix("Value error, ")) for fault in shown
+    )
+
+
+def _faults(error: ValidationError) -> list[ErrorDetails]:
+    return error.errors(include_url=False, include_context=False, include_input=False)
+
+
+def _further_faults(
+    model: type[BaseModel], body: bytes, faults: Iterable[ErrorDetails]
+) -> Iterator[ErrorDetails]:
+    """Find faults behind the first bad item of a list, where parsing stopped (`FailFast`)."""
+    for step, number in dict.fromkeys(fault["loc"][:2] for fault in faults if fault["loc"][1:]):
+        name = str(step)
+        field = model.model_fields.get(name)
+        if field is None or not any(isinstance(rule, FailFast) for rule in field.metadata):
+            continue
+        items = from_json(body)[name]
+        for start in range(int(number) + 1, len(items), _ITEMS_AT_ONCE):
+            some = json.dumps(items[start : start + _ITEMS_AT_ONCE])
+            try:
+                _items(model, name).validate_json(some)
+            except ValidationError as error:
+                for fault in _faults(error):
+                    at, *inside = fault["loc"]
+                    yield {**fault, "loc": (name, start + int(at), *inside)}
+
+
+@cache
+def _items(model: type[BaseModel], name: str) -> TypeAdapter[Any]:
+    return TypeAdapter(cast("type[Any]", model.model_fields[name].annotation))
+
+
+def field_errors(errors: Iterable[tuple[str, str]]) -> DomainError:
+    """Make the problem of fields that break rules, from pairs of pointer and detail."""
+    listed = [
+        FieldError(pointer=where, detail=detail)
+        for where, detail in islice(errors, _ERRORS_SHOWN_MAX + 1)
+    ]
+    first = listed[0]
+    more = f" (and {len(listed) - 1} more)" if len(listed) > 1 else ""
+    if len(listed) > _ERRORS_SHOWN_MAX:
+        more = f" (and at least {_ERRORS_SHOWN_MAX} more)"
+    field = first.pointer.removeprefix("/").replace("/", ".") or "the body"
+    return ValidationFailed(f"{field}: {first.detail}{more}", errors=listed[:_ERRORS_SHOWN_MAX])
+
+
+def pointer(location: Iterable[int | str]) -> str:
+    """Write a location in a document as a JSON pointer (RFC 6901)."""
+    return "".join(
+        "/" + str(step).replace("~", "~0").replace("/", "~1")
+        for step in location
+        if step != "[key]"
+    )
+
+
+def json_body(model: type[BaseModel], *, required: bool = True) -> Mapping[str, Any]:
+    """Describe, for OpenAPI, the body of a route that reads its bytes itself."""
+    return {
+        "requestBody": {
+            "required": required,
+            "content": {
+                "application/json": {"schema": {"$ref": f"#/components/schemas/{model.__name__}"}}
+            },
+        }
+    }

@@ -1,0 +1,109 @@
+"""Query parameters: what each route takes, read strictly.
+
+A parameter that is unknown or given twice is refused: to ignore it would answer another question.
+"""
+
+import re
+from collections import Counter
+from typing import Annotated, Any, TypeVar
+from uuid import UUID
+
+from fastapi import Request
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from freehold.contracts.errors import NotFound, ValidationFailed
+from freehold.contracts.fields import read_event_id
+from freehold.contracts.problems import FieldError
+from freehold.http.bodies import field_errors, pointer, refusal
+
+_PARAMETERS_MAX = 100
+_INTEGER = re.compile(r"-?[0-9]{1,38}", re.ASCII)
+
+AnyQuery = TypeVar("AnyQuery", bound="NoQuery")
+
+
+def _integer(text: str) -> int:
+    # int() itself would also take "1_000" and " 7 ".
+    if not _INTEGER.fullmatch(text):
+        raise ValueError("an integer of at most 38 digits, written in digits only")
+    return int(text)
+
+
+Integer = Annotated[int, BeforeValidator(_integer)]
+
+
+class NoQuery(BaseModel):
+    """No parameters. The parameters of each route are a subclass."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class PageQuery(NoQuery):
+    """Parameters of every list."""
+
+    # The bounds stand before the validator of the text, so that JSON Schema has them.
+    limit: Annotated[int, Field(ge=1, le=1000), BeforeValidator(_integer)] = Field(
+        default=100, description="How many to answer at most."
+    )
+    cursor: str | None = Field(
+        default=None, description="The next_cursor of the previous page, with the same filters."
+    )
+
+
+def given_parameters(request: Request) -> list[tuple[str, str]]:
+    """Give the names and values in a request's query string.
+
+    Raises:
+        ValidationFailed: There are more than 100: to parse them would delay other requests.
+    """
+    if request.scope["query_string"].count(b"&") >= _PARAMETERS_MAX:
+        detail = f"a request has at most {_PARAMETERS_MAX} parameters"
+        raise ValidationFailed(detail, errors=[FieldError(pointer="", detail=detail)])
+    return request.query_params.multi_items()
+
+
+def read_query(model: type[AnyQuery], request: Request) -> AnyQuery:
+    """Read a request's query string.
+
+    Raises:
+        ValidationFailed: A parameter is unknown or breaks a rule; the error names each.
+    """
+    given = given_parameters(request) if request.scope["query_string"] else []
+    values = dict(given)
+    if len(values) < len(given):
+        counts = Counter(name for name, _ in given)
+        raise field_errors(
+            (pointer([name]), "given more than once") for name, count in counts.items() if count > 1
+        )
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise refusal(error) from None
+
+
+def path_id(text: str, what: str) -> UUID:
+    """Read an id in a path.
+
+    Raises:
+        NotFound: It does not have the form of an id.
+    """
+    found = read_event_id(text)
+    if found is None:
+        raise NotFound(f"there is no such {what}")
+    return found
+
+
+def documented_query(model: type[NoQuery]) -> list[dict[str, Any]]:
+    """Describe, for OpenAPI, the query parameters of a route that parses them itself."""
+    document = model.model_json_schema()
+    required = document.get("required", [])
+    return [
+        {
+            "name": name,
+            "in": "query",
+            "required": name in required,
+            "description": schema.pop("description", ""),
+            "schema": schema,
+        }
+        for name, schema in document.get("properties", {}).items()
+    ]

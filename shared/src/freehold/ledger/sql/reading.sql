@@ -1,0 +1,154 @@
+-- What the services and the auditor read. They call functions, so that their roles need no right on
+-- any table. The columns of their answers are a view's (views.sql).
+
+CREATE OR REPLACE FUNCTION balances(account_ids text[])
+RETURNS SETOF balance_lines
+LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path FROM CURRENT
+AS $$
+    SELECT l.* FROM balance_lines AS l
+    WHERE l.account_id = ANY (account_ids)
+    ORDER BY l.account_id, l.currency
+$$;
+COMMENT ON FUNCTION balances IS 'The projected balances of some accounts.';
+
+CREATE OR REPLACE FUNCTION strong_balances(account_ids text[])
+RETURNS SETOF balance_lines
+LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path FROM CURRENT
+AS $$
+    -- One statement, hence one snapshot: state and tail meet exactly at the checkpoint.
+    SELECT part.account_id, part.currency::text, sum(part.amount_minor),
+        sum(part.event_count)::bigint,
+        (array_agg(part.event_id ORDER BY part.seq DESC))[1],
+        max(part.seq),
+        max(part.changed_at),
+        sum(part.held_minor)
+    FROM (
+        SELECT b.account_id, b.currency, b.current_balance_minor AS amount_minor, b.event_count,
+            b.last_ledger_event_id AS event_id, b.last_seq AS seq,
+            b.last_updated_time AS changed_at, b.held_minor
+        FROM account_balances AS b
+        WHERE b.account_id = ANY (account_ids)
+        UNION ALL
+        SELECT e.account_id, e.currency, e.amount_minor, 1, e.event_id, e.seq, e.recorded_at,
+            coalesce(e.held_minor, 0)
+        FROM ledger_events AS e
+        WHERE e.account_id = ANY (account_ids)
+            AND e.seq > (SELECT c.last_seq FROM projection_checkpoint AS c)
+    ) AS part
+    GROUP BY part.account_id, part.currency
+    ORDER BY part.account_id, part.currency
+$$;
+COMMENT ON FUNCTION strong_balances IS
+'The balances of some accounts including every event committed before the call.';
+
+CREATE OR REPLACE FUNCTION list_balances(
+    account_prefix text,
+    only_currency text,
+    min_balance numeric,
+    max_balance numeric,
+    after_account_id text,
+    after_currency text,
+    max_rows integer
+)
+RETURNS SETOF balance_lines
+LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path FROM CURRENT
+-- Planned for the filters and the position at hand: one plan for all of them would read and sort
+-- the whole table for every page.
+SET plan_cache_mode TO force_custom_plan
+AS $$
+#variable_conflict use_column
+DECLARE
+    prefix CONSTANT text := coalesce(list_balances.account_prefix, '');
+BEGIN
+    RETURN QUERY
+    SELECT b.account_id, b.currency::text, b.current_balance_minor, b.event_count,
+        b.last_ledger_event_id, b.last_seq, b.last_updated_time, b.held_minor::numeric
+    FROM account_balances AS b
+    -- The index is read from the position, or from the prefix on the first page, to the last id
+    -- with the prefix: the planner knows that bound of starts_with().
+    WHERE (b.account_id, b.currency)
+        > (coalesce(after_account_id, prefix), coalesce(after_currency, '')::char(3))
+        AND starts_with(b.account_id, prefix)
+        AND (only_currency IS NULL OR b.currency = only_currency::char(3))
+        AND (min_balance IS NULL OR b.current_balance_minor >= min_balance)
+        AND (max_balance IS NULL OR b.current_balance_minor <= max_balance)
+    ORDER BY b.account_id, b.currency
+    LIMIT max_rows;
+END
+$$;
+COMMENT ON FUNCTION list_balances IS
+'Balances in order of account and currency, after a given one, filtered.';
+
+CREATE OR REPLACE FUNCTION event(wanted_event_id uuid)
+RETURNS SETOF event_lines
+LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path FROM CURRENT
+AS $$
+    SELECT l.* FROM event_lines AS l WHERE l.event_id = wanted_event_id
+$$;
+COMMENT ON FUNCTION event IS 'One event by its id.';
+
+CREATE OR REPLACE FUNCTION event_at(
+    wanted_seq bigint, OUT seq bigint, OUT event_id uuid, OUT hash bytea
+)
+LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path FROM CURRENT
+AS $$
+    SELECT e.seq, e.event_id, e.hash FROM ledger_events AS e WHERE e.seq = wanted_seq
+$$;
+COMMENT ON FUNCTION event_at IS
+'The event with this seq, to compare with an anchor that is kept outside the ledger.';
+
+CREATE OR REPLACE FUNCTION head(
+    OUT last_seq bigint,
+    OUT last_event_id uuid,
+    OUT last_hash bytea,
+    OUT last_recorded_at timestamptz
+)
+LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path FROM CURRENT
+AS $$
+    SELECT last_seq, last_event_id, last_hash, last_recorded_at FROM ledger_head
+$$;
+COMMENT ON FUNCTION head IS 'Where the ledger ends.';
+
+CREATE OR REPLACE FUNCTION legs(wanted_transaction_id uuid)
+RETURNS SETOF event_lines
+LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path FROM CURRENT
+AS $$
+BEGIN
+    -- The first leg's event_id is the transaction's id, and the legs follow each other.
+    RETURN QUERY
+    SELECT l.*
+    FROM (
+        SELECT * FROM event_lines AS e
+        WHERE e.event_id >= wanted_transaction_id
+        ORDER BY e.event_id
+        LIMIT 100
+    ) AS l
+    WHERE l.transaction_id = wanted_transaction_id
+    ORDER BY l.event_id;
+END
+$$;
+COMMENT ON FUNCTION legs IS 'The legs of a balanced transaction, 100 at most; none if unknown.';
+
+CREATE OR REPLACE FUNCTION hold_events(wanted_hold_id uuid)
+RETURNS SETOF event_lines
+LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path FROM CURRENT
+AS $$
+    SELECT l.*
+    FROM holds AS h
+    CROSS JOIN LATERAL (
+        SELECT * FROM event_lines AS l WHERE l.event_id IN (h.hold_id, h.settled_event_id)
+        OFFSET 0
+    ) AS l
+    WHERE h.hold_id = wanted_hold_id
+    ORDER BY l.seq
+$$;
+COMMENT ON FUNCTION hold_events IS
+'The events of a hold: the one that placed it, and the one that settled it, if any.';

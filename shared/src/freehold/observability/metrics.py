@@ -1,0 +1,37 @@
+"""Metrics that every service has. Names end in their unit, by Prometheus's convention."""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+REQUEST_SECONDS = Histogram(
+    "freehold_http_request_seconds",
+    "How long requests took, by route and status.",
+    ["method", "route", "status"],
+    buckets=_SECONDS,
+)
+REQUESTS_REFUSED = Counter(
+    "freehold_http_requests_refused_total",
+    "Requests refused before their route, by the setting that limits them.",
+    ["limit"],
+)
+LEDGER_CALL_SECONDS = Histogram(
+    "freehold_ledger_call_seconds",
+    "How long calls of the ledger's SQL functions took, waiting for a connection included.",
+    ["call"],
+    buckets=_SECONDS,
+)
+TENANT_CONNECTIONS_OPENED = Counter(
+    "freehold_tenant_connections_opened_total", "Connections opened to tenants' databases."
+)
+TENANT_CONNECTION_WAITS = Counter(
+    "freehold_tenant_connection_waits_total", "Times that work had to wait for a connection."
+)
+CLOCK_DIFFERENCE_SECONDS = Gauge(
+    "freehold_clock_difference_seconds",
+    "How far the clock of the catalog's server is ahead of this service's, as last seen.",
+)
+CLOCKS_DISAGREED = Counter(
+    "freehold_clocks_disagreed_total",
+    "Calls undone since a tenant database's clock and this service's differed by too much.",
+)
