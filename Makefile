@@ -59,10 +59,11 @@ check: $(VENV_READY)  ## Check lock file, format, lint, types, SQL and imports
 	$(BIN)/sqlfluff lint $(SQL)
 	$(BIN)/lint-imports
 
-format: $(VENV_READY)  ## Format code and SQL, and mend what can be mended by itself
+format: $(VENV_READY)  ## Format code and SQL, mend what can be mended by itself, write guides made of code
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 	$(BIN)/sqlfluff fix $(SQL)
+	$(BIN)/python -m freehold.http.problem_guide services/guides/errors.md
 
 bench: $(VENV_READY)  ## Measure throughput and lag on this machine
 	@$(BIN)/freehold-local install

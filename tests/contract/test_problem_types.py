@@ -13,7 +13,9 @@ from fastapi import FastAPI
 from freehold.contracts.errors import DomainError, NotNow
 from freehold.contracts.problems import FieldError, ProblemDocument
 from freehold.http.application import Check, new_application
-from freehold.http.problems import CATALOGUE, PROBLEM_TYPES, Problem
+from freehold.http.catalogue import CATALOGUE, PROBLEM_TYPES, ProblemType, Retry
+from freehold.http.problem_guide import guide
+from freehold.http.problems import Problem
 
 PUBLISHED = {
     "malformed-request": 400,
@@ -143,11 +145,25 @@ def test_the_published_types_have_not_drifted() -> None:
 
 
 @pytest.mark.parametrize("kind", PROBLEM_TYPES, ids=lambda kind: kind.slug)
-def test_a_type_is_written_as_an_address_and_says_what_it_means(kind: object) -> None:
-    assert isinstance(kind, tuple)
-    slug, _, title = kind
-    assert re.fullmatch("[a-z]+(-[a-z]+)*", slug)
-    assert re.fullmatch("[A-Z].*[a-zA-Z]", title)
+def test_a_type_is_written_as_an_address_and_says_what_it_means(kind: ProblemType) -> None:
+    assert re.fullmatch("[a-z]+(-[a-z]+)*", kind.slug)
+    assert re.fullmatch("[A-Z].*[a-zA-Z]", kind.title)
+    for text in (kind.cause, kind.remedy, kind.again):
+        assert re.fullmatch(r"[A-Z].*\.", text), text
+
+
+@pytest.mark.parametrize("kind", PROBLEM_TYPES, ids=lambda kind: kind.slug)
+def test_a_type_says_that_its_request_may_be_sent_later_if_its_answers_do(
+    kind: ProblemType,
+) -> None:
+    _, headers, body = Problem.of(kind.example)
+    assert ("Retry-After" in headers) == (kind.retry is Retry.LATER)
+    assert ProblemDocument.model_validate_json(body).type == kind.uri
+
+
+def test_the_guide_has_not_drifted() -> None:
+    committed = TESTS.parent / "services" / "guides" / "errors.md"
+    assert committed.read_text(encoding="utf-8") == guide()
 
 
 def test_every_error_has_a_type() -> None:

@@ -13,7 +13,7 @@ from uuid import uuid4
 
 import httpx
 
-from freehold.http.problems import PROBLEM_TYPES
+from freehold.http.catalogue import PROBLEM_TYPES
 from support.operations import ended
 from support.stacks import Addresses
 from support.waiting import PATIENCE_S, eventually

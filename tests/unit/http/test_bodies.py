@@ -17,8 +17,8 @@ from freehold.contracts.imports import LINE_BYTES_MAX, ImportLine
 from freehold.contracts.transactions import NewTransaction
 from freehold.http import bounds
 from freehold.http.bodies import parse
+from freehold.http.errors import MalformedJson
 from freehold.http.lines import Line, read_event
-from freehold.http.problems import MalformedJson
 from freehold_ingest.envelopes import is_batch
 from freehold_tenant_manager.contracts.migrations import NewMigration
 from freehold_tenant_manager.contracts.tenants import NewApiKey, NewTenant

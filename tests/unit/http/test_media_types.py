@@ -2,8 +2,8 @@
 
 import pytest
 
+from freehold.http.errors import NotAcceptable
 from freehold.http.media_types import preferred
-from freehold.http.problems import NotAcceptable
 
 JSON, CSV, PDF = OFFERED = ("application/json", "text/csv", "application/pdf")
 

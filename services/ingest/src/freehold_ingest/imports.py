@@ -21,8 +21,9 @@ from freehold.contracts.imports import (
     RejectedLine,
 )
 from freehold.contracts.problems import ProblemDocument
+from freehold.http.errors import RequestTimeout
 from freehold.http.lines import Line, Lines, read_event, rejected
-from freehold.http.problems import Problem, RequestTimeout, unforeseen
+from freehold.http.problems import Problem, unforeseen
 from freehold.ledger.append import Answer, AppendRequest, Outcome
 from freehold.tenants.homes import Home
 from freehold_ingest.answers import is_known, refusal

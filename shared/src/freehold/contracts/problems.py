@@ -1,8 +1,29 @@
-"""The body of an error answer (RFC 9457), as clients read it."""
+"""The body of an error answer (RFC 9457), as clients read it, and the types of problems."""
+
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 PROBLEM_MEDIA_TYPE = "application/problem+json"
+
+
+_DOCUMENT_EXAMPLE: dict[str, Any] = {
+    "type": "/problems/validation-failed",
+    "title": "The request breaks a rule",
+    "status": 422,
+    "detail": "amount_minor: an amount must not be zero",
+    "errors": [{"pointer": "/amount_minor", "detail": "an amount must not be zero"}],
+}
+_TYPE_EXAMPLE: dict[str, Any] = {
+    "type": "/problems/validation-failed",
+    "title": "The request breaks a rule",
+    "status": 422,
+    "cause": "A member of the body is missing, unknown, or outside its limits.",
+    "remedy": "Correct what `errors` names.",
+    "retry": "no",
+    "again": "No. The same request is refused again.",
+    "example": _DOCUMENT_EXAMPLE,
+}
 
 
 class FieldError(BaseModel):
@@ -26,21 +47,7 @@ class ProblemDocument(BaseModel):
     """The body of an error answer. Some types add members of their own."""
 
     model_config = ConfigDict(
-        frozen=True,
-        extra="allow",
-        json_schema_extra={
-            "examples": [
-                {
-                    "type": "/problems/validation-failed",
-                    "title": "The request breaks a rule",
-                    "status": 422,
-                    "detail": "amount_minor: an amount must not be zero",
-                    "errors": [
-                        {"pointer": "/amount_minor", "detail": "an amount must not be zero"}
-                    ],
-                }
-            ]
-        },
+        frozen=True, extra="allow", json_schema_extra={"examples": [_DOCUMENT_EXAMPLE]}
     )
 
     type: str
@@ -50,3 +57,31 @@ class ProblemDocument(BaseModel):
     errors: list[FieldError] | None = Field(
         default=None, description="What is wrong where: of every 422, and at least one."
     )
+
+
+class DescribedProblem(BaseModel):
+    """A type of problem: why it is answered, and what to do. Texts have code between backticks."""
+
+    model_config = ConfigDict(frozen=True, json_schema_extra={"examples": [_TYPE_EXAMPLE]})
+
+    type: str = Field(description="The address of this description, and the problem's `type`.")
+    title: str
+    status: int
+    cause: str
+    remedy: str = Field(description="What the caller can do.")
+    retry: Literal["no", "now", "later"] = Field(
+        description="Whether the same request may succeed when it is sent again: `no` while nothing"
+        " else has changed, `now` at once, `later` after the seconds in `Retry-After`."
+    )
+    again: str = Field(description="The same as a sentence.")
+    example: ProblemDocument
+
+
+class ProblemTypeList(BaseModel):
+    """All types of problems, in order of status and name."""
+
+    model_config = ConfigDict(
+        frozen=True, json_schema_extra={"examples": [{"data": [_TYPE_EXAMPLE]}]}
+    )
+
+    data: list[DescribedProblem]

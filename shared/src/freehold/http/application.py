@@ -23,10 +23,13 @@ from freehold.http.access import Access
 from freehold.http.bodies import field_errors, pointer
 from freehold.http.cross_origin import CrossOrigin
 from freehold.http.direct import DirectRoutes, Reply
-from freehold.http.documentation import PAGE_HEADERS, page
+from freehold.http.documentation import page
+from freehold.http.errors import MalformedJson, MethodNotAllowed
 from freehold.http.media_types import JSON
 from freehold.http.openapi import PUBLIC, answering, complete_openapi
-from freehold.http.problems import MalformedJson, MethodNotAllowed, Problem, unforeseen
+from freehold.http.pages import PAGE_HEADERS
+from freehold.http.problem_types import problem_type_routes
+from freehold.http.problems import Problem, unforeseen
 
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 _ERRORS: Mapping[int, type[DomainError]] = {400: MalformedJson, 404: NotFound}
@@ -171,6 +174,7 @@ def new_application(
         app.front = CrossOrigin(app.access, origins)
     _answer_errors(app)
     _report_health(app, readiness)
+    app.include_router(problem_type_routes())
     complete_openapi(app, request_models, caller_problems)
     _document(app)
     return app

@@ -13,9 +13,9 @@ from starlette.requests import ClientDisconnect, Request
 from freehold.contracts.errors import DomainError, ValidationFailed
 from freehold.contracts.problems import FieldError
 from freehold.http.bounds import excess
+from freehold.http.errors import MalformedJson
 from freehold.http.media_types import require_json
 from freehold.http.members import repeated_member
-from freehold.http.problems import MalformedJson
 
 _Model = TypeVar("_Model", bound=BaseModel)
 _ERRORS_SHOWN_MAX = 100

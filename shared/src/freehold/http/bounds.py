@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 import msgspec
 
+from freehold.http.errors import MalformedJson
 from freehold.http.members import Location
-from freehold.http.problems import MalformedJson
 
 OBJECT_MEMBERS_MAX = 64
 LIST_ITEMS_MAX = 20_000

@@ -13,7 +13,7 @@ import zstandard
 from starlette.types import Message, Receive
 
 from freehold.contracts.errors import DomainError
-from freehold.http.problems import BodyTooLarge, MalformedCoding, UnsupportedMediaType
+from freehold.http.errors import BodyTooLarge, MalformedCoding, UnsupportedMediaType
 
 ACCEPTED = "gzip, zstd"
 

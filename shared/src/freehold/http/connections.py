@@ -32,6 +32,7 @@ from freehold.contracts.errors import DomainError
 from freehold.contracts.problems import PROBLEM_MEDIA_TYPE
 from freehold.http.application import Application
 from freehold.http.direct import Reply
+from freehold.http.errors import HeadTooLarge, Unimplemented
 from freehold.http.headers import standard_lines
 from freehold.http.heads import (
     HEAD_BYTES_MAX,
@@ -40,7 +41,7 @@ from freehold.http.heads import (
     parser_error,
     target_too_long,
 )
-from freehold.http.problems import HeadTooLarge, Problem, Unimplemented
+from freehold.http.problems import Problem
 from freehold.observability.metrics import REQUEST_SECONDS
 
 _log = structlog.get_logger(__name__)

@@ -5,7 +5,7 @@ import re
 import httptools
 
 from freehold.contracts.errors import DomainError, NotFound
-from freehold.http.problems import (
+from freehold.http.errors import (
     HeadTooLarge,
     HttpVersionUnsupported,
     MalformedRequest,

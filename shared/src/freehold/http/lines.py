@@ -7,7 +7,8 @@ from freehold.contracts.errors import DomainError
 from freehold.contracts.imports import ERRORS_A_LINE_MAX, LINE_BYTES_MAX, ImportLine, RejectedLine
 from freehold.contracts.problems import FieldError
 from freehold.http.bodies import field_errors, parse
-from freehold.http.problems import CATALOGUE, MalformedJson
+from freehold.http.catalogue import CATALOGUE
+from freehold.http.errors import MalformedJson
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 

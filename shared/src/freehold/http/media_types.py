@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
-from freehold.http.problems import NotAcceptable, UnsupportedMediaType
+from freehold.http.errors import NotAcceptable, UnsupportedMediaType
 
 JSON = "application/json"
 

@@ -28,17 +28,15 @@ from freehold.contracts.errors import (
     ValidationFailed,
 )
 from freehold.contracts.problems import PROBLEM_MEDIA_TYPE, ProblemDocument
-from freehold.http.media_types import JSON
-from freehold.http.problems import (
-    CATALOGUE,
-    PROBLEM_TYPES,
+from freehold.http.catalogue import BY_SLUG, CATALOGUE, ProblemType
+from freehold.http.errors import (
     BodyTooLarge,
     MalformedCoding,
     MalformedJson,
-    ProblemType,
     RequestTimeout,
     UnsupportedMediaType,
 )
+from freehold.http.media_types import JSON
 
 PUBLIC: Mapping[str, Any] = {"security": []}
 """`openapi_extra` of routes without a credential."""
@@ -46,7 +44,6 @@ TENANTS_CALLERS = (MissingScope, TenantSuspended, LedgerVersionUnsupported)
 """Errors that every route with a tenant's API key may answer."""
 
 _OWN = "x-problem-types"
-_BY_SLUG = {kind.slug: kind for kind in PROBLEM_TYPES}
 _METHODS = ("get", "put", "post", "delete", "patch")
 _ANYWHERE = (Internal, Overloaded)
 _WITH_CREDENTIAL = (Unauthorized, ValidationFailed, Unavailable)
@@ -190,7 +187,7 @@ def _problems(
             errors.add(MalformedJson)
     if any(one["name"] == "Idempotency-Key" for one in operation.get("parameters", ())):
         errors.update(_WITH_KEY)
-    return {_BY_SLUG[slug] for slug in operation.pop(_OWN, ())} | {
+    return {BY_SLUG[slug] for slug in operation.pop(_OWN, ())} | {
         CATALOGUE[error] for error in errors
     }
 

@@ -11,10 +11,10 @@ from starlette.responses import StreamingResponse
 from freehold.contracts.errors import NotFound, Overloaded, StatementTooLong
 from freehold.http.application import response_of
 from freehold.http.bodies import field_errors, header_values
+from freehold.http.errors import NotAcceptable
 from freehold.http.media_types import JSON, preferred
 from freehold.http.openapi import answering, documented_headers
 from freehold.http.parameters import read_query
-from freehold.http.problems import NotAcceptable
 from freehold.ledger.statements import Period
 from freehold.security.api_keys import Scope
 from freehold_query.answers import (
