@@ -51,19 +51,21 @@ test: $(VENV_READY)  ## Run all tests (10 minutes or so)
 	$(BIN)/python -m pytest tests --ignore=tests/bench --numprocesses=$(TEST_WORKERS) --dist=loadgroup --no-loadscope-reorder \
 	  --durations=20
 
-check: $(VENV_READY)  ## Check lock file, format, lint, types, SQL and imports
+check: $(VENV_READY)  ## Check lock file, format, lint, types, SQL, imports and the OpenAPI document
 	$(UV) lock --check
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy $(SOURCES) tests
 	$(BIN)/sqlfluff lint $(SQL)
 	$(BIN)/lint-imports
+	$(BIN)/python -m freehold_local.openapi --check
 
-format: $(VENV_READY)  ## Format code and SQL, mend what can be mended by itself, write guides made of code
+format: $(VENV_READY)  ## Format code and SQL, mend what can be mended, write anew what is made of code
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 	$(BIN)/sqlfluff fix $(SQL)
 	$(BIN)/python -m freehold.http.problem_guide services/guides/errors.md
+	$(BIN)/python -m freehold_local.openapi
 
 bench: $(VENV_READY)  ## Measure throughput and lag on this machine
 	@$(BIN)/freehold-local install

@@ -10,11 +10,10 @@ from rich.console import Console
 from rich.table import Table
 
 from freehold_local.errors import StackError
+from freehold_local.folders import CHECKOUT
 from freehold_local.installation import find_postgres, find_rabbitmq, install_missing
 from freehold_local.progress import Terminal
 from freehold_local.stack import Stack
-
-CHECKOUT = Path(__file__).resolve().parents[4]
 
 app = typer.Typer(
     help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False

@@ -16,6 +16,7 @@ from freehold_local.accounts import Account, run_as
 from freehold_local.errors import StackError
 from freehold_local.waiting import wait_until
 
+CHECKOUT = Path(__file__).resolve().parents[4]
 OUTSIDE = Path("/var/lib/freehold-local")
 LOCK_TIMEOUT_S = 60
 

@@ -41,6 +41,7 @@ def add_append_route(
     path: str,
     handle: Handler,
     *,
+    operation_id: str,
     summary: str,
     body: type[BaseModel],
     body_required: bool = True,
@@ -55,6 +56,7 @@ def add_append_route(
         admission: Lets requests in.
         path: Has at most one id in it, as `{hold_id}`.
         handle: Appends, and answers.
+        operation_id: The name by which clients call it.
         summary: Of the route, for OpenAPI, as are the models of its body and its answer.
         body: The body's model.
         body_required: Whether there must be a body.
@@ -83,6 +85,7 @@ def add_append_route(
         methods=["POST"],
         status_code=201,
         response_model=answer,
+        operation_id=operation_id,
         summary=summary,
         responses={201: documented_headers("Preference-Applied")},
         openapi_extra={

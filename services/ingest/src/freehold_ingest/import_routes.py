@@ -101,6 +101,7 @@ def import_routes(
 
     @router.post(
         IMPORT_PATH,
+        operation_id="import_events",
         response_class=Response,
         responses=_RESPONSES,
         summary="Append any number of events, each known by its external_id.",

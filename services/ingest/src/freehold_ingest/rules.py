@@ -49,6 +49,7 @@ def event_type_routes(admission: Admission, calls: Calls, clock: Clock) -> APIRo
 
     @router.get(
         "",
+        operation_id="list_event_types",
         response_model=EventTypeList,
         summary="The declared event types, and whether others are refused.",
         openapi_extra={"parameters": documented_query(PageQuery)},
@@ -71,6 +72,7 @@ def event_type_routes(admission: Admission, calls: Calls, clock: Clock) -> APIRo
 
     @router.put(
         "",
+        operation_id="close_event_types",
         response_model=EventTypeSwitch,
         summary="Refuse event types that are not declared, or take them again.",
         openapi_extra={**json_body(EventTypeSwitch)},
@@ -85,6 +87,7 @@ def event_type_routes(admission: Admission, calls: Calls, clock: Clock) -> APIRo
 
     @router.put(
         "/{event_type}",
+        operation_id="declare_event_type",
         response_model=DeclaredEventType,
         summary="Declare an event type, or change what is declared of it.",
         openapi_extra={**json_body(NewEventType)},
@@ -112,6 +115,7 @@ def account_limit_routes(admission: Admission, calls: Calls, clock: Clock) -> AP
 
     @router.get(
         "/{account_id}/limits",
+        operation_id="get_account_limits",
         response_model=AccountLimits,
         summary="The limits of an account; none where none is set, seen before or not.",
         responses=_DOCUMENTED_LIMITS,
@@ -127,6 +131,7 @@ def account_limit_routes(admission: Admission, calls: Calls, clock: Clock) -> AP
 
     @router.put(
         "/{account_id}/limits",
+        operation_id="set_account_limit",
         response_model=AccountLimits,
         summary="Set how low an account may be taken in one currency, or lift that limit.",
         responses=_DOCUMENTED_LIMITS,

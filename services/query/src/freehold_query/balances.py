@@ -46,6 +46,7 @@ def balance_routes(readers: Readers, reads: Reads) -> APIRouter:
 
     @router.get(
         "/v1/accounts/{account_id}/balances",
+        operation_id="get_balances",
         summary="All balances of an account",
         response_model=AccountBalances,
         responses=DOCUMENTED_ANSWERS,
@@ -60,6 +61,7 @@ def balance_routes(readers: Readers, reads: Reads) -> APIRouter:
 
     @router.get(
         "/v1/accounts/{account_id}/balances/{currency}",
+        operation_id="get_balance",
         summary="One balance of an account",
         response_model=AccountBalance,
         responses=DOCUMENTED_ANSWERS,
@@ -77,6 +79,7 @@ def balance_routes(readers: Readers, reads: Reads) -> APIRouter:
 
     @router.get(
         "/v1/balances",
+        operation_id="list_balances",
         summary="Balances in order of account and currency, as projected or at a point in time",
         description="A page at a point in time may be shorter than `limit`, even empty, with more"
         " to follow: `next_cursor` alone says that there is no more.",

@@ -58,6 +58,7 @@ def event_routes(readers: Readers, reads: Reads) -> APIRouter:
 
     @router.get(
         "/v1/events",
+        operation_id="list_events",
         tags=["events"],
         summary="Events in ledger order or against it, filtered (scope read or audit)",
         description="All filters hold together. `metadata.order_id=o1` finds the events whose"
@@ -96,6 +97,7 @@ def event_routes(readers: Readers, reads: Reads) -> APIRouter:
 
     @router.get(
         "/v1/events/{event_id}",
+        operation_id="get_event",
         tags=["events"],
         summary="One event (scope read or audit)",
         response_model=LedgerEvent,
@@ -108,6 +110,7 @@ def event_routes(readers: Readers, reads: Reads) -> APIRouter:
 
     @router.get(
         "/v1/transactions/{transaction_id}",
+        operation_id="get_transaction",
         tags=["transactions"],
         summary="A balanced transaction with its legs (scope read or audit)",
         response_model=AppendedTransaction,
@@ -120,6 +123,7 @@ def event_routes(readers: Readers, reads: Reads) -> APIRouter:
 
     @router.get(
         "/v1/holds/{hold_id}",
+        operation_id="get_hold",
         tags=["holds"],
         summary="A hold in its current state",
         description="A hold is pending until an event settles it. After `expires_at` that happens"
@@ -134,6 +138,7 @@ def event_routes(readers: Readers, reads: Reads) -> APIRouter:
 
     @router.get(
         "/v1/lag",
+        operation_id="get_lag",
         tags=["lag"],
         summary="How far the balances are behind the ledger",
         response_model=Lag,

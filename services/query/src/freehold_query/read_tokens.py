@@ -24,6 +24,7 @@ def read_token_routes(readers: Readers, tokens: ReadTokens) -> APIRouter:
 
     @router.post(
         "/v1/read-tokens",
+        operation_id="create_read_token",
         summary="A short-lived token that reads accounts with a prefix",
         description="For browsers, which must not have an API key. It is sent as a key is, to every"
         " route that takes a key with the scope `read`, and sees only accounts whose id begins with"

@@ -26,6 +26,7 @@ def searchable_metadata_routes(readers: Readers, reads: Reads, clock: Clock) -> 
 
     @router.get(
         "",
+        operation_id="get_searchable_metadata",
         summary="The metadata keys by which events are searched",
         response_model=SearchableMetadata,
         responses=DOCUMENTED_ANSWERS,
@@ -40,6 +41,7 @@ def searchable_metadata_routes(readers: Readers, reads: Reads, clock: Clock) -> 
 
     @router.put(
         "",
+        operation_id="set_searchable_metadata",
         summary="Set by which metadata keys events are searched (scope ingest)",
         description="The whole list: a key that is left out is no longer searchable. A new key can"
         " be searched at once. Until the projector has indexed the events that are there already,"

@@ -22,6 +22,7 @@ def total_routes(readers: Readers, reads: Reads) -> APIRouter:
 
     @router.get(
         "/v1/totals",
+        operation_id="get_totals",
         summary="All balances of a branch summed by currency, as projected or at a point in time",
         response_model=Totals,
         responses=DOCUMENTED_ANSWERS,

@@ -15,6 +15,7 @@ from freehold.aio.periodic import Periodic
 from freehold.aio.tasks import end
 from freehold.contracts.errors import DomainError
 from freehold.http.application import Check, new_application
+from freehold.http.openapi import OPERATOR_TOKEN
 from freehold.messaging.broker import Broker
 from freehold.messaging.topology import ARCHIVER_QUEUE, declare_archiver
 from freehold.security.key_ring import KeyRing
@@ -103,6 +104,7 @@ def build_application(settings: Settings) -> FastAPI:
         description="Provisions tenants, their databases and their API keys.",
         lifespan=lifespan,
         readiness=readiness,
+        credential=OPERATOR_TOKEN,
         request_models=REQUEST_MODELS,
         timeout_s=settings.request_timeout_s,
         requests_in_flight_max=settings.requests_in_flight_max,

@@ -26,7 +26,7 @@ from freehold.http.direct import DirectRoutes, Reply
 from freehold.http.documentation import page
 from freehold.http.errors import MalformedJson, MethodNotAllowed
 from freehold.http.media_types import JSON
-from freehold.http.openapi import PUBLIC, answering, complete_openapi
+from freehold.http.openapi import API_KEY, PUBLIC, answering, complete_openapi
 from freehold.http.pages import PAGE_HEADERS
 from freehold.http.problem_types import problem_type_routes
 from freehold.http.problems import Problem, unforeseen
@@ -117,6 +117,7 @@ def new_application(
     description: str,
     lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]],
     readiness: Readiness,
+    credential: str = API_KEY,
     request_models: Sequence[type[BaseModel]] = (),
     caller_problems: Sequence[type[DomainError]] = (),
     body_bytes_max: int = 65_536,
@@ -135,6 +136,7 @@ def new_application(
         lifespan: Opens what the service needs, and closes it after the last request.
         readiness: Reports the state of its dependencies. /readyz answers 200 only if all that are
             needed answer.
+        credential: What routes ask for, in the documentation (see openapi.py).
         request_models: Bodies that routes parse themselves, for the documentation.
         caller_problems: Errors that every route with a credential may answer.
         body_bytes_max: Larger bodies are answered 413.
@@ -175,7 +177,7 @@ def new_application(
     _answer_errors(app)
     _report_health(app, readiness)
     app.include_router(problem_type_routes())
-    complete_openapi(app, request_models, caller_problems)
+    complete_openapi(app, credential, request_models, caller_problems)
     _document(app)
     return app
 
@@ -237,13 +239,15 @@ def _report_health(app: FastAPI, readiness: Readiness) -> None:
     # Monitoring has no credential.
     public: dict[str, Any] = {"tags": ["health"], "openapi_extra": dict(PUBLIC)}
 
-    @app.get("/healthz", summary="Alive? Touches nothing.", **public)
+    @app.get("/healthz", operation_id="get_health", summary="Alive? Touches nothing.", **public)
     async def healthz() -> Response:
         return json_response(b'{"status":"ok"}')
 
     ready: dict[str, Any] = {**public, "openapi_extra": {**PUBLIC, **answering(Unavailable)}}
 
-    @app.get("/readyz", summary="Do the dependencies answer?", **ready)
+    @app.get(
+        "/readyz", operation_id="get_readiness", summary="Do the dependencies answer?", **ready
+    )
     async def readyz() -> Response:
         checks = await readiness()
         answering = {name: check.answers for name, check in checks.items()}
@@ -257,7 +261,13 @@ def _report_health(app: FastAPI, readiness: Readiness) -> None:
             raise Unavailable(f"waiting for: {named}", retry_after_s=1, **report)
         return json_response(orjson.dumps({"status": "ok", **report}))
 
-    @app.get("/metrics", summary="Prometheus metrics.", response_class=PlainTextResponse, **public)
+    @app.get(
+        "/metrics",
+        operation_id="get_metrics",
+        summary="Prometheus metrics.",
+        response_class=PlainTextResponse,
+        **public,
+    )
     async def metrics() -> Response:
         return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 

@@ -37,9 +37,14 @@ from freehold.http.errors import (
     UnsupportedMediaType,
 )
 from freehold.http.media_types import JSON
+from freehold.http.tags import TAGS
 
+API_KEY = "api_key"
+OPERATOR_TOKEN = "operator_token"  # noqa: S105 (the name of a scheme)
 PUBLIC: Mapping[str, Any] = {"security": []}
 """`openapi_extra` of routes without a credential."""
+WITH_API_KEY: Mapping[str, Any] = {"security": [{API_KEY: []}]}
+"""`openapi_extra` of routes with a tenant's API key, in a service whose others take another one."""
 TENANTS_CALLERS = (MissingScope, TenantSuspended, LedgerVersionUnsupported)
 """Errors that every route with a tenant's API key may answer."""
 
@@ -57,6 +62,11 @@ _IN_PATH: Mapping[str, Sequence[type[DomainError]]] = {
     "event_type": (),
 }
 _OTHERS_IN_PATH = (NotFound,)
+
+_SECURITY_SCHEMES: Mapping[str, str] = {
+    API_KEY: "A tenant's API key, which begins with `fh_`; for reads also a read token.",
+    OPERATOR_TOKEN: "The operator's token, which is the setting `FREEHOLD_OPERATOR_TOKEN`.",
+}
 
 _HEADERS: Mapping[str, str] = {
     "X-Request-Id": "The request's own, where it sent one of at most 64 letters and digits.",
@@ -88,12 +98,16 @@ def documented_headers(*names: str) -> dict[str, Any]:
 
 
 def complete_openapi(
-    app: FastAPI, models: Iterable[type[BaseModel]], of_callers: Iterable[type[DomainError]]
+    app: FastAPI,
+    credential: str,
+    models: Iterable[type[BaseModel]],
+    of_callers: Iterable[type[DomainError]],
 ) -> None:
     """Complete an application's OpenAPI document.
 
     Args:
         app: The application.
+        credential: `API_KEY` or `OPERATOR_TOKEN`, of the routes that say nothing else.
         models: Bodies that its routes parse themselves.
         of_callers: Errors that every route with a credential may answer.
     """
@@ -104,9 +118,10 @@ def complete_openapi(
             document = generate()
             _complete_components(document, models)
             document["servers"] = [{"url": "/", "description": "The server of this document."}]
-            document["security"] = [{"bearer": []}]
             for path, method, operation in _operations(document):
+                operation.setdefault("security", [{credential: []}])
                 _complete(path, method, operation, tuple(of_callers))
+            _complete_tags(document)
             app.openapi_schema = document
         return app.openapi_schema
 
@@ -120,9 +135,19 @@ def _operations(document: Mapping[str, Any]) -> Iterator[tuple[str, str, dict[st
                 yield path, method, item[method]
 
 
+def _complete_tags(document: dict[str, Any]) -> None:
+    used = {tag for _, _, operation in _operations(document) for tag in operation["tags"]}
+    document["tags"] = [
+        {"name": tag, "description": text} for tag, text in TAGS.items() if tag in used
+    ]
+
+
 def _complete_components(document: dict[str, Any], models: Iterable[type[BaseModel]]) -> None:
     components = document.setdefault("components", {})
-    components["securitySchemes"] = {"bearer": {"type": "http", "scheme": "bearer"}}
+    components["securitySchemes"] = {
+        name: {"type": "http", "scheme": "bearer", "description": text}
+        for name, text in _SECURITY_SCHEMES.items()
+    }
     components["headers"] = {
         name: {"description": text, "schema": {"type": "string"}} for name, text in _HEADERS.items()
     }

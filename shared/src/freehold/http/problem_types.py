@@ -28,6 +28,7 @@ def problem_type_routes() -> APIRouter:
 
     @router.get(
         "",
+        operation_id="list_problem_types",
         response_model=ProblemTypeList,
         summary="All types of problems: what they mean, and what to do.",
         **_documented(),
@@ -39,6 +40,7 @@ def problem_type_routes() -> APIRouter:
 
     @router.get(
         "/{slug}",
+        operation_id="get_problem_type",
         response_model=DescribedProblem,
         summary="What a type of problem means, and what to do.",
         **_documented(),

@@ -23,6 +23,7 @@ def activity_routes(readers: Readers, reads: Reads) -> APIRouter:
 
     @router.get(
         "/v1/activity",
+        operation_id="get_activity",
         summary="What happened in each hour, day or month, by currency and event type",
         description="By `transaction_time`, in order of bucket, currency and event type. Buckets"
         " without events are left out; the first and the last one hold only what lies from `from`"

@@ -65,6 +65,7 @@ def statement_routes(readers: Readers, reads: Reads, *, timeout_s: float) -> API
 
     @router.get(
         STATEMENT_PATH,
+        operation_id="get_statement",
         summary="What moved an account's balance in a period, with the balance after each line",
         description="Events that only place or let go of a hold move nothing and are left out."
         " All pages are of one state of the ledger, the one at the first page. `Accept: text/csv`"

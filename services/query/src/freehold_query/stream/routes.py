@@ -98,6 +98,7 @@ def stream_routes(readers: Readers, admission: Admission) -> APIRouter:
 
     @router.get(
         STREAM_PATH,
+        operation_id="stream_balances",
         summary="Balances as they change (Server-Sent Events)",
         description=_DESCRIPTION,
         response_class=Response,

@@ -38,6 +38,7 @@ BackupId = Annotated[UUID, Depends(_backup_id)]
 
 @router.post(
     "/tenants/{tenant_id}/backups",
+    operation_id="create_backup",
     summary="Make a backup; its id is the operation's.",
     status_code=202,
     responses={202: {"model": Operation}},
@@ -57,6 +58,7 @@ async def create_backup(
 
 @router.get(
     "/tenants/{tenant_id}/backups",
+    operation_id="list_backups",
     summary="List a tenant's backups, the newest first.",
     responses={200: {"model": BackupPage}},
     openapi_extra=PAGE_PARAMETERS,
@@ -75,6 +77,7 @@ async def get_backups(request: Request, catalog: TheCatalog, tenant_id: TenantId
 
 @router.get(
     "/tenants/{tenant_id}/backups/{backup_id}",
+    operation_id="get_backup",
     summary="Show a backup.",
     responses={200: {"model": Backup}},
     dependencies=NO_QUERY,
@@ -87,6 +90,7 @@ async def get_backup(catalog: TheCatalog, tenant_id: TenantId, backup_id: Backup
 
 @router.post(
     "/tenants/{tenant_id}/backups/{backup_id}/verify",
+    operation_id="verify_backup",
     summary="Restore a backup on trial, and compare it with what it should be.",
     status_code=202,
     responses={202: {"model": Operation}},

@@ -20,6 +20,7 @@ _TheCredentials = Annotated[Credentials, component(Credentials)]
 
 @router.get(
     "/tenants/{tenant_id}/credentials",
+    operation_id="get_credentials",
     tags=["credentials"],
     summary="Show the customer's own, read-only connection string.",
     responses={200: {"model": CustomerCredentials}},
@@ -32,6 +33,7 @@ async def get_credentials(credentials: _TheCredentials, tenant_id: TenantId) -> 
 
 @router.post(
     "/tenants/{tenant_id}/credentials/rotate",
+    operation_id="rotate_credentials",
     tags=["credentials"],
     summary="Replace the passwords of a tenant's roles; no request fails meanwhile.",
     responses={200: {"model": RotatedCredentials}},

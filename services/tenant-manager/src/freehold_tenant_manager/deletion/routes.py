@@ -24,6 +24,7 @@ router = APIRouter()
 
 @router.post(
     "/tenants/{tenant_id}/suspend",
+    operation_id="suspend_tenant",
     tags=["tenants"],
     summary="Suspend a tenant: their keys are refused until they are resumed.",
     responses={200: {"model": Tenant}},
@@ -39,6 +40,7 @@ async def post_suspend(catalog: TheCatalog, tenant_id: TenantId) -> Response:
 
 @router.post(
     "/tenants/{tenant_id}/resume",
+    operation_id="resume_tenant",
     tags=["tenants"],
     summary="Let a suspended tenant's keys work again.",
     responses={200: {"model": Tenant}},
@@ -54,6 +56,7 @@ async def post_resume(catalog: TheCatalog, tenant_id: TenantId) -> Response:
 
 @router.delete(
     "/tenants/{tenant_id}",
+    operation_id="delete_tenant",
     tags=["tenants"],
     summary="Delete a tenant, after a final export and a final backup.",
     status_code=202,

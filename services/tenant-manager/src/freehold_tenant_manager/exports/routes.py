@@ -7,7 +7,7 @@ from pydantic import Field
 
 from freehold.contracts.errors import MissingScope, TenantDeleted, TooManyRequests
 from freehold.http.authentication import sole_authorization
-from freehold.http.openapi import answering, documented_headers
+from freehold.http.openapi import WITH_API_KEY, answering, documented_headers
 from freehold.http.parameters import NoQuery, documented_query, read_query
 from freehold.security.api_keys import Scope
 from freehold_tenant_manager.exports.exports import Exports
@@ -41,6 +41,7 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {
 }
 _PARAMETERS = {"parameters": documented_query(ExportQuery), **answering(TooManyRequests)}
 _OWN_PARAMETERS = {
+    **WITH_API_KEY,
     "parameters": documented_query(ExportQuery),
     **answering(TooManyRequests, MissingScope, TenantDeleted),
 }
@@ -48,6 +49,7 @@ _OWN_PARAMETERS = {
 
 @router.get(
     "/tenants/{tenant_id}/export",
+    operation_id="export_ledger",
     response_class=Response,
     summary="Download a tenant's whole ledger as one file.",
     responses=_RESPONSES,
@@ -61,6 +63,7 @@ async def get_export(request: Request, exports: _TheExports, tenant_id: TenantId
 
 @own_router.get(
     "/export",
+    operation_id="export_own_ledger",
     response_class=Response,
     summary="Download one's own ledger as one file, with a key of the scope export.",
     responses=_RESPONSES,

@@ -49,6 +49,7 @@ KeyId = Annotated[str, Depends(_key_id)]
 
 @router.post(
     "/tenants/{tenant_id}/api-keys",
+    operation_id="create_api_key",
     tags=["API keys"],
     summary="Make an API key; it is shown this once.",
     status_code=201,
@@ -69,6 +70,7 @@ async def create_api_key(request: Request, catalog: TheCatalog, tenant_id: Tenan
 
 @router.get(
     "/tenants/{tenant_id}/api-keys",
+    operation_id="list_api_keys",
     tags=["API keys"],
     summary="List a tenant's API keys, without their secrets.",
     responses={200: {"model": ApiKeyPage}},
@@ -86,6 +88,7 @@ async def get_api_keys(request: Request, catalog: TheCatalog, tenant_id: TenantI
 
 @router.delete(
     "/tenants/{tenant_id}/api-keys/{key_id}",
+    operation_id="revoke_api_key",
     tags=["API keys"],
     summary="Revoke an API key; doing so again changes nothing.",
     status_code=204,
@@ -101,6 +104,7 @@ async def delete_api_key(catalog: TheCatalog, tenant_id: TenantId, key_id: KeyId
 
 @router.post(
     "/tenants/{tenant_id}/api-keys/{key_id}/rotate",
+    operation_id="rotate_api_key",
     tags=["API keys"],
     summary="Make an API key in place of another, which works for a while longer.",
     status_code=201,

@@ -36,6 +36,7 @@ class _Query(PageQuery):
 
 @router.post(
     "/migrations",
+    operation_id="migrate_ledgers",
     tags=["migrations"],
     summary="Migrate the ledgers of some tenants, or of all.",
     status_code=202,
@@ -68,6 +69,7 @@ async def create_migration(
 
 @router.get(
     "/migrations",
+    operation_id="list_migrations",
     tags=["migrations"],
     summary="Show which versions tenants' ledgers have, and how their migration went.",
     responses={200: {"model": MigrationOverview}},

@@ -32,6 +32,7 @@ class _Query(PageQuery):
 
 @router.get(
     "/operations",
+    operation_id="list_operations",
     tags=["operations"],
     summary="List operations, the newest first.",
     responses={200: {"model": OperationPage}},
@@ -54,6 +55,7 @@ async def get_operations(request: Request, catalog: TheCatalog) -> Response:
 
 @router.get(
     "/operations/{operation_id}",
+    operation_id="get_operation",
     tags=["operations"],
     summary="Show how far an operation is.",
     responses={200: {"model": Operation}},

@@ -15,6 +15,7 @@ _TheOverview = Annotated[Overview, component(Overview)]
 
 @router.get(
     "/tenants/{tenant_id}",
+    operation_id="get_tenant",
     tags=["tenants"],
     summary="Show a tenant: home, status, size, head, lag.",
     responses={200: {"model": TenantDetails}},

@@ -18,6 +18,7 @@ _TheProvisioner = Annotated[Provisioner, component(Provisioner)]
 
 @router.post(
     "/tenants",
+    operation_id="create_tenant",
     tags=["tenants"],
     summary="Make a tenant; the same request again changes nothing.",
     status_code=201,

@@ -19,6 +19,7 @@ _TheRedriver = Annotated[Redriver, component(Redriver)]
 
 @router.post(
     "/doorbells/redrive",
+    operation_id="redrive_doorbells",
     tags=["doorbells"],
     summary="Put parked doorbells back into the projector's queue.",
     status_code=202,

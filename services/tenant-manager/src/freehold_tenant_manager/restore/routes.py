@@ -48,6 +48,7 @@ DatabaseName = Annotated[str, Depends(_database_name)]
 
 @router.post(
     "/tenants/{tenant_id}/restores",
+    operation_id="restore_tenant",
     tags=["backups"],
     summary="Restore a tenant to an instant, an event or a backup, without effect on others.",
     status_code=202,
@@ -76,6 +77,7 @@ async def restore(
 
 @router.get(
     "/tenants/{tenant_id}/former-databases",
+    operation_id="list_former_databases",
     tags=["backups"],
     summary="List the retired databases and previews that restores of a tenant have left.",
     responses={200: {"model": FormerDatabasePage}},
@@ -95,6 +97,7 @@ async def get_former_databases(
 
 @router.delete(
     "/tenants/{tenant_id}/former-databases/{name}",
+    operation_id="drop_former_database",
     tags=["backups"],
     summary="Drop a retired database or a preview of a tenant.",
     status_code=204,

@@ -37,6 +37,7 @@ class _Query(PageQuery):
 
 @router.get(
     "/tenants",
+    operation_id="list_tenants",
     tags=["tenants"],
     summary="List tenants in order of their ids.",
     responses={200: {"model": TenantPage}},
@@ -55,6 +56,7 @@ async def get_tenants(request: Request, catalog: TheCatalog) -> Response:
 
 @router.put(
     "/tenants/{tenant_id}/limits",
+    operation_id="set_tenant_limits",
     tags=["tenants"],
     summary="Set what each process of ingest takes of a tenant.",
     responses={200: {"model": Tenant}},
@@ -71,6 +73,7 @@ async def put_limits(request: Request, catalog: TheCatalog, tenant_id: TenantId)
 
 @router.get(
     "/regions",
+    operation_id="list_regions",
     tags=["regions"],
     summary="List the regions that tenants can live in.",
     responses={200: {"model": RegionList}},

@@ -19,6 +19,7 @@ router = APIRouter()
 
 @router.post(
     "/tenants/{tenant_id}/verify",
+    operation_id="verify_ledger",
     tags=["tenants"],
     summary="Recompute a ledger's hash chain, and compare it with the state and the head outside.",
     status_code=202,
