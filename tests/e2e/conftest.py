@@ -18,7 +18,12 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack | None]:
     if given_addresses(os.environ) is not None:
         yield None
         return
-    with private_stack(tmp_path_factory.mktemp("e2e"), durable=False) as stack:
+    with private_stack(
+        tmp_path_factory.mktemp("e2e"),
+        # The guides' pages have an origin of their own.
+        {"query": {"FREEHOLD_CORS_ORIGINS": "*"}},
+        durable=False,
+    ) as stack:
         yield stack
 
 
