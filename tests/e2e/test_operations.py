@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from referencing import Registry
 from referencing.jsonschema import DRAFT202012
 
+from freehold.release import this_release
 from support.clients import (
     Document,
     Freehold,
@@ -103,7 +104,10 @@ each_service = pytest.mark.parametrize(
 @each_service
 async def test_a_service_is_alive_and_ready(freehold: Freehold, service: str) -> None:
     url = address(freehold, service)
-    assert found(await freehold.ask("GET", f"{url}/healthz")) == {"status": "ok"}
+    alive = found(await freehold.ask("GET", f"{url}/healthz"))
+    assert (alive["status"], alive["version"]) == ("ok", this_release().version)
+    # A stack that runs elsewhere may be of another commit, or not know its own.
+    assert alive["commit"] is None or re.fullmatch("[0-9a-f]{12}", alive["commit"])
     ready = found(await freehold.ask("GET", f"{url}/readyz"))
     assert ready["status"] == "ok"
     assert ready["checks"]

@@ -2,12 +2,12 @@
 
 import signal
 import sys
-from importlib.metadata import version
 from types import FrameType
 from typing import Annotated
 
 import typer
 
+from freehold.release import this_release
 from freehold_cli import backups, credentials, keys, migrations, operations, restores, tenants
 from freehold_cli.errors import CliError, ExitCode
 from freehold_cli.export.command import export
@@ -46,7 +46,7 @@ app.add_typer(operations.app, name="operations")
 
 def _write_version(wanted: bool) -> None:
     if wanted:
-        write_line(version("freehold-cli"))
+        write_line(f"freehold {this_release()}")
         raise typer.Exit
 
 
@@ -55,7 +55,10 @@ def freehold(
     _: Annotated[
         bool,
         typer.Option(
-            "--version", callback=_write_version, is_eager=True, help="Print the version and end."
+            "--version",
+            callback=_write_version,
+            is_eager=True,
+            help="Print version and commit, and end.",
         ),
     ] = False,
 ) -> None:

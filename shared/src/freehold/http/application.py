@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from http import HTTPStatus
 from typing import Any
 
@@ -30,6 +30,8 @@ from freehold.http.openapi import API_KEY, PUBLIC, answering, complete_openapi
 from freehold.http.pages import PAGE_HEADERS
 from freehold.http.problem_types import problem_type_routes
 from freehold.http.problems import Problem, unforeseen
+from freehold.observability.metrics import BUILD
+from freehold.release import this_release
 
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 _ERRORS: Mapping[int, type[DomainError]] = {400: MalformedJson, 404: NotFound}
@@ -154,7 +156,7 @@ def new_application(
     app = Application(
         title=title,
         description=description,
-        version="1",
+        version=this_release().version,
         redirect_slashes=False,
         # FastAPI's own pages load scripts from a public server.
         docs_url=None,
@@ -239,9 +241,18 @@ def _report_health(app: FastAPI, readiness: Readiness) -> None:
     # Monitoring has no credential.
     public: dict[str, Any] = {"tags": ["health"], "openapi_extra": dict(PUBLIC)}
 
-    @app.get("/healthz", operation_id="get_health", summary="Alive? Touches nothing.", **public)
+    release = this_release()
+    BUILD.info({"version": release.version, "commit": release.commit or "unknown"})
+    alive = orjson.dumps({"status": "ok", **asdict(release)})
+
+    @app.get(
+        "/healthz",
+        operation_id="get_health",
+        summary="Alive, and which release? Touches nothing.",
+        **public,
+    )
     async def healthz() -> Response:
-        return json_response(b'{"status":"ok"}')
+        return json_response(alive)
 
     ready: dict[str, Any] = {**public, "openapi_extra": {**PUBLIC, **answering(Unavailable)}}
 

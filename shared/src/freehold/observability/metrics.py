@@ -1,9 +1,10 @@
 """Metrics that every service has. Names end in their unit, by Prometheus's convention."""
 
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import Counter, Gauge, Histogram, Info
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
+BUILD = Info("freehold_build", "The release that runs: its version and commit.")
 REQUEST_SECONDS = Histogram(
     "freehold_http_request_seconds",
     "How long requests took, by route and status.",
