@@ -21,6 +21,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from freehold.database.tls import Tls
 from freehold.ledger.clocks import Clock
 from freehold.security.key_ring import KeyRing
 
@@ -57,6 +58,11 @@ def _url_of(*schemes: str) -> AfterValidator:
         return secret
 
     return AfterValidator(check)
+
+
+def _reached_safely(secret: SecretStr) -> SecretStr:
+    Tls.of(secret.get_secret_value())
+    return secret
 
 
 def _sealing_keys(secret: SecretStr) -> SecretStr:
@@ -96,7 +102,9 @@ class ServiceSettings(BaseSettings):
     log_format: Literal["auto", "json", "console"] = Field(
         default="auto", description="`auto` is console at a terminal and JSON elsewhere."
     )
-    catalog_dsn: PostgresUrl = Field(description="The catalog, as this service's own role.")
+    catalog_dsn: Annotated[PostgresUrl, AfterValidator(_reached_safely)] = Field(
+        description="The catalog, as this service's own role. Its TLS is that of every server."
+    )
     credential_keys: Annotated[SecretStr, AfterValidator(_sealing_keys)] = Field(
         description="Keys that seal tenants' credentials: id:base64 of 32 bytes, comma-separated."
     )
@@ -159,6 +167,11 @@ class ServiceSettings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Use only the values that `read` passes."""
         return (init_settings,)
+
+    @property
+    def tls(self) -> Tls:
+        """How connections to Postgres are encrypted."""
+        return Tls.of(self.catalog_dsn.get_secret_value())
 
     @property
     def clock(self) -> Clock:

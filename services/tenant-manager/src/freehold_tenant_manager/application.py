@@ -154,6 +154,7 @@ class _Service:
             idle_s=_CONNECTION_IDLE_S,
             timeout_s=timeout_s,
             renew=renew,
+            tls=self.settings.tls,
         )
         self.stack.push_async_callback(connections.close)
         return connections

@@ -63,7 +63,11 @@ class Foundation:
             Versions(self.storage, self.vault, keep_days=settings.backup_keep_days),
             cluster=settings.cluster,
         )
-        self.dumps = Dumps(timeout_s=settings.dump_timeout_s, bytes_per_s=settings.dump_bytes_per_s)
+        self.dumps = Dumps(
+            timeout_s=settings.dump_timeout_s,
+            bytes_per_s=settings.dump_bytes_per_s,
+            tls=settings.tls,
+        )
         self.archive = Archive(self.storage, self.vault)
         self.restore_databases = RestoreDatabases(
             self.catalog, self.server, settings.customer_bounds

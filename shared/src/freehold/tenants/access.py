@@ -43,6 +43,7 @@ class TenantAccess:
             idle_s=settings.connection_idle_s,
             timeout_s=timeout_s,
             renew=self.directory.renewed,
+            tls=settings.tls,
         )
 
     @asynccontextmanager

@@ -22,6 +22,7 @@ import structlog
 
 from freehold.contracts.errors import Overloaded, Unavailable
 from freehold.database.failures import DRIVER_ERRORS, database_failures
+from freehold.database.tls import OPPORTUNISTIC, Tls
 from freehold.ledger.client import SESSION_SETTINGS, Connection
 from freehold.observability.metrics import TENANT_CONNECTION_WAITS, TENANT_CONNECTIONS_OPENED
 from freehold.tenants.homes import Home
@@ -75,6 +76,7 @@ class TenantConnections:
         idle_s: float,
         timeout_s: float,
         renew: Renew | None = None,
+        tls: Tls = OPPORTUNISTIC,
     ) -> None:
         """Set the budget.
 
@@ -85,6 +87,7 @@ class TenantConnections:
             idle_s: A connection unused for this long is closed.
             timeout_s: Bounds waiting for a connection, and every statement.
             renew: Called when a password is refused; without it, the refusal is final.
+            tls: How connections are encrypted.
         """
         self._application = application
         self._connections_max = connections_max
@@ -92,6 +95,7 @@ class TenantConnections:
         self._idle_s = idle_s
         self._timeout_s = timeout_s
         self._renew = renew
+        self._tls = tls
         self._open: Counter[_Endpoint] = Counter()
         # The endpoint that has been idle longest comes first.
         self._idle: OrderedDict[_Endpoint, list[tuple[float, Connection]]] = OrderedDict()
@@ -273,6 +277,7 @@ class TenantConnections:
             database=home.database,
             user=home.role,
             password=home.password,
+            ssl=self._tls.context,
             timeout=timeout_s,
             command_timeout=self._timeout_s,
             server_settings=self._parameters(home),

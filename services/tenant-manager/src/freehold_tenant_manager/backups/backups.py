@@ -18,6 +18,7 @@ import structlog
 from freehold.contracts.errors import Internal, NotFound, Unavailable
 from freehold.database.failures import database_failures
 from freehold.database.queries import load_queries
+from freehold.database.tls import Tls
 from freehold.ledger import client
 from freehold.ledger.client import SESSION_SETTINGS, Connection
 from freehold.ledger.findings import differences
@@ -118,7 +119,7 @@ class Backups:
         path = f"tenants/{tenant_id}/{home.epoch}/backups/{backup_id}-{attempt}"
         try:
             async with (
-                _snapshot(home) as snapshot,
+                _snapshot(home, self._server.tls) as snapshot,
                 self._dumps.dump(
                     home,
                     "custom",
@@ -252,7 +253,7 @@ class Backups:
 
 
 @asynccontextmanager
-async def _snapshot(home: Home) -> AsyncIterator[Snapshot]:
+async def _snapshot(home: Home, tls: Tls) -> AsyncIterator[Snapshot]:
     """Export a snapshot of a ledger within a context.
 
     Raises:
@@ -265,6 +266,7 @@ async def _snapshot(home: Home) -> AsyncIterator[Snapshot]:
             database=home.database,
             user=home.role,
             password=home.password,
+            ssl=tls.context,
             timeout=_TIMEOUT_S,
             command_timeout=_TIMEOUT_S,
             server_settings={

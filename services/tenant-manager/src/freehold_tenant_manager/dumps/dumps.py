@@ -18,6 +18,7 @@ from typing import Literal
 import structlog
 
 from freehold.contracts.errors import Unavailable
+from freehold.database.tls import OPPORTUNISTIC, Tls
 from freehold.ledger.client import SESSION_SETTINGS
 from freehold.tenants.homes import Home
 from freehold_tenant_manager.dumps.client_programs import ClientPrograms, client_environment
@@ -50,10 +51,14 @@ class DumpError(Exception):
 class Dumps:
     """Dumps databases and restores dumps."""
 
-    def __init__(self, *, timeout_s: float, bytes_per_s: int) -> None:
-        """Set the bounds of each dump and restoration; that of the speed protects other work."""
+    def __init__(self, *, timeout_s: float, bytes_per_s: int, tls: Tls = OPPORTUNISTIC) -> None:
+        """Set the bounds of each dump and restoration, and how its connection is encrypted.
+
+        The bound on the speed protects other work.
+        """
         self._timeout_s = timeout_s
         self._bytes_per_s = bytes_per_s
+        self._tls = tls
         self._programs = ClientPrograms()
 
     @asynccontextmanager
@@ -93,7 +98,7 @@ class Dumps:
             *([f"--snapshot={snapshot}"] if snapshot else []),
             *(["--compress=0"] if is_compressed_later else []),
         ]
-        environment = _environment(Login.at(home))
+        environment = self._environment(Login.at(home))
         async with (
             _ended_within(self._timeout_s, "the dump"),
             _running(program, arguments, environment, reads=False) as process,
@@ -132,9 +137,26 @@ class Dumps:
         ]
         async with (
             _ended_within(self._timeout_s, "the restoration"),
-            _running(program, arguments, _environment(login), reads=True) as process,
+            _running(program, arguments, self._environment(login), reads=True) as process,
         ):
             await process.feed(pieces)
+
+    def _environment(self, login: Login) -> dict[str, str]:
+        """Give a login as Postgres' programs read it: other users see a command's arguments."""
+        return client_environment(
+            {
+                **self._tls.variables,
+                "PGHOST": login.host,
+                "PGPORT": str(login.port),
+                "PGDATABASE": login.database,
+                "PGUSER": login.role,
+                "PGPASSWORD": login.password,
+                "PGCONNECT_TIMEOUT": str(_CONNECT_TIMEOUT_S),
+                "PGAPPNAME": APPLICATION,
+                "PGCLIENTENCODING": "UTF8",
+                "PGOPTIONS": _OPTIONS,
+            }
+        )
 
 
 class _Process:
@@ -256,23 +278,6 @@ async def _running(
         yield process
     finally:
         await asyncio.shield(process.end())
-
-
-def _environment(login: Login) -> dict[str, str]:
-    """Give a login as Postgres' programs read it: other users see a command's arguments."""
-    return client_environment(
-        {
-            "PGHOST": login.host,
-            "PGPORT": str(login.port),
-            "PGDATABASE": login.database,
-            "PGUSER": login.role,
-            "PGPASSWORD": login.password,
-            "PGCONNECT_TIMEOUT": str(_CONNECT_TIMEOUT_S),
-            "PGAPPNAME": APPLICATION,
-            "PGCLIENTENCODING": "UTF8",
-            "PGOPTIONS": _OPTIONS,
-        }
-    )
 
 
 def _quoted(name: str) -> str:

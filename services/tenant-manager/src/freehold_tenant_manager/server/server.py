@@ -9,6 +9,7 @@ from urllib.parse import unquote, urlsplit
 import asyncpg
 
 from freehold.database.fitness import examine
+from freehold.database.tls import Tls
 from freehold.ledger.client import SESSION_SETTINGS, Connection
 from freehold.tenants.catalog import CATALOG_SCHEMA
 from freehold.tenants.homes import Home
@@ -50,6 +51,7 @@ class Server:
         The timeouts bound connecting, and each statement that has no deadline of its own.
         """
         self._dsn = dsn
+        self.tls = Tls.of(dsn)
         self.catalog_name = catalog_name(dsn)
         self._connect_timeout_s = connect_timeout_s
         self._statement_timeout_s = statement_timeout_s
