@@ -1,11 +1,14 @@
 """A real browser: headless Chromium, driven over a pipe (Chrome DevTools Protocol)."""
 
 import asyncio
+import functools
+import http.server
 import json
 import os
 import shutil
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -105,3 +108,22 @@ async def page_at(url: str, profile: Path) -> AsyncIterator[Page]:
         commands.close()
         browser.terminate()
         await browser.wait()
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """Have an origin that serves the files of a folder for a while."""
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+    handler = functools.partial(Handler, directory=folder)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()

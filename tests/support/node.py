@@ -1,8 +1,8 @@
 """Node's programs and npm's packages: for the client in TypeScript, and the lint of openapi.json.
 
-They are installed once, beside a copy of the client under `.local/`, and again when its lock file
-changes. A machine without them skips the tests that need them. Where CI=true it is no excuse that
-the registry does not answer.
+They are installed beside a copy of the client under `.local/`, once for each lock file, and the
+client is built there, once for each state of its sources. A machine without Node skips the tests
+that need it. Where CI=true it is no excuse that the registry does not answer.
 """
 
 import fcntl
@@ -10,8 +10,9 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ CLIENTS = _CHECKOUT / "services" / "clients"
 _COPY = _CHECKOUT / ".local" / "node"
 _CLIENT = "typescript"
 _PACKAGE_FILES = ("package.json", "package-lock.json", ".npmrc")
-_MADE = ("node_modules", "dist", "build", "generated")
+_MADE = {"node_modules", "dist", "build", "generated"}
 _NODE_LEAST = (20, 19)
 _TIMEOUT_S = 600
 
@@ -37,18 +38,22 @@ def npm_packages() -> Path:
 
 
 def built_client() -> Path:
-    """Give the folder of a copy of the client, as it is now, with its packages and built."""
+    """Give a copy of the client as it is now, built, and with it the programs that use it."""
     _require_node()
     with _locked():
         copy = _installed()
-        for path in copy.iterdir():
-            if path.is_dir() and path.name != "node_modules":
-                shutil.rmtree(path)
-        shutil.copytree(
-            CLIENTS / _CLIENT, copy, ignore=shutil.ignore_patterns(*_MADE), dirs_exist_ok=True
-        )
-        shutil.copy(CLIENTS / "openapi.json", _COPY)
-        run(copy, "npm", "run", "build")
+        with _done_once("built", _sources()) as is_done:
+            if is_done:
+                return copy
+            for path in copy.iterdir():
+                if path.is_dir() and path.name != "node_modules":
+                    shutil.rmtree(path)
+            for path in _sources():
+                target = _COPY / path.relative_to(CLIENTS)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(path, target)
+            run(copy, "npm", "run", "build")
+            run(copy, "npm", "run", "check")
     return copy
 
 
@@ -102,19 +107,39 @@ def _locked() -> Iterator[None]:
 
 
 def _installed() -> Path:
-    """Give the copy with its packages; install them unless they are those of the lock file."""
+    """Give the copy with the packages of the lock file."""
     copy = _COPY / _CLIENT
-    packages = "".join((CLIENTS / _CLIENT / name).read_text() for name in _PACKAGE_FILES)
-    installed = _COPY / "installed"
-    if installed.is_file() and installed.read_text() == packages:
-        return copy
-    installed.unlink(missing_ok=True)
-    copy.mkdir(exist_ok=True)
-    for name in _PACKAGE_FILES:
-        shutil.copy(CLIENTS / _CLIENT / name, copy)
-    ended = _ended(copy, "npm", "ci")
-    if ended.returncode != 0:
-        excuse = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
-        excuse(f"npm ci failed:\n{ended.stdout}")
-    installed.write_text(packages)
+    files = [CLIENTS / _CLIENT / name for name in _PACKAGE_FILES]
+    with _done_once("installed", files) as is_done:
+        if is_done:
+            return copy
+        copy.mkdir(exist_ok=True)
+        for file in files:
+            shutil.copy(file, copy)
+        ended = _ended(copy, "npm", "ci")
+        if ended.returncode != 0:
+            excuse = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
+            excuse(f"npm ci failed:\n{ended.stdout}")
     return copy
+
+
+def _sources() -> list[Path]:
+    found = (path for path in (CLIENTS / _CLIENT).rglob("*") if path.is_file())
+    return [
+        CLIENTS / "openapi.json",
+        *sorted(path for path in found if not _MADE.intersection(path.parts)),
+    ]
+
+
+@contextmanager
+def _done_once(what: str, files: Iterable[Path]) -> Iterator[bool]:
+    """Say whether something was done with these very files, and remember it when it is."""
+    digest = sha256()
+    for file in files:
+        digest.update(repr((str(file), file.read_bytes())).encode())
+    remembered = _COPY / what
+    is_done = remembered.is_file() and remembered.read_text() == digest.hexdigest()
+    if not is_done:
+        remembered.unlink(missing_ok=True)
+    yield is_done
+    remembered.write_text(digest.hexdigest())

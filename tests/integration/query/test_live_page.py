@@ -1,8 +1,5 @@
 """The page of the guide to frontends, in a real browser, from another origin than query's."""
 
-import functools
-import http.server
-import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -11,7 +8,7 @@ import pytest
 
 from integration.query.service import Service, change, running
 from integration.query.tenants import Landlord, Tenant
-from support.browser import CHROMIUM, Page, page_at
+from support.browser import CHROMIUM, Page, page_at, served
 from support.guides import guide, saved_files
 from support.waiting import eventually
 
@@ -35,18 +32,8 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def origin(folder: Path) -> Iterator[str]:
     """Where the page comes from."""
-
-    class Handler(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *_: object) -> None:
-            pass
-
-    handler = functools.partial(Handler, directory=folder)
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
+    with served(folder) as url:
+        yield url
 
 
 @pytest.fixture
