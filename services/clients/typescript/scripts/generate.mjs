@@ -27,13 +27,17 @@ function* operationsOf({ paths }) {
 function describe(path, method, operation) {
   const parameters = (operation.parameters ?? []).map(resolve)
   const body = resolve(operation.requestBody)
-  const answer = resolve(Object.entries(operation.responses).find(([status]) => /^2/.test(status))[1])
+  const answer = resolve(
+    Object.entries(operation.responses).find(([status]) => /^2/.test(status))[1],
+  )
   return {
     id: operation.operationId,
     name: operation.operationId.replace(/_(\w)/g, (_, letter) => letter.toUpperCase()),
     text: [operation.summary, operation.description].filter(Boolean).join('\n\n'),
     kinds: kindsOf(answer),
-    isOptional: !parameters.some(({ required, name }) => required && !NOT_ARGUMENTS.has(name)) && !mustHaveFields(body),
+    isOptional:
+      !parameters.some(({ required, name }) => required && !NOT_ARGUMENTS.has(name)) &&
+      !mustHaveFields(body),
     called: {
       service: operation.servers[0].description,
       credential: Object.keys(operation.security[0])[0],
@@ -87,7 +91,11 @@ function methodOf({ id, name, text, kind, isOptional, called: { hasKey } }) {
   const [options, answer] = types[kind]
   return `
   /**
-${text.replaceAll('*/', '*\\/').split('\n').map((line) => `   * ${line}`.trimEnd()).join('\n')}
+${text
+  .replaceAll('*/', '*\\/')
+  .split('\n')
+  .map((line) => `   * ${line}`.trimEnd())
+  .join('\n')}
    */
   ${name}(${given}, options?: ${options}): ${answer} {
     return this.${kind}(operations.${id}, given, options)

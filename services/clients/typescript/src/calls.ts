@@ -68,8 +68,14 @@ export class Calls {
     return this.transport.send(this.outgoing(operation, given, options), document<T>, options)
   }
 
-  protected list<P extends Page>(operation: Operation, given: object, options?: CallOptions): List<P> {
-    return new List((cursor) => this.answer<P>(operation, cursor ? { ...given, cursor } : given, options))
+  protected list<P extends Page>(
+    operation: Operation,
+    given: object,
+    options?: CallOptions,
+  ): List<P> {
+    return new List((cursor) =>
+      this.answer<P>(operation, cursor ? { ...given, cursor } : given, options),
+    )
   }
 
   /** Gives the answer once its head is there; its body is read, without a deadline, by the caller. */
@@ -94,7 +100,8 @@ export class Calls {
    */
   protected outgoing(operation: Operation, given: object, options: KeyedOptions = {}): Outgoing {
     const left = new Map(Object.entries(given).filter(([, value]) => value !== undefined))
-    const url = this.#base(operation.service) + filled(operation.path, left) + query(operation.query, left)
+    const url =
+      this.#base(operation.service) + filled(operation.path, left) + query(operation.query, left)
     const headers: Record<string, string> = { Accept: 'application/json', Prefer: 'amounts=string' }
     if (operation.hasKey) headers['Idempotency-Key'] = options.idempotencyKey ?? crypto.randomUUID()
     const request: Outgoing = {
@@ -108,7 +115,9 @@ export class Calls {
       headers['Content-Type'] = 'application/json'
       request.body = writeJson(Object.fromEntries(left))
     } else if (left.size > 0) {
-      throw new TypeError(`${operation.method} ${operation.path} takes no ${[...left.keys()].join()}`)
+      throw new TypeError(
+        `${operation.method} ${operation.path} takes no ${[...left.keys()].join()}`,
+      )
     }
     return request
   }

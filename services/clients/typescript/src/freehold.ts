@@ -47,7 +47,10 @@ export class Freehold extends Operations {
    * After a lost connection it goes on where it was. It may give a change twice and misses none.
    * Changes of one balance that follow each other closely may come as one.
    */
-  streamBalances(given: StreamArguments = {}, options: CallOptions = {}): AsyncGenerator<BalanceChange, void> {
+  streamBalances(
+    given: StreamArguments = {},
+    options: CallOptions = {},
+  ): AsyncGenerator<BalanceChange, void> {
     const { last_event_id: lastEventId, ...asked } = given
     const request = this.outgoing(operations.stream_balances, asked)
     request.headers.Accept = 'text/event-stream'
@@ -89,7 +92,10 @@ export class Freehold extends Operations {
   }
 
   /** Asks for an operation until it has ended; look at its `status` then. */
-  async waitForOperation(operationId: string, options: CallOptions = {}): Promise<Answer<'get_operation'>> {
+  async waitForOperation(
+    operationId: string,
+    options: CallOptions = {},
+  ): Promise<Answer<'get_operation'>> {
     for (;;) {
       const operation = await this.getOperation({ operation_id: operationId }, options)
       if (ENDED.has(operation.status)) return operation

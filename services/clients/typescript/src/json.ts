@@ -36,7 +36,10 @@ function withAmounts(value: unknown): unknown {
     Object.entries(value).map(([name, member]) => {
       // A tenant names the keys of metadata, and its values stay strings.
       if (name === 'metadata') return [name, member]
-      return [name, AMOUNT.test(name) && member !== null ? BigInt(member as string) : withAmounts(member)]
+      return [
+        name,
+        AMOUNT.test(name) && member !== null ? BigInt(member as string) : withAmounts(member),
+      ]
     }),
   )
 }

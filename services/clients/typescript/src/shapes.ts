@@ -6,7 +6,11 @@ import type { components, operations } from './generated/schema.js'
 export type WithAmounts<T, A> = T extends readonly (infer Item)[]
   ? WithAmounts<Item, A>[]
   : T extends object
-    ? { [Name in keyof T]: Name extends `${string}_minor` ? Amount<T[Name], A> : WithAmounts<T[Name], A> }
+    ? {
+        [Name in keyof T]: Name extends `${string}_minor`
+          ? Amount<T[Name], A>
+          : WithAmounts<T[Name], A>
+      }
     : T
 
 type Amount<T, A> = number extends T ? Exclude<T, number> | A : T
@@ -23,7 +27,9 @@ type InBody<O> = O extends { requestBody?: { content: { 'application/json': infe
   ? Part<WithAmounts<B, bigint | number>>
   : unknown
 /** Filters of events that openapi.json cannot describe: `metadata.` and a searchable key. */
-type ByMetadata<Id> = Id extends 'list_events' ? { [Name in `metadata.${string}`]?: string } : unknown
+type ByMetadata<Id> = Id extends 'list_events'
+  ? { [Name in `metadata.${string}`]?: string }
+  : unknown
 type Flat<T> = { [Name in keyof T]: T[Name] }
 
 /** What a call takes: the names of its path, its query and its body, together. */

@@ -62,14 +62,18 @@ export async function* balanceChanges(opening: Opening): AsyncGenerator<BalanceC
 function changeOf(event: ServerSentEvent, id: string): BalanceChange | undefined {
   if (event.data === null) return undefined
   const document = readJson(event.data)
-  if (event.name === 'balance') return { type: 'balance', balance: document as Model<'AccountBalance'>, id }
-  if (event.name === 'restart') return { type: 'restart', epoch: (document as { epoch: number }).epoch, id }
+  if (event.name === 'balance')
+    return { type: 'balance', balance: document as Model<'AccountBalance'>, id }
+  if (event.name === 'restart')
+    return { type: 'restart', epoch: (document as { epoch: number }).epoch, id }
   if (event.name !== 'problem') return undefined
   const problem = document as Record<string, unknown>
   throw new Problem(Number(problem.status), problem)
 }
 
-async function* serverSentEvents(lines: AsyncIterable<string>): AsyncGenerator<ServerSentEvent, void> {
+async function* serverSentEvents(
+  lines: AsyncIterable<string>,
+): AsyncGenerator<ServerSentEvent, void> {
   let event = nothing()
   for await (const line of lines) {
     if (line === '') {

@@ -87,7 +87,7 @@ export class Transport {
   ): Promise<T> {
     const retries = request.repeatable ? (options.retries ?? this.#settings.retries ?? RETRIES) : 0
     let renewed = false
-    for (let failures = 0; ; ) {
+    for (let failures = 0; ;) {
       try {
         return await this.#attempt(request, read, options)
       } catch (error) {

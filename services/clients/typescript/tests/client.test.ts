@@ -3,11 +3,21 @@ import { test } from 'node:test'
 import { type BalanceChange, decimal, formatMoney, NoAnswer, Problem } from '@freehold/client'
 import { json, lines, nothing, problem, scripted } from './server.js'
 
-const EVENT = { account_id: 'cus_42', event_type: 'CHARGE', amount_minor: 2n ** 60n + 1n, currency: 'USD' }
+const EVENT = {
+  account_id: 'cus_42',
+  event_type: 'CHARGE',
+  amount_minor: 2n ** 60n + 1n,
+  currency: 'USD',
+}
 const AT_ONCE = { 'Retry-After': '0' }
 
 function balanceFrame(id: string, amount: string): string {
-  const balance = { account_id: 'cus_42', currency: 'USD', exponent: 2, current_balance_minor: amount }
+  const balance = {
+    account_id: 'cus_42',
+    currency: 'USD',
+    exponent: 2,
+    current_balance_minor: amount,
+  }
   return `retry: 1\nevent: balance\nid: ${id}\ndata: ${JSON.stringify(balance)}\n\n`
 }
 
@@ -39,7 +49,10 @@ test('two appends have two keys, and a caller may give one', async (test) => {
 })
 
 test('what may be carried out twice is not repeated', async (test) => {
-  const { freehold, asked } = await scripted(test, [problem(503, 'overloaded', AT_ONCE), json(201, {})])
+  const { freehold, asked } = await scripted(test, [
+    problem(503, 'overloaded', AT_ONCE),
+    json(201, {}),
+  ])
   await assert.rejects(freehold.createReadToken({}), { name: 'Problem', slug: 'overloaded' })
   assert.equal(asked.length, 1)
 })
@@ -105,11 +118,19 @@ test('a token that is refused is asked for again, once', async (test) => {
   let tokens = 0
   const { freehold, asked } = await scripted(
     test,
-    [problem(401, 'unauthorized'), json(200, {}), problem(401, 'unauthorized'), problem(401, 'unauthorized')],
+    [
+      problem(401, 'unauthorized'),
+      json(200, {}),
+      problem(401, 'unauthorized'),
+      problem(401, 'unauthorized'),
+    ],
     { apiKey: undefined, readToken: () => `token ${(tokens += 1)}` },
   )
   await freehold.getLag()
-  assert.deepEqual(asked.map(({ headers }) => headers.authorization), ['Bearer token 1', 'Bearer token 2'])
+  assert.deepEqual(
+    asked.map(({ headers }) => headers.authorization),
+    ['Bearer token 1', 'Bearer token 2'],
+  )
   await assert.rejects(freehold.getLag(), { slug: 'unauthorized' })
   assert.equal(tokens, 3)
 })
@@ -143,7 +164,9 @@ test('events are searched by metadata', async (test) => {
 
 test('a stream goes on after what it has given last', { timeout: 20_000 }, async (test) => {
   const { freehold, asked } = await scripted(test, [
-    lines(`retry: 1\n:\nid: 1\n\n${balanceFrame('2', '9007199254740993')}:\nid: 3\n\nevent: balance\nid: 4\nda`),
+    lines(
+      `retry: 1\n:\nid: 1\n\n${balanceFrame('2', '9007199254740993')}:\nid: 3\n\nevent: balance\nid: 4\nda`,
+    ),
     problem(503, 'overloaded', AT_ONCE),
     lines(`${balanceFrame('4', '5')}:\nid: 5\n\n`),
     lines('event: restart\ndata: {"epoch": 2}\n\n', { isOpen: true }),
@@ -154,10 +177,20 @@ test('a stream goes on after what it has given last', { timeout: 20_000 }, async
     if (change.type === 'restart') break
   }
   assert.deepEqual(
-    changes.map((change) => [change.id, change.type === 'balance' ? change.balance.current_balance_minor : change.epoch]),
-    [['2', 9007199254740993n], ['4', 5n], ['5', 2]],
+    changes.map((change) => [
+      change.id,
+      change.type === 'balance' ? change.balance.current_balance_minor : change.epoch,
+    ]),
+    [
+      ['2', 9007199254740993n],
+      ['4', 5n],
+      ['5', 2],
+    ],
   )
-  assert.deepEqual(asked.map(({ headers }) => headers['last-event-id']), [undefined, '3', '3', '5'])
+  assert.deepEqual(
+    asked.map(({ headers }) => headers['last-event-id']),
+    [undefined, '3', '3', '5'],
+  )
   assert.equal(asked[0]?.url, '/v1/stream?account_prefix=cus_&snapshot=true')
 })
 
@@ -171,8 +204,15 @@ test('a silent stream is lost, and opened again', { timeout: 20_000 }, async (te
 })
 
 test('a stream that is ended for good says why', async (test) => {
-  const why = { type: '/problems/tenant-suspended', title: 'A title', status: 403, detail: 'a detail' }
-  const { freehold } = await scripted(test, [lines(`event: problem\ndata: ${JSON.stringify(why)}\n\n`)])
+  const why = {
+    type: '/problems/tenant-suspended',
+    title: 'A title',
+    status: 403,
+    detail: 'a detail',
+  }
+  const { freehold } = await scripted(test, [
+    lines(`event: problem\ndata: ${JSON.stringify(why)}\n\n`),
+  ])
   const stream = freehold.streamBalances()
   await assert.rejects(stream.next(), { name: 'Problem', slug: 'tenant-suspended' })
 })
@@ -182,7 +222,10 @@ test('a stream whose token expires goes on with another one', { timeout: 20_000 
   let tokens = 0
   const { freehold, asked } = await scripted(
     test,
-    [lines(`retry: 1\nevent: problem\ndata: ${JSON.stringify(why)}\n\n`), lines(balanceFrame('2', '5'), { isOpen: true })],
+    [
+      lines(`retry: 1\nevent: problem\ndata: ${JSON.stringify(why)}\n\n`),
+      lines(balanceFrame('2', '5'), { isOpen: true }),
+    ],
     { apiKey: undefined, readToken: async () => `token ${(tokens += 1)}` },
   )
   for await (const _ of freehold.streamBalances()) break
@@ -190,13 +233,25 @@ test('a stream whose token expires goes on with another one', { timeout: 20_000 
 })
 
 test('an import sends its events as lines, and gives progress and result', async (test) => {
-  const { freehold, asked } = await scripted(test, [lines('{"line":1}\n{"done":true,"accepted":2}\n')])
-  const events = [1n, 2n].map((amount) => ({ ...EVENT, amount_minor: amount, external_id: `ch_${amount}` }))
+  const { freehold, asked } = await scripted(test, [
+    lines('{"line":1}\n{"done":true,"accepted":2}\n'),
+  ])
+  const events = [1n, 2n].map((amount) => ({
+    ...EVENT,
+    amount_minor: amount,
+    external_id: `ch_${amount}`,
+  }))
   const told: unknown[] = []
   for await (const line of freehold.importEvents(events)) told.push(line)
   assert.deepEqual(told, [{ line: 1 }, { done: true, accepted: 2 }])
-  const sent = asked[0]?.body.trimEnd().split('\n').map((line) => JSON.parse(line))
-  assert.deepEqual(sent?.map(({ external_id }) => external_id), ['ch_1', 'ch_2'])
+  const sent = asked[0]?.body
+    .trimEnd()
+    .split('\n')
+    .map((line) => JSON.parse(line))
+  assert.deepEqual(
+    sent?.map(({ external_id }) => external_id),
+    ['ch_1', 'ch_2'],
+  )
 })
 
 test('a download is given as it comes, in the form that is asked for', async (test) => {
@@ -216,7 +271,10 @@ test('a mistake of the caller is not sent', async (test) => {
   ]) {
     await assert.rejects(async () => mistake(), TypeError)
   }
-  await assert.rejects(async () => freehold.appendEvent({ ...EVENT, amount_minor: 2 ** 60 }), RangeError)
+  await assert.rejects(
+    async () => freehold.appendEvent({ ...EVENT, amount_minor: 2 ** 60 }),
+    RangeError,
+  )
   assert.equal(asked.length, 0)
 })
 
@@ -230,7 +288,13 @@ test('amounts are written for people without losing a digit', () => {
   assert.equal(decimal(-5n, 2), '-0.05')
   assert.equal(decimal(1234n, 0), '1234')
   assert.equal(decimal(10n ** 20n + 1n, 3), '100000000000000000.001')
-  assert.equal(formatMoney(2n ** 60n + 1n, { currency: 'USD', exponent: 2 }, 'en-US'), '$11,529,215,046,068,469.77')
+  assert.equal(
+    formatMoney(2n ** 60n + 1n, { currency: 'USD', exponent: 2 }, 'en-US'),
+    '$11,529,215,046,068,469.77',
+  )
   assert.equal(formatMoney(-1234n, { currency: 'JPY', exponent: 0 }, 'en-US'), '-¥1,234')
-  assert.equal(formatMoney(1234n, { currency: 'KWD', exponent: 3 }, 'en-US').replace(/\s/, ' '), 'KWD 1.234')
+  assert.equal(
+    formatMoney(1234n, { currency: 'KWD', exponent: 3 }, 'en-US').replace(/\s/, ' '),
+    'KWD 1.234',
+  )
 })

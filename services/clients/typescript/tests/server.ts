@@ -43,7 +43,11 @@ export async function scripted(
 }
 
 /** Answers with a document. */
-export function json(status: number, document: unknown, headers: Record<string, string> = {}): Reply {
+export function json(
+  status: number,
+  document: unknown,
+  headers: Record<string, string> = {},
+): Reply {
   return (response) => {
     response.writeHead(status, { 'Content-Type': 'application/json', ...headers })
     response.end(typeof document === 'string' ? document : JSON.stringify(document))
@@ -52,7 +56,11 @@ export function json(status: number, document: unknown, headers: Record<string, 
 
 /** Answers with a problem. */
 export function problem(status: number, slug: string, headers: Record<string, string> = {}): Reply {
-  return json(status, { type: `/problems/${slug}`, title: 'A title', status, detail: 'a detail' }, headers)
+  return json(
+    status,
+    { type: `/problems/${slug}`, title: 'A title', status, detail: 'a detail' },
+    headers,
+  )
 }
 
 /** Answers with lines, and then ends or stays open. */
