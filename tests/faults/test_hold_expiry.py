@@ -20,10 +20,10 @@ SOON_S = 2.0
 
 async def test_a_hold_expires_without_any_request(machine: Machine, tenant: Tenant) -> None:
     events = [await tenant.append(amount_minor=1000)]
-    await place(machine, tenant, for_s=SOON_S)
+    expires_at = await place(machine, tenant, for_s=SOON_S)
     events.append(await tenant.append(amount_minor=1))
     await tenant.caught_up()
-    assert await amounts(tenant) == (1001, 300, 701)
+    await check_held(tenant, 1001, expires_at)
     await let_go(tenant, 1001)
     await machine.assert_whole(tenant, events)
 
@@ -49,7 +49,8 @@ async def test_projector_killed_while_it_settles_a_hold_loses_nothing(
     machine: Machine, tenant: Tenant
 ) -> None:
     events = [await tenant.append()]
-    await place(machine, tenant, for_s=SOON_S)
+    # The lock below has to be held before the hold expires.
+    await place(machine, tenant, for_s=3 * SOON_S)
     events.append(await tenant.append())
     await tenant.caught_up()
     async with machine.ledger(tenant) as watching:
@@ -79,12 +80,12 @@ async def test_without_the_catalog_balances_follow_and_the_expiry_is_noted_later
     events = [await tenant.append()]
     await tenant.caught_up()
     async with without_catalog(machine):
-        await place(machine, tenant, for_s=SOON_S)
+        expires_at = await place(machine, tenant, for_s=SOON_S)
         for number in range(2, 12):
             # Nothing waits for the catalog, however often it is asked in vain.
             events.append(await tenant.append())
             await tenant.caught_up()
-            assert await amounts(tenant) == (2000 * number, 300, 2000 * number - 300)
+            await check_held(tenant, 2000 * number, expires_at)
         await killed(machine)
     await let_go(tenant, 22_000)
     await machine.assert_whole(tenant, events)
@@ -143,6 +144,13 @@ async def amounts(tenant: Tenant) -> tuple[int, int, int]:
     """The balance, what is held of it, and what is available."""
     balance: Document = found(await tenant.get("/accounts/cus_42/balances/USD"))
     return balance["current_balance_minor"], balance["held_minor"], balance["available_minor"]
+
+
+async def check_held(tenant: Tenant, balance: int, expires_at: datetime) -> None:
+    """Check that the hold is held; a slow machine may read only after it has expired."""
+    seen = await amounts(tenant)
+    kept = (balance, 300, balance - 300)
+    assert seen == kept or (datetime.now(UTC) >= expires_at and seen == (balance, 0, balance))
 
 
 async def let_go(tenant: Tenant, balance: int) -> None:

@@ -21,9 +21,9 @@ BALANCE = "/v1/accounts/cus_1/balances/USD"
 async def test_a_hold_is_pending_until_the_ledger_says_that_it_expired(
     query: httpx.AsyncClient, tenant: Tenant
 ) -> None:
-    expires_at = datetime.now(UTC) + timedelta(seconds=0.3)
+    expires_at = datetime.now(UTC) + timedelta(seconds=1)
     (placed,) = await tenant.append(new_hold(expires_at=expires_at))
-    await asyncio.sleep(0.35)
+    await asyncio.sleep(1.05)
     late = await read_hold(query, placed["event_id"])
     assert (late.status, late.settled_at) == ("pending", None)
     await ledger.expire_holds(tenant.connection)

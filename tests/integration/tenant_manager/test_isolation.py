@@ -442,7 +442,7 @@ async def test_each_role_has_all_the_rights_that_its_work_takes(
     await rules.declare_event_type(ingest, "CHARGE", "any", "")
     await rules.close_event_types(ingest, closed=True)
     await rules.limit_account(ingest, "cus_1", "USD", -1000)
-    expires_at = datetime.now(UTC) + timedelta(seconds=1)
+    expires_at = datetime.now(UTC) + timedelta(seconds=2)
     pair = [new_event("cus_2", -5), new_event("cus_1", 5)]
     placed, passing, transaction = await append(
         ingest,

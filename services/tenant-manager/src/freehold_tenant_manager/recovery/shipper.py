@@ -48,8 +48,10 @@ NOT_SHIPPED = (
 _REFRESH_S = 3_600.0
 """The greatest age of what changes all the time without being recorded, such as anchors."""
 _TIMEOUT_S = 300.0
-# After shipping, a pause of this many times its duration: at most 5 % of the time is spent on it.
+# After shipping, a pause of this many times its duration: a twentieth of the time is spent on it.
+# On a slow server it is more of the time, since the stored version is promised within seconds.
 _PAUSE_FACTOR = 20
+_PAUSE_MAX_S = 10.0
 _RETRY_FIRST_S = 2.0
 _RETRY_MAX_S = 60.0
 _REMOVE_BEHIND_MAX_S = 3_600.0
@@ -140,7 +142,8 @@ class Shipper:
             fault = str(error) or repr(error)
         else:
             self._failures = 0
-            self._not_before = time.monotonic() + _PAUSE_FACTOR * (time.monotonic() - started)
+            ended = time.monotonic()
+            self._not_before = ended + min(_PAUSE_FACTOR * (ended - started), _PAUSE_MAX_S)
             return
         self._failures += 1
         CATALOG_FAILURES.inc()
