@@ -13,7 +13,7 @@ UV_READY := .local/uv/ready-$(UV_VERSION)
 # Named after this folder: an environment that was moved or copied with it still leads to the old one.
 VENV_READY := .venv/ready-$(shell echo '$(CURDIR)' | cksum | cut -d ' ' -f 1)
 
-SOURCES := shared/src $(wildcard services/*/src) $(wildcard deploy/*/src)
+SOURCES := shared/src $(wildcard services/*/src) services/clients/python/src $(wildcard deploy/*/src)
 SQL := shared services deploy/postgres
 comma := ,
 empty :=
@@ -59,6 +59,7 @@ check: $(VENV_READY)  ## Check lock file, format, lint, types, SQL, imports and 
 	$(BIN)/sqlfluff lint $(SQL)
 	$(BIN)/lint-imports
 	$(BIN)/python -m freehold_local.openapi --check
+	$(BIN)/python -m freehold_client_generator --check
 
 format: $(VENV_READY)  ## Format code and SQL, mend what can be mended, write anew what is made of code
 	$(BIN)/ruff format
@@ -66,6 +67,7 @@ format: $(VENV_READY)  ## Format code and SQL, mend what can be mended, write an
 	$(BIN)/sqlfluff fix $(SQL)
 	$(BIN)/python -m freehold.http.problem_guide services/guides/errors.md
 	$(BIN)/python -m freehold_local.openapi
+	$(BIN)/python -m freehold_client_generator
 
 bench: $(VENV_READY)  ## Measure throughput and lag on this machine
 	@$(BIN)/freehold-local install
