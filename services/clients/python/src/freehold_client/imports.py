@@ -24,7 +24,7 @@ NewEvents = (
 )
 """Events, or lines of a file that has one on each."""
 
-_LINES_MAX = 20_000
+LINES_MAX = 20_000
 _BYTES_MAX = 4 * 2**20
 
 
@@ -90,7 +90,7 @@ async def _portions(events: NewEvents) -> AsyncIterator[list[bytes]]:
         line = _line(event)
         lines.append(line)
         size += len(line)
-        if len(lines) >= _LINES_MAX or size >= _BYTES_MAX:
+        if len(lines) >= LINES_MAX or size >= _BYTES_MAX:
             yield lines
             lines, size = [], 0
     if lines:

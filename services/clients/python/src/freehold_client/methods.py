@@ -4,15 +4,7 @@ A plan is a coroutine over a core, or an asynchronous generator. The blocking cl
 other one awaits it.
 """
 
-from collections.abc import (
-    AsyncGenerator,
-    AsyncIterator,
-    Callable,
-    Coroutine,
-    Generator,
-    Iterator,
-    Sequence,
-)
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Sequence
 from functools import update_wrapper
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar, overload
 
@@ -83,9 +75,9 @@ class Iterated(Generic[P, T]):
     @overload
     def __get__(self, client: None, owner: type) -> Callable[P, Series[T]]: ...
     @overload
-    def __get__(self, client: Blocking, owner: type) -> Callable[P, Iterator[T]]: ...
+    def __get__(self, client: Blocking, owner: type) -> Callable[P, Generator[T, None, None]]: ...
     @overload
-    def __get__(self, client: Awaiting, owner: type) -> Callable[P, AsyncIterator[T]]: ...
+    def __get__(self, client: Awaiting, owner: type) -> Callable[P, AsyncGenerator[T, None]]: ...
     def __get__(self, client: Blocking | Awaiting | None, owner: type) -> Callable[..., object]:
         """Bind the method to a client."""
         if client is None:

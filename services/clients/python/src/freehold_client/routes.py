@@ -31,7 +31,7 @@ class Route:
 
     def matches(self, method: str, path: str) -> bool:
         """Whether a request goes here."""
-        pattern = _PARAMETER.sub("[^/]+", re.escape(self.template).replace(r"\{", "{"))
+        pattern = "[^/]+".join(map(re.escape, _PARAMETER.split(self.template)))
         return method == self.method and re.fullmatch(pattern, path) is not None
 
     def path(self, *ids: object) -> str:

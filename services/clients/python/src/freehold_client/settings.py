@@ -1,6 +1,7 @@
 """Where Freehold is, and who asks."""
 
 import os
+import re
 from dataclasses import dataclass, field
 from typing import TypedDict
 from urllib.parse import urlsplit
@@ -11,6 +12,8 @@ from freehold_client.routes import Service
 INGEST_URL = "http://127.0.0.1:8081"
 QUERY_URL = "http://127.0.0.1:8082"
 TENANT_MANAGER_URL = "http://127.0.0.1:8080"
+
+_CREDENTIAL = re.compile("[!-~]+")
 
 
 class EnvironmentSettings(TypedDict, total=False):
@@ -48,9 +51,9 @@ class Settings:
 
     def __post_init__(self) -> None:
         for name in ("api_key", "operator_token"):
-            credential = getattr(self, name) or "none"
-            if not (credential.isascii() and credential.isprintable() and " " not in credential):
-                raise SettingsError(f"{name} is made of printable ASCII characters")
+            credential = getattr(self, name)
+            if credential is not None and not _CREDENTIAL.fullmatch(credential):
+                raise SettingsError(f"{name} is made of printable ASCII characters, and no spaces")
         for service in Service:
             url = urlsplit(self.url(service))
             # A user and a password in an address would be shown with it.

@@ -42,11 +42,11 @@ _ANY_TIME = {"anyOf": [{"type": "string", "format": "date-time"}, {"type": "stri
 def answer_models(document: Document) -> str:
     """Write the models of answers."""
     names = set().union(*(one.answered_schemas() for one in document.operations))
-    schemas = document.reached_from(names)
-    # It becomes an exception, which takes it as it is.
+    schemas = {name: _answered(schema) for name, schema in document.reached_from(names).items()}
+    # It becomes an exception, which takes all of its members.
     schemas["ProblemDocument"] = {"type": "object", "additionalProperties": True}
     return _generated(
-        {name: _answered(schema) for name, schema in schemas.items()},
+        schemas,
         DataModelType.MsgspecStruct,
         base_class="freehold_client.model.Model",
         output_datetime_class=DatetimeClassType.Datetime,
@@ -120,6 +120,9 @@ def _sent(schema: Schema) -> Schema:
 
 
 def _loosened(schema: Any, *, time: Schema) -> dict[str, Any]:
+    if str(schema.get("$ref", "")).endswith("/ProblemDocument"):
+        # It becomes an exception, which takes all of its members.
+        return {"type": "object", "additionalProperties": True}
     if schema.get("format") == "date-time":
         return {**{k: v for k, v in schema.items() if k == "description"}, **time}
     found: dict[str, Any] = {}

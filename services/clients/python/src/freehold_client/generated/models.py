@@ -329,7 +329,7 @@ class ImportResult(Model):
     """The first lines that were rejected."""
     conflicts: int = 0
     """The rejected lines whose external_id belongs to an event that differs from the line."""
-    error: ProblemDocument | None = None
+    error: dict[str, Any] | None = None
 
 
 class IssuedReadToken(Model):
