@@ -64,7 +64,11 @@ export class Calls {
     }
   }
 
-  protected answer<T>(operation: Operation, given: object, options: KeyedOptions = {}): Promise<T> {
+  protected async answer<T>(
+    operation: Operation,
+    given: object,
+    options: KeyedOptions = {},
+  ): Promise<T> {
     return this.transport.send(this.outgoing(operation, given, options), document<T>, options)
   }
 
@@ -79,7 +83,7 @@ export class Calls {
   }
 
   /** Gives the answer once its head is there; its body is read, without a deadline, by the caller. */
-  protected download(
+  protected async download(
     operation: Operation,
     given: object,
     options: DownloadOptions = {},
@@ -97,6 +101,7 @@ export class Calls {
    * Makes the request of a call.
    *
    * @throws TypeError if an argument is missing or unknown, or no setting says where to send it.
+   * @throws RangeError if an amount is no exact number.
    */
   protected outgoing(operation: Operation, given: object, options: KeyedOptions = {}): Outgoing {
     const left = new Map(Object.entries(given).filter(([, value]) => value !== undefined))

@@ -43,10 +43,11 @@ type Json<Responses, Status> = Status extends keyof Responses
     : never
   : never
 
+type Given<Body> = [Body] extends [never] ? void : WithAmounts<Body, bigint>
+
 /** What a call gives. */
-export type Answer<Id extends OperationId> = WithAmounts<
-  Json<operations[Id]['responses'], 200 | 201 | 202>,
-  bigint
+export type Answer<Id extends OperationId> = Given<
+  Json<operations[Id]['responses'], 200 | 201 | 202>
 >
 
 /** A document of openapi.json by its name, as answers have it. */

@@ -269,7 +269,7 @@ test('a mistake of the caller is not sent', async (test) => {
     () => freehold.getBalances({ account_id: '..' }),
     () => freehold.listTenants().page(),
   ]) {
-    await assert.rejects(async () => mistake(), TypeError)
+    await assert.rejects(mistake, TypeError)
   }
   await assert.rejects(
     async () => freehold.appendEvent({ ...EVENT, amount_minor: 2 ** 60 }),
