@@ -8,7 +8,7 @@ It takes too long for `make bench`, and goes step by step, with the data kept in
     python -m bench.many_tenants crash FOLDER --set recovery_init_sync_method=syncfs
     python -m bench.many_tenants discard FOLDER
 
-deploy/README.md has the figures.
+services/guides/operating.md has the figures.
 """
 
 import argparse

@@ -9,7 +9,6 @@ import struct
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import uuid4
@@ -23,11 +22,11 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from freehold.messaging.topology import replies_queue
 from support.clients import Document, Tenant, created, event_body
+from support.guides import guide
 from support.upstream import Upstream, accepted, kept_problem, refusal
 from support.waiting import eventually
 
 REPLAYED = "Idempotency-Replayed"
-README = Path(__file__).parents[2] / "services/ingest/README.md"
 BODY_BYTES_MAX = 16 * 2**20
 PROBLEM_BYTES_MAX = 8192
 REPLY_BYTES_MAX = 8 * 2**20
@@ -480,7 +479,7 @@ async def publish_to(channel: AbstractChannel, exchange: str, **properties: Any)
 
 async def test_the_publisher_in_the_readme_publishes(tenant: Tenant, publisher_url: str) -> None:
     for _ in range(2):
-        await run_program_of("AMQP in", {"FREEHOLD_PUBLISHER_URL": publisher_url}, tenant)
+        await run_program_of("Publishing", {"FREEHOLD_PUBLISHER_URL": publisher_url}, tenant)
     await grown_to(tenant, 1)
     accepted_event = (await tenant.all_of("/events"))[0]
     assert (accepted_event["account_id"], accepted_event["amount_minor"]) == ("cus_42", 2000)
@@ -495,9 +494,7 @@ async def test_the_program_in_the_readme_takes_out_what_was_refused(
         key: await upstream.ask(tenant, body, message_id=key)
         for key, body in {uuid4().hex: b"\xff", uuid4().hex: event_body(amount_minor=0)}.items()
     }
-    shown = await run_program_of(
-        "What bounds the queues", {"FREEHOLD_AMQP_URL": broker_url}, tenant
-    )
+    shown = await run_program_of("Refused messages", {"FREEHOLD_AMQP_URL": broker_url}, tenant)
     lines = {line["message_id"]: line for line in map(json.loads, shown.splitlines())}
     assert lines.keys() == answers.keys()
     for key, answer in answers.items():
@@ -511,8 +508,8 @@ async def test_the_program_in_the_readme_takes_out_what_was_refused(
 
 
 async def run_program_of(heading: str, broker: Mapping[str, str], tenant: Tenant) -> str:
-    """Run the program in a section of the README, and give what it prints."""
-    section = README.read_text().partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    """Run the program in a section of the guide, and give what it prints."""
+    section = guide("amqp", {}).partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
     (program,) = re.findall(r"```python\n(.+?)```", section, re.DOTALL)
     process = await asyncio.create_subprocess_exec(
         sys.executable,

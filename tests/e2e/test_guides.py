@@ -72,6 +72,12 @@ async def test_quickstart(addresses: Addresses, names: Mapping[str, str], tmp_pa
         left_out(steps)
 
 
+async def test_tenants(addresses: Addresses, tmp_path: Path) -> None:
+    names = {"acme": f"acme-{secrets.token_hex(4)}"}
+    async with followed(guide("tenants", names), tmp_path, addresses.operator):
+        pass
+
+
 async def test_modelling(
     environment: Mapping[str, str], names: Mapping[str, str], tmp_path: Path
 ) -> None:

@@ -122,7 +122,7 @@ def _for_services(environment: Mapping[str, str]) -> dict[str, dict[str, str]]:
         for name in sorted(given.keys() - ours.union(*handed_on.values()))
     ]
     if faults:
-        raise StackError("\n".join([*faults, "deploy/README.md says what can be set."]))
+        raise StackError("\n".join([*faults, "services/guides/settings.md lists what can be set."]))
     return {
         service: {name: value for name, value in given.items() if name in known}
         for service, known in handed_on.items()
