@@ -5,13 +5,12 @@ The ledger's own proof is asked for with the auditor's role: the read-only one a
 
 import asyncio
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import urlsplit
 
 import asyncpg
-import httpx
 
 from freehold.security.key_ring import KeyRing, Sealed
+from freehold_client.generated.models import Lag
 from freehold_local.demo.sending import Tenant
 from freehold_local.errors import StackError
 
@@ -80,30 +79,18 @@ async def auditor_logins(
     }
 
 
-async def all_balances(client: httpx.AsyncClient, tenant: Tenant) -> dict[tuple[str, str], int]:
-    """Read every balance of a tenant, page by page."""
-    balances: dict[tuple[str, str], int] = {}
-    cursor: str | None = None
-    while True:
-        parameters: dict[str, Any] = {"limit": 1000, **({"cursor": cursor} if cursor else {})}
-        answer = await client.get("/v1/balances", params=parameters, headers=tenant.headers)
-        if answer.status_code != 200:
-            raise StackError(f"/v1/balances answered {answer.status_code}: {answer.text}")
-        page = answer.json()
-        for balance in page["data"]:
-            place = (balance["account_id"], balance["currency"])
-            balances[place] = balance["current_balance_minor"]
-        cursor = page["next_cursor"]
-        if cursor is None:
-            return balances
+async def all_balances(tenant: Tenant) -> dict[tuple[str, str], int]:
+    """Read every balance of a tenant."""
+    return {
+        (balance.account_id, balance.currency): balance.current_balance_minor
+        async for balance in tenant.freehold.list_balances(page_size=1000)
+    }
 
 
-async def check_tenant(
-    client: httpx.AsyncClient, tenant: Tenant, login: AuditorLogin
-) -> list[Check]:
+async def check_tenant(tenant: Tenant, login: AuditorLogin) -> list[Check]:
     """Check one tenant's retries, balances, chain and state."""
     name = tenant.tenant_id
-    balances = await all_balances(client, tenant)
+    balances = await all_balances(tenant)
     connection = await login.connect()
     try:
         proof = await connection.fetchrow("SELECT * FROM verify()")
@@ -140,12 +127,12 @@ async def check_tenant(
 
 
 async def check_isolation(
-    client: httpx.AsyncClient, one: Tenant, other: Tenant, logins: dict[str, AuditorLogin]
+    one: Tenant, other: Tenant, logins: dict[str, AuditorLogin]
 ) -> list[Check]:
     """Check that one tenant's key and database role cannot see another's ledger."""
-    own_event = next(iter(other.event_ids.values()))
-    event = await client.get(f"/v1/events/{own_event}", headers=one.headers)
-    theirs = await client.get(f"/v1/events/{own_event}", headers=other.headers)
+    path = f"/v1/events/{next(iter(other.event_ids.values()))}"
+    event = await one.freehold.request("GET", path)
+    theirs = await other.freehold.request("GET", path)
     try:
         connection = await logins[one.tenant_id].connect(logins[other.tenant_id].database)
         await connection.close(timeout=5)
@@ -164,9 +151,7 @@ async def check_isolation(
     ]
 
 
-async def wait_until_projected(
-    client: httpx.AsyncClient, tenant: Tenant, timeout_s: float
-) -> dict[str, Any]:
+async def wait_until_projected(tenant: Tenant, timeout_s: float) -> Lag:
     """Wait until the state has caught up with the ledger; give the lag as it is then.
 
     Raises:
@@ -175,9 +160,8 @@ async def wait_until_projected(
     try:
         async with asyncio.timeout(timeout_s):
             while True:
-                answer = await client.get("/v1/lag", headers=tenant.headers)
-                lag: dict[str, Any] = answer.json()
-                if answer.status_code == 200 and lag["events_behind"] == 0:
+                lag = await tenant.freehold.get_lag()
+                if lag.events_behind == 0:
                     return lag
                 await asyncio.sleep(0.05)
     except TimeoutError:

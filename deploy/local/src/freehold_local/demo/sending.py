@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 
 import httpx
 
+from freehold_client import AsyncFreehold
 from freehold_local.demo.traffic import Post, Shop, Traffic
 from freehold_local.errors import StackError
 
 CONNECTIONS = 8
 _RETRY_SHARE = 0.03
-_TRIES_MAX = 20
 
 
 @dataclass
@@ -23,19 +23,15 @@ class Tenant:
     shop: Shop
     tenant_id: str
     api_key: str
+    freehold: AsyncFreehold
     traffic: Traffic
     seconds: float = 0.0
     retries: int = 0
     retries_replayed: int = 0
     event_ids: dict[str, str] = field(default_factory=dict)
 
-    @property
-    def headers(self) -> dict[str, str]:
-        """The credential, as a request carries it."""
-        return {"Authorization": f"Bearer {self.api_key}"}
 
-
-async def send(client: httpx.AsyncClient, tenant: Tenant, advance: Callable[[int], None]) -> None:
+async def send(tenant: Tenant, advance: Callable[[int], None]) -> None:
     """Send a tenant's traffic, then its reversals; deliberate retries among both.
 
     Raises:
@@ -44,7 +40,7 @@ async def send(client: httpx.AsyncClient, tenant: Tenant, advance: Callable[[int
     started = time.perf_counter()
     chance = random.Random(tenant.shop.seed)  # noqa: S311 (a fixed seed is the point)
     wanted = set(tenant.traffic.reversed_external_ids)
-    await _all(client, tenant, tenant.traffic.posts, advance, chance, wanted)
+    await _all(tenant, tenant.traffic.posts, advance, chance, wanted)
     reversals = [
         Post(
             f"/v1/events/{tenant.event_ids[external_id]}/reversal",
@@ -54,12 +50,11 @@ async def send(client: httpx.AsyncClient, tenant: Tenant, advance: Callable[[int
         )
         for external_id in tenant.traffic.reversed_external_ids
     ]
-    await _all(client, tenant, reversals, advance, chance, set())
+    await _all(tenant, reversals, advance, chance, set())
     tenant.seconds = time.perf_counter() - started
 
 
 async def _all(
-    client: httpx.AsyncClient,
     tenant: Tenant,
     posts: list[Post],
     advance: Callable[[int], None],
@@ -71,11 +66,11 @@ async def _all(
     async def work() -> None:
         for post in waiting:
             again = chance.random() < _RETRY_SHARE
-            answer = await _post(client, tenant, post)
+            answer = await _post(tenant, post)
             _remember(tenant, answer, wanted)
             if again:
                 tenant.retries += 1
-                repeated = await _post(client, tenant, post)
+                repeated = await _post(tenant, post)
                 same = repeated.content == answer.content
                 replayed = repeated.headers.get("Idempotency-Replayed") == "true"
                 tenant.retries_replayed += same and replayed
@@ -84,23 +79,13 @@ async def _all(
     await asyncio.gather(*(work() for _ in range(CONNECTIONS)))
 
 
-async def _post(client: httpx.AsyncClient, tenant: Tenant, post: Post) -> httpx.Response:
-    """Post until there is an answer: with an idempotency key that is always safe."""
-    headers = {**tenant.headers, "Idempotency-Key": post.key}
-    fault = ""
-    for attempt in range(_TRIES_MAX):
-        try:
-            answer = await client.post(post.path, json=post.body, headers=headers)
-        except httpx.TransportError as error:
-            fault = repr(error)
-        else:
-            if answer.status_code == 201:
-                return answer
-            if answer.status_code not in (429, 503):
-                raise StackError(f"{post.path} answered {answer.status_code}: {answer.text}")
-            fault = answer.text
-        await asyncio.sleep(min(0.1 * 2**attempt, 2))
-    raise StackError(f"{post.path} was not answered: {fault}")
+async def _post(tenant: Tenant, post: Post) -> httpx.Response:
+    answer = await tenant.freehold.request(
+        "POST", post.path, json=post.body, idempotency_key=post.key
+    )
+    if answer.status_code != 201:
+        raise StackError(f"{post.path} answered {answer.status_code}: {answer.text}")
+    return answer
 
 
 def _remember(tenant: Tenant, answer: httpx.Response, wanted: set[str]) -> None:

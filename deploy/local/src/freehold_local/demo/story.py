@@ -3,13 +3,15 @@
 import asyncio
 import json
 import re
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack
 from pathlib import Path
 
-import httpx
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from freehold_client import AsyncFreehold, FreeholdError
 from freehold_local.demo.checks import (
     AuditorLogin,
     Check,
@@ -19,7 +21,7 @@ from freehold_local.demo.checks import (
     check_tenant,
     wait_until_projected,
 )
-from freehold_local.demo.sending import CONNECTIONS, Tenant, send
+from freehold_local.demo.sending import Tenant, send
 from freehold_local.demo.traffic import SHOPS, make_traffic
 from freehold_local.errors import StackError
 from freehold_local.progress import Terminal
@@ -35,7 +37,10 @@ def run(state: Path) -> int:
     stack = Stack(state)
     with Terminal(out) as progress:
         stack.up(progress)
-    checks = asyncio.run(_story(out, stack))
+    try:
+        checks = asyncio.run(_story(out, stack))
+    except FreeholdError as error:
+        raise StackError(str(error)) from error
     out.print(_promises(checks))
     held = all(check.held for check in checks)
     out.print(
@@ -58,67 +63,49 @@ def _promises(checks: list[Check]) -> Table:
 
 async def _story(out: Console, stack: Stack) -> list[Check]:
     environment = stack.env()
-    limits = httpx.Limits(max_connections=CONNECTIONS * len(SHOPS) + 4)
-    operator = {"Authorization": f"Bearer {environment['FREEHOLD_OPERATOR_TOKEN']}"}
-    async with (
-        httpx.AsyncClient(
-            base_url=environment["FREEHOLD_TENANT_MANAGER_URL"], headers=operator, timeout=60
-        ) as manager,
-        httpx.AsyncClient(
-            base_url=environment["FREEHOLD_INGEST_URL"], limits=limits, timeout=30
-        ) as ingest,
-        httpx.AsyncClient(base_url=environment["FREEHOLD_QUERY_URL"], timeout=30) as query,
-    ):
-        tenants = await _provision(manager)
-        await _send_all(out, ingest, tenants)
-        await _show_tenants(out, query, tenants)
-        await _show_balances(out, query, tenants)
+    async with AsyncExitStack() as clients, AsyncFreehold.from_environment(environment) as operator:
+        tenants = []
+        async for tenant in _provision(operator, environment):
+            await clients.enter_async_context(tenant.freehold)
+            tenants.append(tenant)
+        await _send_all(out, tenants)
+        await _show_tenants(out, tenants)
+        await _show_balances(out, tenants)
         logins = await auditor_logins(
             environment["FREEHOLD_CATALOG_DSN"], stack.credential_keys, tenants
         )
         _show_next_steps(out, environment, tenants[0])
-        return await _check(query, tenants, logins)
+        return await _check(tenants, logins)
 
 
-async def _provision(manager: httpx.AsyncClient) -> list[Tenant]:
+async def _provision(
+    operator: AsyncFreehold, environment: Mapping[str, str]
+) -> AsyncIterator[Tenant]:
     """Make the three tenants; a demo run before has left its own, so names are numbered."""
-    number = await _next_number(manager)
-    tenants = []
+    number = await _next_number(operator)
     for shop in SHOPS:
         tenant_id = shop.slug if number == 1 else f"{shop.slug}-{number}"
-        answer = await manager.post(
-            "/v1/tenants",
-            json={
-                "tenant_id": tenant_id,
-                "name": shop.name,
-                "region": "local",
-                "isolation": "database",
-            },
+        made = await operator.create_tenant(tenant_id=tenant_id, name=shop.name)
+        if made.api_key is None:
+            raise StackError(f"{tenant_id} was there already")
+        freehold = AsyncFreehold.from_environment(
+            {**environment, "FREEHOLD_API_KEY": made.api_key, "FREEHOLD_OPERATOR_TOKEN": ""}
         )
-        if answer.status_code != 201:
-            raise StackError(f"creating {tenant_id} answered {answer.status_code}: {answer.text}")
         traffic = make_traffic(shop, EVENTS_PER_TENANT)
-        tenants.append(Tenant(shop, tenant_id, answer.json()["api_key"], traffic))
-    return tenants
+        yield Tenant(shop, tenant_id, made.api_key, freehold, traffic)
 
 
-async def _next_number(manager: httpx.AsyncClient) -> int:
+async def _next_number(operator: AsyncFreehold) -> int:
     number = 1
     slugs = "|".join(re.escape(shop.slug) for shop in SHOPS)
-    cursor: str | None = None
-    while True:
-        answer = await manager.get("/v1/tenants", params={"cursor": cursor} if cursor else {})
-        page = answer.json()
-        for tenant in page["data"]:
-            match = re.fullmatch(rf"(?:{slugs})(?:-(\d+))?", tenant["tenant_id"])
-            if match:
-                number = max(number, int(match[1] or 1) + 1)
-        cursor = page["next_cursor"]
-        if cursor is None:
-            return number
+    async for tenant in operator.list_tenants():
+        match = re.fullmatch(rf"(?:{slugs})(?:-(\d+))?", tenant.tenant_id)
+        if match:
+            number = max(number, int(match[1] or 1) + 1)
+    return number
 
 
-async def _send_all(out: Console, ingest: httpx.AsyncClient, tenants: list[Tenant]) -> None:
+async def _send_all(out: Console, tenants: list[Tenant]) -> None:
     columns = (
         TextColumn("{task.description:<18}"),
         BarColumn(),
@@ -130,34 +117,34 @@ async def _send_all(out: Console, ingest: httpx.AsyncClient, tenants: list[Tenan
 
         async def send_one(tenant: Tenant) -> None:
             task = progress.add_task(tenant.tenant_id, total=tenant.traffic.events)
-            await send(ingest, tenant, lambda events: progress.advance(task, events))
+            await send(tenant, lambda events: progress.advance(task, events))
 
         await asyncio.gather(*(send_one(tenant) for tenant in tenants))
 
 
-async def _show_tenants(out: Console, query: httpx.AsyncClient, tenants: list[Tenant]) -> None:
+async def _show_tenants(out: Console, tenants: list[Tenant]) -> None:
     table = Table(title="Tenants", title_justify="left")
     for name in ("tenant", "events", "accounts", "events/s", "retries", "events behind"):
         table.add_column(name, justify="left" if name == "tenant" else "right")
     for tenant in tenants:
-        lag = await wait_until_projected(query, tenant, timeout_s=60)
+        lag = await wait_until_projected(tenant, timeout_s=60)
         accounts = {account for account, _ in tenant.traffic.balances}
         table.add_row(
             tenant.tenant_id,
-            f"{lag['head_seq']:,}",
+            f"{lag.head_seq:,}",
             f"{len(accounts):,}",
             f"{tenant.traffic.events / tenant.seconds:,.0f}",
             f"{tenant.retries:,}",
-            f"{lag['events_behind']:,}",
+            f"{lag.events_behind:,}",
         )
     out.print(table)
 
 
-async def _show_balances(out: Console, query: httpx.AsyncClient, tenants: list[Tenant]) -> None:
+async def _show_balances(out: Console, tenants: list[Tenant]) -> None:
     table = Table("tenant", "account", title="Some balances", title_justify="left")
     table.add_column("balance", justify="right")
     for tenant in tenants:
-        balances = await all_balances(query, tenant)
+        balances = await all_balances(tenant)
         for (account, currency), amount in list(balances.items())[:4]:
             table.add_row(tenant.tenant_id, account, _money(amount, currency))
     out.print(table)
@@ -189,12 +176,10 @@ def _show_next_steps(out: Console, environment: dict[str, str], tenant: Tenant) 
     out.print()
 
 
-async def _check(
-    query: httpx.AsyncClient, tenants: list[Tenant], logins: dict[str, AuditorLogin]
-) -> list[Check]:
+async def _check(tenants: list[Tenant], logins: dict[str, AuditorLogin]) -> list[Check]:
     checks = []
     for tenant in tenants:
-        checks += await check_tenant(query, tenant, logins[tenant.tenant_id])
+        checks += await check_tenant(tenant, logins[tenant.tenant_id])
     for one, other in zip(tenants, [*tenants[1:], tenants[0]], strict=True):
-        checks += await check_isolation(query, one, other, logins)
+        checks += await check_isolation(one, other, logins)
     return checks

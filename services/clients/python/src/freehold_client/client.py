@@ -1,7 +1,8 @@
 """The two clients: one blocks the thread, the other is awaited."""
 
+import os
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Self
 
@@ -72,7 +73,11 @@ class _Client(Operations):
 
     @classmethod
     def from_environment(
-        cls, *, timeout_s: float = _TIMEOUT_S, retry_for_s: float = _RETRY_FOR_S
+        cls,
+        environment: Mapping[str, str] = os.environ,
+        *,
+        timeout_s: float = _TIMEOUT_S,
+        retry_for_s: float = _RETRY_FOR_S,
     ) -> Self:
         """Take credentials and addresses from the environment.
 
@@ -82,7 +87,8 @@ class _Client(Operations):
         Raises:
             SettingsError: One of them cannot be what it is to be.
         """
-        return cls(**environment_settings(), timeout_s=timeout_s, retry_for_s=retry_for_s)
+        settings = environment_settings(environment)
+        return cls(**settings, timeout_s=timeout_s, retry_for_s=retry_for_s)
 
     @staticmethod
     @abstractmethod

@@ -49,13 +49,20 @@ class Core:
         self._open_transport = open_transport
         self._timeout_s = timeout_s
         self._transports: dict[Service, Transport] = {}
-        self._user_agent = f"freehold-client/{version('freehold-client')}"
+        self._headers = {
+            "Accept": "application/json",
+            "Accept-Encoding": "gzip",
+            "User-Agent": f"freehold-client/{version('freehold-client')}",
+        }
 
     def transport(self, service: Service) -> Transport:
         """Give the transport to a service."""
-        if service not in self._transports:
-            self._transports[service] = self._open_transport(self.settings.url(service))
-        return self._transports[service]
+        found = self._transports.get(service)
+        if found is None:
+            # Another thread may have opened one meanwhile; both keep that one.
+            opened = self._open_transport(self.settings.url(service))
+            found = self._transports.setdefault(service, opened)
+        return found
 
     async def close(self) -> None:
         """Close all connections."""
@@ -151,12 +158,7 @@ class Core:
             self.settings.url(service) + path,
             params=params,
             content=content,
-            headers={
-                "Accept": "application/json",
-                "Accept-Encoding": "gzip",
-                "User-Agent": self._user_agent,
-                **headers,
-            },
+            headers=_encoded({**self._headers, **headers}),
             extensions={"timeout": timeout.as_dict()},
         )
 
@@ -208,6 +210,12 @@ def _may_pass(answer: httpx.Response | None, failure: Exception | None) -> bool:
     if answer is None:
         return isinstance(failure, _PASSING)
     return answer.status_code in COME_AGAIN
+
+
+def _encoded(headers: Mapping[str, str]) -> dict[bytes, bytes]:
+    """Encode headers; of two that differ in case only, the later one counts."""
+    # By itself httpx refuses what is not ASCII; the service says better what is wrong with it.
+    return {name.lower().encode(): value.encode() for name, value in headers.items()}
 
 
 def _accepted(answer: httpx.Response) -> httpx.Response:

@@ -1,7 +1,7 @@
 """Where Freehold is, and who asks."""
 
-import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypedDict
 from urllib.parse import urlsplit
@@ -26,11 +26,11 @@ class EnvironmentSettings(TypedDict, total=False):
     tenant_manager_url: str
 
 
-def environment_settings() -> EnvironmentSettings:
+def environment_settings(environment: Mapping[str, str]) -> EnvironmentSettings:
     """Read the variables, as FREEHOLD_API_KEY for `api_key`. Empty ones count as unset."""
     found: EnvironmentSettings = {}
     for name in EnvironmentSettings.__annotations__:
-        if value := os.environ.get(_variable(name)):
+        if value := environment.get(_variable(name)):
             found[name] = value  # type: ignore[literal-required] # It is one of them.
     return found
 
