@@ -9,6 +9,7 @@ from freehold.tenants.directory import Caller
 from freehold_tenant_manager.contracts.tenants import ApiKeyPage, CreatedApiKey
 from freehold_tenant_manager.settings import Settings
 from integration.tenant_manager.installation import Installation, make_tenant, new_tenant
+from support.clients import problem
 
 
 @pytest.fixture
@@ -59,8 +60,28 @@ async def test_a_key_has_a_label_that_rotation_keeps(manager: httpx.AsyncClient,
     for key in (made, rotated, unnamed):
         assert _entry(listed, key["key_id"])["label"] == key["label"]
     for label in ("", " ", "x" * 101, "a\nb", "\u202eevil", "\u200b", 7):
-        answer = await manager.post(keys, json={"scopes": ["read"], "label": label})
-        assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, "/label")
+        for answer in (
+            await manager.post(keys, json={"scopes": ["read"], "label": label}),
+            await manager.put(f"{keys}/{made['key_id']}/label", json={"label": label}),
+        ):
+            assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, "/label")
+
+
+async def test_a_label_is_set_later_and_removed(manager: httpx.AsyncClient, keys: str) -> None:
+    made = (await manager.post(keys, json={"scopes": ["read"]})).json()
+    path = f"{keys}/{made['key_id']}"
+    for label in ("web shop", "web shop", None):
+        answer = await manager.put(f"{path}/label", json={"label": label})
+        assert answer.status_code == 200, answer.text
+        assert answer.json() == _entry((await manager.get(keys)).json(), made["key_id"])
+        assert answer.json()["label"] == label
+    # Who looks a key up in the list finds revoked ones, too.
+    await manager.delete(path)
+    assert (await manager.put(f"{path}/label", json={"label": "old"})).status_code == 200
+    problem(await manager.put(f"{path}/label", json={}), "validation-failed")
+    other = f"/v1/tenants/{await make_tenant(manager)}/api-keys/{made['key_id']}"
+    for unknown in (other, f"{keys}/{'0' * 16}"):
+        problem(await manager.put(f"{unknown}/label", json={"label": "x"}), "not-found")
     answer = await manager.post(keys, json={"label": "no scope"})
     assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, "/scopes")
 

@@ -45,7 +45,9 @@ from freehold_tenant_manager.operations.kinds import (
     RESTORE,
     VERIFICATION,
 )
+from freehold_tenant_manager.overview.ledgers import Ledgers
 from freehold_tenant_manager.overview.overview import Overview
+from freehold_tenant_manager.overview.survey import Survey
 from freehold_tenant_manager.provisioning.pool import Pool
 from freehold_tenant_manager.provisioning.provisioner import Provisioner
 from freehold_tenant_manager.provisioning.tenant_databases import TenantDatabases
@@ -231,13 +233,20 @@ def _compose_tenants(service: _Service) -> None:
         cluster=settings.cluster,
         in_flight_max=settings.provisioning_in_flight_max,
     )
-    overview = Overview(
-        base.catalog, connections, base.key_ring, timeout_s=settings.tenant_timeout_s
+    ledgers = Ledgers(connections, base.key_ring, timeout_s=settings.tenant_timeout_s)
+    survey = Survey(
+        base.catalog,
+        ledgers,
+        settings.amqp_url,
+        at_once=settings.tenant_connections_max,
+        backup_every_s=settings.backup_every_s,
+        backup_verify_every_s=settings.backup_verify_every_s,
     )
     customers = CustomerSessions(
         base.catalog, settings.customer_bounds, sessions_max=settings.customer_sessions_max
     )
-    service.components.add(credentials, pool, provisioner, overview)
+    overview = Overview(base.catalog, ledgers)
+    service.components.add(credentials, pool, provisioner, overview, survey)
     abandoned_s = settings.provisioning_abandoned_s
 
     async def undo() -> bool:

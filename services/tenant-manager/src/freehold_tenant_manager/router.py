@@ -13,6 +13,7 @@ from freehold_tenant_manager.contracts.restores import NewRestore
 from freehold_tenant_manager.contracts.tenants import (
     NewApiKey,
     NewApiKeyInPlace,
+    NewKeyLabel,
     NewTenant,
     TenantLimits,
 )
@@ -38,6 +39,7 @@ REQUEST_MODELS = (
     TenantLimits,
     NewApiKey,
     NewApiKeyInPlace,
+    NewKeyLabel,
     NewPasswords,
     NewRestore,
     NewMigration,

@@ -15,6 +15,7 @@ TAGS: Mapping[str, str] = {
     "read tokens": "Short-lived credentials with which a browser reads some accounts.",
     "searchable metadata": "By which metadata keys events are searched.",
     "lag": "How far balances are behind the ledger.",
+    "overview": "The whole installation at a glance.",
     "tenants": "Tenants, from the first request that makes them to their deletion.",
     "API keys": "What a tenant's own programs authenticate with.",
     "credentials": "Passwords of a tenant's database roles, and the customer's connection string.",

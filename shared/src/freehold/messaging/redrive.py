@@ -1,4 +1,4 @@
-"""Redriving: moving parked doorbells back into the projector's queue.
+"""Parked doorbells: counting them, and moving them back into the projector's queue.
 
 It needs only the broker. The projector's command and tenant-manager use it.
 """
@@ -11,6 +11,24 @@ from freehold.messaging.broker import copy_of
 from freehold.messaging.topology import PARKED_QUEUE, PROJECTOR_QUEUE, declare
 
 REDRIVE_HEADER = "x-freehold-redrive"
+
+
+async def count_parked(url: str, *, timeout_s: float) -> int:
+    """Count the parked doorbells.
+
+    Args:
+        url: The broker's AMQP URL.
+        timeout_s: Bounds connecting, and the question.
+
+    Raises:
+        aio_pika.exceptions.AMQPError, OSError, TimeoutError: The broker does not answer.
+    """
+    connection = await aio_pika.connect(url, timeout=timeout_s)
+    async with connection:
+        channel = await connection.channel()
+        await declare(channel, timeout_s)
+        parked = await channel.declare_queue(PARKED_QUEUE, passive=True, timeout=timeout_s)
+        return parked.declaration_result.message_count or 0
 
 
 async def redrive(

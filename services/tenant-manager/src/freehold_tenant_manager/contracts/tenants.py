@@ -195,6 +195,16 @@ class NewApiKeyInPlace(Request):
     )
 
 
+class NewKeyLabel(Request):
+    """What people are to know an API key by, from now on."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"label": "web shop"}, {"label": None}]}
+    )
+
+    label: KeyLabel | None = Field(description=f"{_LABEL} Null for none.")
+
+
 class TenantLimits(Request):
     """What each process of ingest takes of a tenant; null for what its own settings say."""
 

@@ -43,6 +43,11 @@ UPDATE api_keys SET revoked_at = coalesce(revoked_at, now())
 WHERE tenant_id = $1 AND key_id = $2
 RETURNING true;
 
+-- name: label
+UPDATE api_keys SET label = $3
+WHERE tenant_id = $1 AND key_id = $2
+RETURNING key_id, scopes, label, created_at, expires_at, revoked_at;
+
 -- name: exists
 SELECT exists(
     SELECT FROM api_keys

@@ -10,10 +10,12 @@ from freehold.http.bodies import json_body, parse, read_body
 from freehold.http.openapi import answering
 from freehold_tenant_manager.contracts.tenants import (
     KEY_ID_PATTERN,
+    ApiKeyEntry,
     ApiKeyPage,
     CreatedApiKey,
     NewApiKey,
     NewApiKeyInPlace,
+    NewKeyLabel,
     ReplacingApiKey,
 )
 from freehold_tenant_manager.http.dependencies import (
@@ -27,6 +29,7 @@ from freehold_tenant_manager.http.dependencies import (
 from freehold_tenant_manager.http.pages import read_page
 from freehold_tenant_manager.keys.store import (
     add_api_key,
+    label_api_key,
     list_api_keys,
     no_key,
     replace_api_key,
@@ -100,6 +103,24 @@ async def delete_api_key(catalog: TheCatalog, tenant_id: TenantId, key_id: KeyId
         if not await revoke_api_key(connection, tenant_id, key_id):
             raise no_key()
     return Response(status_code=204)
+
+
+@router.put(
+    "/tenants/{tenant_id}/api-keys/{key_id}/label",
+    operation_id="label_api_key",
+    tags=["API keys"],
+    summary="Set what people know an API key by.",
+    responses={200: {"model": ApiKeyEntry}},
+    openapi_extra=dict(json_body(NewKeyLabel)),
+    dependencies=NO_QUERY,
+)
+async def put_label(
+    request: Request, catalog: TheCatalog, tenant_id: TenantId, key_id: KeyId
+) -> Response:
+    """Label an API key."""
+    wanted = parse(NewKeyLabel, await read_body(request))
+    async with catalog.connection() as connection:
+        return answer(await label_api_key(connection, tenant_id, key_id, wanted.label))
 
 
 @router.post(

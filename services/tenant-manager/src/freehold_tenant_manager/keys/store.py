@@ -60,6 +60,20 @@ async def revoke_api_key(connection: Connection, tenant_id: str, key_id: str) ->
     return found is not None
 
 
+async def label_api_key(
+    connection: Connection, tenant_id: str, key_id: str, label: str | None
+) -> ApiKeyEntry:
+    """Set a key's label; None removes it.
+
+    Raises:
+        NotFound: The tenant has no such key.
+    """
+    row = await connection.fetchrow(_QUERIES["label"], tenant_id, key_id, label)
+    if row is None:
+        raise no_key()
+    return ApiKeyEntry(**row)
+
+
 async def replace_api_key(
     connection: Connection,
     tenant_id: str,

@@ -1,1 +1,1 @@
-"""What an operator is shown of one tenant."""
+"""What an operator is shown: the installation at a glance, and one tenant."""

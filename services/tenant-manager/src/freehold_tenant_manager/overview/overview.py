@@ -1,23 +1,12 @@
-"""Shows a tenant: what the catalog has, and what the tenant's own database answers.
+"""Shows a tenant: what the catalog has, and what the tenant's own database answers."""
 
-The database is queried with the control plane's role and within a deadline. If it does not answer,
-the rest is still shown.
-"""
-
-import asyncio
 from dataclasses import dataclass
 
-import asyncpg
 import orjson
-import structlog
 
-from freehold.contracts.errors import DomainError
 from freehold.ledger import client
-from freehold.ledger.client import Record
-from freehold.security.key_ring import KeyRing, SealingError
+from freehold.ledger.client import Connection, Record
 from freehold.tenants.catalog import Catalog
-from freehold.tenants.connections import TenantConnections
-from freehold.tenants.homes import Home
 from freehold_tenant_manager.archive.epochs import list_epochs
 from freehold_tenant_manager.backups.store import find_last_backup
 from freehold_tenant_manager.contracts.tenants import (
@@ -26,10 +15,8 @@ from freehold_tenant_manager.contracts.tenants import (
     Reconciliation,
     TenantDetails,
 )
-from freehold_tenant_manager.credentials.store import find_own_home
+from freehold_tenant_manager.overview.ledgers import Ledgers
 from freehold_tenant_manager.tenants.store import find_reconciliation, require_tenant
-
-_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,19 +31,10 @@ class _Ledger:
 class Overview:
     """Looks tenants up, in the catalog and in their own databases."""
 
-    def __init__(
-        self,
-        catalog: Catalog,
-        connections: TenantConnections,
-        key_ring: KeyRing,
-        *,
-        timeout_s: float,
-    ) -> None:
-        """Set where to look; `timeout_s` bounds the queries of one tenant's database."""
+    def __init__(self, catalog: Catalog, ledgers: Ledgers) -> None:
+        """Set where to look."""
         self._catalog = catalog
-        self._connections = connections
-        self._key_ring = key_ring
-        self._timeout_s = timeout_s
+        self._ledgers = ledgers
 
     async def details(self, tenant_id: str) -> TenantDetails:
         """Give everything about a tenant.
@@ -65,18 +43,14 @@ class Overview:
             NotFound: There is no such tenant.
             Unavailable: The catalog does not answer.
         """
-        home: Home | None = None
         async with self._catalog.connection() as connection:
             tenant = await require_tenant(connection, tenant_id)
             reconciliation = await find_reconciliation(connection, tenant_id)
             last_backup = await find_last_backup(connection, tenant_id)
             epochs = await list_epochs(connection, tenant_id)
-            try:
-                home = await find_own_home(connection, self._key_ring, tenant_id)
-            except SealingError as error:
-                _log.warning("credential does not open", tenant_id=tenant_id, fault=str(error))
+            home = await self._ledgers.home(connection, tenant_id)
         # The catalog's connection is released first, so that a slow database does not occupy it.
-        ledger = await self._ask(home) if home else None
+        ledger = await self._ledgers.ask(home, _ledger) if home else None
         return TenantDetails(
             **dict(tenant.shown()),
             size_bytes=ledger.size_bytes if ledger else None,
@@ -87,27 +61,21 @@ class Overview:
             archive=epochs[-1].shown() if epochs else None,
         )
 
-    async def _ask(self, home: Home) -> _Ledger | None:
-        try:
-            async with asyncio.timeout(self._timeout_s), self._connections.use(home) as connection:
-                head = await client.head(connection)
-                lag = await client.projection_lag(connection)
-                size_bytes: int = await connection.fetchval(
-                    "SELECT pg_database_size(current_database())"
-                )
-        except (DomainError, TimeoutError, asyncpg.PostgresError) as error:
-            _log.warning("tenant database silent", tenant_id=home.tenant_id, fault=repr(error))
-            return None
-        return _Ledger(
-            size_bytes,
-            LedgerHead(
-                seq=head.seq,
-                event_id=head.event_id if head.seq else None,
-                hash=head.hash.hex() if head.seq else None,
-                recorded_at=head.recorded_at if head.seq else None,
-            ),
-            ProjectionLag.model_validate(lag, from_attributes=True),
-        )
+
+async def _ledger(connection: Connection) -> _Ledger:
+    head = await client.head(connection)
+    lag = await client.projection_lag(connection)
+    size_bytes: int = await connection.fetchval("SELECT pg_database_size(current_database())")
+    return _Ledger(
+        size_bytes,
+        LedgerHead(
+            seq=head.seq,
+            event_id=head.event_id if head.seq else None,
+            hash=head.hash.hex() if head.seq else None,
+            recorded_at=head.recorded_at if head.seq else None,
+        ),
+        ProjectionLag.model_validate(lag, from_attributes=True),
+    )
 
 
 def _reconciliation(row: Record) -> Reconciliation:
