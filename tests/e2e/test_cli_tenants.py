@@ -88,6 +88,9 @@ async def test_keys_are_made_listed_and_revoked(tenant: Tenant, operator: dict[s
     expires_at = datetime.fromisoformat(keys[1]["expires_at"])
     assert abs(expires_at - datetime.now(UTC) - timedelta(hours=2)) < timedelta(minutes=5)
     key_id = keys[1]["key_id"]
+    words = ["keys", "label", tenant.tenant_id, key_id, "web shop"]
+    labelled = await run(*words, environment=operator)
+    assert labelled.code == 0, labelled.err
     for _ in range(2):
         words = ["keys", "revoke", tenant.tenant_id, key_id, "--confirm", key_id]
         revoked = await run(*words, environment=operator)
@@ -95,7 +98,7 @@ async def test_keys_are_made_listed_and_revoked(tenant: Tenant, operator: dict[s
     await limited.shut_out()
     table = await run("keys", "list", tenant.tenant_id, environment=operator)
     (row,) = [row for row in table.out.splitlines() if row.startswith(key_id)]
-    assert row.split()[1:5] == ["web", "read", "ingest", "revoked"]
+    assert row.split()[1:6] == ["web", "shop", "read", "ingest", "revoked"]
     assert key not in listed.out + table.out
 
 

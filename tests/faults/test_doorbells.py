@@ -195,6 +195,10 @@ async def test_an_operator_redrives_over_http(
         return set(hopeless) <= set(await parked(broker))
 
     await eventually(all_parked, "they are parked")
+    shown = await freehold("status", "--json", environment=operator)
+    assert json.loads(shown.out)["installation"]["overview"]["parked_doorbells"] == 3
+    assert "3 doorbells are parked: see freehold redrive --help" in json.loads(shown.out)["faults"]
+    assert shown.code == 1
     assert await freehold_redriven(operator, "--limit", "2") == 2
     await eventually(all_parked, "they are parked again")
     # It ends although each comes back at once.

@@ -28,11 +28,15 @@ class Addresses:
     @property
     def operator(self) -> dict[str, str]:
         """The environment of an operator at a terminal."""
-        return {
+        environment = {
             "FREEHOLD_INGEST_URL": self.ingest,
+            "FREEHOLD_QUERY_URL": self.query,
             "FREEHOLD_TENANT_MANAGER_URL": self.tenant_manager,
             "FREEHOLD_OPERATOR_TOKEN": self.operator_token,
         }
+        if self.projector is not None:
+            environment["FREEHOLD_PROJECTOR_URL"] = self.projector
+        return environment
 
 
 def given_addresses(environment: Mapping[str, str]) -> Addresses | None:

@@ -4,19 +4,25 @@ from typing import Annotated
 
 import typer
 
+from freehold_cli.command_groups import CommandGroup
 from freehold_cli.confirmation import Confirm, require_confirmation
-from freehold_cli.manager import managing
 from freehold_cli.options import AsJson, TenantId
 from freehold_cli.output import write_json, write_line, write_message
+from freehold_cli.service import managing
 
-app = typer.Typer(
+app = CommandGroup(
     no_args_is_help=True, help="Show a tenant's own connection string; rotate passwords."
 )
 
 
 @app.command("show")
 def show(tenant: TenantId, as_json: AsJson = False) -> None:
-    """Print the customer's own read-only connection string, with its password."""
+    """Print the customer's own read-only connection string, with its password.
+
+    Examples:
+        freehold credentials show acme
+        psql "$(freehold credentials show acme)" -c "SELECT ledger.verify()"
+    """
     with managing(as_json=as_json) as manager:
         found = manager.get("tenants", tenant, "credentials")
     if as_json:
@@ -39,6 +45,10 @@ def rotate(
 
     Where auditor is among them the customer's own connection string ends with its password, and
     the tenant's id must be typed again.
+
+    Examples:
+        freehold credentials rotate acme --service ingest
+        freehold credentials rotate acme --confirm acme
     """
     if service in {None, "auditor"}:
         require_confirmation(tenant, confirm, f"end the connection string that {tenant} has")

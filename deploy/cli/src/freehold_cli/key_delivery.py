@@ -11,8 +11,8 @@ import typer
 from freehold.security.api_keys import parse_api_key
 from freehold_cli.errors import CliError
 from freehold_cli.files import STDOUT, writing
-from freehold_cli.manager import Document, Manager
 from freehold_cli.output import write_json, write_line
+from freehold_cli.service import Document, Service
 from freehold_cli.streams import OutputError
 
 KeyFile = Annotated[
@@ -27,7 +27,7 @@ KeyFile = Annotated[
 
 @contextmanager
 def delivering(
-    manager: Manager, tenant: str, file: Path | None, *, as_json: bool
+    manager: Service, tenant: str, file: Path | None, *, as_json: bool
 ) -> Iterator[Callable[[Document], None]]:
     """Open the destination before the key is made, and give a function that writes to it.
 
@@ -73,7 +73,7 @@ def delivering(
         ) from error
 
 
-def _revoked(manager: Manager, tenant: str, key_id: str) -> str:
+def _revoked(manager: Service, tenant: str, key_id: str) -> str:
     """Revoke a key; say that it was revoked, or how to do it."""
     try:
         manager.delete("tenants", tenant, "api-keys", key_id)

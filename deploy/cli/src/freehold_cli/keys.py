@@ -8,14 +8,17 @@ from typing import Annotated
 import typer
 
 from freehold.security.api_keys import Scope
+from freehold_cli.command_groups import CommandGroup
 from freehold_cli.confirmation import Confirm, require_confirmation
 from freehold_cli.errors import CliError, ExitCode
 from freehold_cli.key_delivery import KeyFile, delivering
-from freehold_cli.manager import Document, managing
 from freehold_cli.options import AsJson, TenantId, parsed_time
 from freehold_cli.output import shown_time, write_json, write_list, write_message
+from freehold_cli.service import Document, managing
 
-app = typer.Typer(no_args_is_help=True, help="Make, list, rotate and revoke a tenant's API keys.")
+app = CommandGroup(
+    no_args_is_help=True, help="Make, list, label, rotate and revoke a tenant's API keys."
+)
 
 _SPAN = re.compile(r"([0-9]{1,6})([smhd])", re.ASCII)
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
@@ -61,6 +64,10 @@ def create(
     """Make an API key and print it. It is shown this once.
 
     Where it cannot be written it is revoked at once.
+
+    Examples:
+        freehold keys create acme --scope ingest --label "web shop" > shop.key
+        freehold keys create acme --scope read --scope audit --expires-in 30d -o auditor.key
     """
     if not scope:
         scopes = ", ".join(f"--scope {each}" for each in Scope)
@@ -81,7 +88,11 @@ def create(
 
 @app.command("list")
 def list_(tenant: TenantId, as_json: AsJson = False) -> None:
-    """List a tenant's API keys, revoked ones too. No secret is shown."""
+    """List a tenant's API keys with their labels, revoked ones too. No secret is shown.
+
+    Examples:
+        freehold keys list acme
+    """
     with managing(as_json=as_json) as manager:
         keys = manager.whole("tenants", tenant, "api-keys")
     write_list(
@@ -99,11 +110,37 @@ def list_(tenant: TenantId, as_json: AsJson = False) -> None:
     )
 
 
+@app.command("label")
+def label_(
+    tenant: TenantId,
+    key: KeyId,
+    label: Annotated[
+        str | None, typer.Argument(help="What people are to know it by; none, where left out.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Set or remove the label of an API key.
+
+    Examples:
+        freehold keys label acme 0123456789abcdef "web shop"
+    """
+    with managing(as_json=as_json) as manager:
+        found = manager.put("tenants", tenant, "api-keys", key, "label", body={"label": label})
+    if as_json:
+        write_json(found)
+        return
+    said = "has no label" if label is None else f"has the label {label}"
+    write_message(f"The key {key} of {tenant} {said}.")
+
+
 @app.command("revoke")
 def revoke(tenant: TenantId, key: KeyId, confirm: Confirm = None, as_json: AsJson = False) -> None:
     """Revoke an API key, at once and for good. Again, nothing changes.
 
     Its id must be typed again, since its user is shut out.
+
+    Examples:
+        freehold keys revoke acme 0123456789abcdef
     """
     require_confirmation(key, confirm, f"revoke the key {key} of {tenant}")
     with managing(as_json=as_json) as manager:
@@ -131,6 +168,9 @@ def rotate(
 
     Where the new one cannot be written it is revoked at once, and the old one ends all the same.
     Where there is no overlap, the old one's id must be typed again.
+
+    Examples:
+        freehold keys rotate acme 0123456789abcdef --overlap 24h -o shop.key
     """
     wanted = {"overlap_s": parsed_span(overlap), "expires_at": _expiry(expires_at, expires_in)}
     if not wanted["overlap_s"]:

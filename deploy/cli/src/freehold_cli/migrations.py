@@ -5,12 +5,13 @@ from typing import Annotated
 
 import typer
 
-from freehold_cli.manager import managing
+from freehold_cli.command_groups import CommandGroup
 from freehold_cli.operations import finish
 from freehold_cli.options import AsJson, NoWait
 from freehold_cli.output import write_facts, write_json, write_list
+from freehold_cli.service import managing
 
-app = typer.Typer(help="Migrate tenants' ledgers, and see how far that has come.")
+app = CommandGroup()
 
 
 class Phase(StrEnum):
@@ -36,6 +37,10 @@ def migrate(
     """Migrate every tenant's ledger, or those that are named. Again, what failed is tried again.
 
     One tenant's failure keeps no other waiting: `freehold migrate status` names them.
+
+    Examples:
+        freehold migrate --tenants acme,globex
+        freehold migrate --phase after
     """
     if context.invoked_subcommand is not None:
         return
@@ -52,7 +57,12 @@ def status(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show the versions that tenants' ledgers have, and what became of each migration."""
+    """Show the versions that tenants' ledgers have, and how each migration went.
+
+    Examples:
+        freehold migrate status
+        freehold migrate status --status failed
+    """
     with managing(as_json=as_json) as manager:
         found = manager.whole("migrations", params={"status": only})
     if as_json:

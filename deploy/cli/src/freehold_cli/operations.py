@@ -9,8 +9,8 @@ import typer
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
+from freehold_cli.command_groups import CommandGroup
 from freehold_cli.errors import CliError, ExitCode, UnansweredError
-from freehold_cli.manager import Document, Manager, managing
 from freehold_cli.options import AsJson
 from freehold_cli.output import (
     Pacing,
@@ -23,8 +23,9 @@ from freehold_cli.output import (
     write_list,
     write_message,
 )
+from freehold_cli.service import Document, Service, managing
 
-app = typer.Typer(no_args_is_help=True, help="List, show and wait for what takes long.")
+app = CommandGroup(no_args_is_help=True, help="List, show and wait for what takes long.")
 
 _POLL_FIRST_S = 0.1
 _POLL_MOST_S = 2.0
@@ -43,7 +44,12 @@ def list_(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List operations, the newest first."""
+    """List operations, the newest first.
+
+    Examples:
+        freehold operations list --status running
+        freehold operations list --tenant acme
+    """
     with managing(as_json=as_json) as manager:
         operations = manager.whole("operations", params={"tenant_id": tenant, "status": status})
     write_list(
@@ -63,20 +69,28 @@ def list_(
 
 @app.command("show")
 def show(operation: OperationId, as_json: AsJson = False) -> None:
-    """Show the present state of an operation."""
+    """Show the present state of an operation.
+
+    Examples:
+        freehold operations show 5f2b6f0e-3c52-4f5e-9a53-2a1f6b7a9c11
+    """
     with managing(as_json=as_json) as manager:
         _write(manager.get("operations", operation), as_json=as_json)
 
 
 @app.command("wait")
 def wait(operation: OperationId, as_json: AsJson = False) -> None:
-    """Wait for an operation's end; exits with 1 where it failed."""
+    """Wait for an operation's end; exits with 1 where it failed.
+
+    Examples:
+        freehold operations wait 5f2b6f0e-3c52-4f5e-9a53-2a1f6b7a9c11
+    """
     with managing(as_json=as_json) as manager:
         finish(manager, manager.get("operations", operation), as_json=as_json)
 
 
 def finish(
-    manager: Manager,
+    manager: Service,
     operation: Document,
     *,
     no_wait: bool = False,
@@ -114,7 +128,7 @@ def finish(
     return operation
 
 
-def _follow(manager: Manager, operation: Document) -> Document:
+def _follow(manager: Service, operation: Document) -> Document:
     """Poll the operation and show its progress until it ends."""
     pause_s = _POLL_FIRST_S
     answered_at = time.monotonic()

@@ -2,6 +2,7 @@
 
 import re
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -49,11 +50,36 @@ def parsed_time(text: str) -> str:
     return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
+def parsed_times(**times: str | None) -> dict[str, str | None]:
+    """Convert those times that are given; see `parsed_time`.
+
+    Raises:
+        typer.BadParameter: One is no time, or has no time zone.
+    """
+    return {name: None if text is None else parsed_time(text) for name, text in times.items()}
+
+
 _TENANT = typer.Argument(
     help="The tenant's id.", callback=_tenant_id, autocompletion=_known_tenants
 )
 TenantId = Annotated[str, _TENANT]
 MaybeTenantId = Annotated[str | None, _TENANT]
+OfTenant = Annotated[
+    str | None,
+    typer.Option(
+        "--tenant",
+        help="Read as the operator, this tenant's ledger. Left out: that of the API key.",
+        callback=_tenant_id,
+        autocompletion=_known_tenants,
+    ),
+]
+ApiKeyFile = Annotated[
+    Path | None, typer.Option(help="A file with an API key, in place of FREEHOLD_API_KEY.")
+]
+Since = Annotated[
+    str | None, typer.Option("--from", metavar="TIME", help="From this time on, inclusive.")
+]
+Until = Annotated[str | None, typer.Option("--to", metavar="TIME", help="Before this time.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 NoWait = Annotated[
     bool, typer.Option("--no-wait", help="Print the operation and do not wait for its end.")

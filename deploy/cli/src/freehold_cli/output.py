@@ -1,12 +1,12 @@
 """Where a command writes: results to stdout, everything else to stderr."""
 
+import json
 import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-import orjson
 from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
@@ -39,8 +39,18 @@ def write_error(text: str) -> None:
 
 def write_json(document: Mapping[str, Any]) -> None:
     """Print a result for another program."""
-    out.file.write(orjson.dumps(document, option=orjson.OPT_INDENT_2).decode() + "\n")
+    out.file.write(to_json(document, indent=2) + "\n")
     out.file.flush()
+
+
+def write_json_line(document: Mapping[str, Any]) -> None:
+    """Print a line of NDJSON for another program."""
+    out.file.write(to_json(document) + "\n")
+
+
+def to_json(document: Mapping[str, Any], *, indent: int | None = None) -> str:
+    """Write a document as JSON. A balance may have more digits than orjson takes."""
+    return json.dumps(document, indent=indent, ensure_ascii=False)
 
 
 def write_line(text: str) -> None:
@@ -127,17 +137,22 @@ class Pacing:
         return True
 
 
-def _cell(value: object) -> Text:
+def shown(value: object) -> str:
+    """Write a value for a person, without what a terminal obeys."""
     match value:
         case None:
-            shown = "-"
+            text = "-"
         case bool():
-            shown = "yes" if value else "no"
+            text = "yes" if value else "no"
         case int():
-            shown = f"{value:,}"
+            text = f"{value:,}"
         case dict() | list():
-            shown = orjson.dumps(value).decode()
+            text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
         case _:
-            shown = str(value)
+            text = str(value)
+    return visible(text)
+
+
+def _cell(value: object) -> Text:
     # As text: square brackets in a name are no markup.
-    return Text(visible(shown))
+    return Text(shown(value))

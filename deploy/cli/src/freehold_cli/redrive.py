@@ -4,10 +4,10 @@ from typing import Annotated
 
 import typer
 
-from freehold_cli.manager import Document, managing
 from freehold_cli.operations import finish
 from freehold_cli.options import AsJson, NoWait
 from freehold_cli.output import write_line
+from freehold_cli.service import Document, managing
 
 
 def redrive(
@@ -20,6 +20,10 @@ def redrive(
     """Put parked doorbells back into the projector's queue, once their cause is mended.
 
     Nothing is lost while they are parked: the events stand in the ledger. Each goes back once.
+
+    Examples:
+        freehold redrive --limit 10
+        freehold redrive
     """
     with managing(as_json=as_json) as manager:
         operation = manager.post("doorbells", "redrive", body={"limit": limit})

@@ -4,14 +4,18 @@ from typing import Annotated
 
 import typer
 
+from freehold_cli.command_groups import CommandGroup
 from freehold_cli.confirmation import Confirm, require_confirmation
 from freehold_cli.errors import CliError, ExitCode
-from freehold_cli.manager import Document, managing
 from freehold_cli.operations import finish
 from freehold_cli.options import AsJson, NoWait, TenantId, parsed_time
 from freehold_cli.output import write_json, write_list, write_message
+from freehold_cli.service import Document, managing
 
-former = typer.Typer(no_args_is_help=True, help="The databases that restores have left beside.")
+former = CommandGroup(
+    no_args_is_help=True,
+    help="List and drop the databases that restores left: former ones, and previews.",
+)
 
 
 def restore(
@@ -38,6 +42,10 @@ def restore(
     The tenant's id must be typed again, unless it is a preview: what was recorded after that moment
     is not in their ledger any more. The database that was live until then is kept: see
     `freehold former list`.
+
+    Examples:
+        freehold restore acme --to 2026-03-01T12:00:00Z --preview
+        freehold restore acme --to-seq 1041 --confirm acme
     """
     if (to, to_seq, backup).count(None) != 2:
         raise CliError("Give one of --to TIME, --to-seq SEQ and --backup BACKUP.", ExitCode.USAGE)
@@ -55,7 +63,11 @@ def restore(
 
 @former.command("list")
 def list_(tenant: TenantId, as_json: AsJson = False) -> None:
-    """List the databases that a tenant had before their restores, and previews."""
+    """List the databases that a tenant had before their restores, and previews.
+
+    Examples:
+        freehold former list acme
+    """
     with managing(as_json=as_json) as manager:
         databases = manager.whole("tenants", tenant, "former-databases")
     write_list(
@@ -78,7 +90,11 @@ def drop(
     confirm: Confirm = None,
     as_json: AsJson = False,
 ) -> None:
-    """Drop a database that a restore has left beside, for good. Its name must be typed again."""
+    """Drop a database that a restore has left beside, for good. Its name must be typed again.
+
+    Examples:
+        freehold former drop acme fh_0a1b2c3d4e5f6071
+    """
     require_confirmation(database, confirm, f"drop {database} of {tenant}")
     with managing(as_json=as_json) as manager:
         manager.delete(

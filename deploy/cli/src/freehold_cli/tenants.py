@@ -4,9 +4,9 @@ from typing import Annotated
 
 import typer
 
+from freehold_cli.command_groups import CommandGroup
 from freehold_cli.confirmation import Confirm, require_confirmation
 from freehold_cli.key_delivery import KeyFile, delivering
-from freehold_cli.manager import Document, managing
 from freehold_cli.operations import finish
 from freehold_cli.options import AsJson, NoWait, TenantId
 from freehold_cli.output import (
@@ -17,8 +17,9 @@ from freehold_cli.output import (
     write_list,
     write_message,
 )
+from freehold_cli.service import Document, managing
 
-app = typer.Typer(no_args_is_help=True, help="Make, list, show, suspend and delete tenants.")
+app = CommandGroup(no_args_is_help=True, help="Make, list, show, suspend and delete tenants.")
 
 
 @app.command("create")
@@ -37,6 +38,9 @@ def create(
 
     Again, with the same name and region, nothing changes and no key is shown: make another with
     `freehold keys create`.
+
+    Examples:
+        freehold tenants create acme --name "Acme Ltd" --output acme.key
     """
     wanted = {"tenant_id": tenant, "name": name or tenant, "region": region}
     with (
@@ -64,7 +68,12 @@ def list_(
     status: Annotated[str | None, typer.Option(help="Only those with this status.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the tenants."""
+    """List the tenants.
+
+    Examples:
+        freehold tenants list --status suspended
+        freehold tenants list --json | jq -r ".data[].tenant_id"
+    """
     with managing(as_json=as_json) as manager:
         tenants = manager.whole("tenants", params={"status": status})
     write_list(
@@ -84,7 +93,11 @@ def list_(
 
 @app.command("show")
 def show(tenant: TenantId, as_json: AsJson = False) -> None:
-    """Show a tenant: home, status, size, head of the ledger, lag, last backup."""
+    """Show a tenant: home, status, size, head of the ledger, lag, last backup.
+
+    Examples:
+        freehold tenants show acme
+    """
     with managing(as_json=as_json) as manager:
         found = manager.get("tenants", tenant)
     _write(found, as_json=as_json)
@@ -104,6 +117,10 @@ def limit(
     """Set what each process of ingest takes of a tenant.
 
     What is left out is as ingest's own settings say.
+
+    Examples:
+        freehold tenants limit acme --events-per-s 500 --requests-max 20
+        freehold tenants limit acme
     """
     limits = {"events_per_s": events_per_s, "requests_max": requests_max}
     with managing(as_json=as_json) as manager:
@@ -113,7 +130,11 @@ def limit(
 
 @app.command("suspend")
 def suspend(tenant: TenantId, as_json: AsJson = False) -> None:
-    """Suspend a tenant: nothing is taken in or answered for them until they are resumed."""
+    """Suspend a tenant: nothing is taken in or answered for them until they are resumed.
+
+    Examples:
+        freehold tenants suspend acme
+    """
     with managing(as_json=as_json) as manager:
         found = manager.post("tenants", tenant, "suspend")
     _write(found, as_json=as_json)
@@ -121,7 +142,11 @@ def suspend(tenant: TenantId, as_json: AsJson = False) -> None:
 
 @app.command("resume")
 def resume(tenant: TenantId, as_json: AsJson = False) -> None:
-    """Resume a suspended tenant."""
+    """Resume a suspended tenant.
+
+    Examples:
+        freehold tenants resume acme
+    """
     with managing(as_json=as_json) as manager:
         found = manager.post("tenants", tenant, "resume")
     _write(found, as_json=as_json)
@@ -134,6 +159,9 @@ def delete(
     """Delete a tenant: a final export and backup first, then their keys, roles and database.
 
     Their id must be typed again.
+
+    Examples:
+        freehold tenants delete acme --confirm acme
     """
     require_confirmation(tenant, confirm, f"delete {tenant} with their ledger and keys")
     with managing(as_json=as_json) as manager:

@@ -3,16 +3,19 @@
 import typer
 
 from freehold_cli.errors import ExitCode
-from freehold_cli.manager import Document, managing
 from freehold_cli.operations import finish
 from freehold_cli.options import AsJson, NoWait, TenantId
 from freehold_cli.output import write_facts, write_message, write_table
+from freehold_cli.service import Document, managing
 
 
 def verify(tenant: TenantId, no_wait: NoWait = False, as_json: AsJson = False) -> None:
     """Recompute a tenant's hash chain, compare balances with it, and it with the head kept outside.
 
     Exits with 1 where anything does not fit.
+
+    Examples:
+        freehold verify acme
     """
     with managing(as_json=as_json) as manager:
         operation = manager.post("tenants", tenant, "verify")

@@ -14,9 +14,9 @@ from freehold_cli.connection import Connection, refusal, unreached
 from freehold_cli.errors import CliError, ExitCode, UnansweredError
 from freehold_cli.export.progress import showing
 from freehold_cli.files import STDOUT, writing
-from freehold_cli.manager import json_errors
 from freehold_cli.options import AsJson, MaybeTenantId
 from freehold_cli.output import shown_size, write_json, write_message
+from freehold_cli.service import json_errors
 
 # Between two pieces. A busy server may take long for the first.
 _TIMEOUT = httpx.Timeout(300, connect=10)
@@ -56,6 +56,11 @@ def export(
 
     The file gets its name only when it is complete. Without TENANT it is the ledger of the key in
     FREEHOLD_API_KEY, which needs the scope export.
+
+    Examples:
+        freehold export acme
+        freehold export acme -o - | zstd > acme.sql.zst
+        freehold export --format custom -o ledger.dump
     """
     file = output or Path(f"{tenant or 'ledger'}{_SUFFIXES[written_as]}")
     if as_json and file == STDOUT:
@@ -106,7 +111,7 @@ def _answer(tenant: str | None, written_as: Format) -> Iterator[httpx.Response]:
             ) as answer:
                 if answer.is_error:
                     answer.read()
-                    raise refusal(answer)
+                    raise refusal(client, answer)
                 yield answer
         except httpx.TransportError as error:
             raise UnansweredError(unreached(client.base_url, error)) from error

@@ -44,6 +44,11 @@ def import_events(
 
     Exits with 0 where every line is in the ledger, 1 where some were rejected or there are no rows,
     2 where it was called wrongly (a file without any event, too), and 3 where it could not finish.
+
+    Examples:
+        freehold import payments.csv --dry-run
+        freehold import payments.ndjson --tenant acme
+        zcat payments.csv.gz | freehold import - --format csv --api-key-file shop.key
     """
     tally = Tally()
     report = Report(tally, as_json=as_json)

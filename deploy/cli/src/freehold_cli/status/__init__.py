@@ -1,0 +1,1 @@
+"""``freehold status``: whether all of a Freehold is well, at a glance."""
