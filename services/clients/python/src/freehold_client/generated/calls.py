@@ -405,6 +405,14 @@ def get_operation(operation_id: str) -> Call[models.Operation]:
     return new_call(ROUTES["get_operation"], models.Operation, (operation_id,))
 
 
+def get_overview() -> Call[models.InstallationOverview]:
+    """The installation at a glance: tenants, lag, backups, findings, parked doorbells.
+
+    Show the installation.
+    """
+    return new_call(ROUTES["get_overview"], models.InstallationOverview)
+
+
 def get_searchable_metadata() -> Call[models.SearchableMetadata]:
     """The metadata keys by which events are searched."""
     return new_call(ROUTES["get_searchable_metadata"], models.SearchableMetadata)
@@ -492,6 +500,19 @@ def get_transaction(transaction_id: str) -> Call[models.AppendedTransaction]:
         transaction_id: The transaction's UUID.
     """
     return new_call(ROUTES["get_transaction"], models.AppendedTransaction, (transaction_id,))
+
+
+def label_api_key(tenant_id: str, key_id: str, *, label: str | None) -> Call[models.ApiKeyEntry]:
+    """Set what people know an API key by.
+
+    Label an API key.
+
+    Args:
+        label: What people know the key by, such as what uses it. Null for none.
+    """
+    return new_call(
+        ROUTES["label_api_key"], models.ApiKeyEntry, (tenant_id, key_id), body={"label": label}
+    )
 
 
 def list_api_keys(tenant_id: str, *, page_size: int | None = None) -> Call[models.ApiKeyPage]:

@@ -155,6 +155,21 @@ class Backup(Model):
     """When it was last restored on trial."""
 
 
+class BackupOverview(Model):
+    """How well the schedule of backups is kept, and how many cannot be relied on."""
+
+    every_s: float
+    """Seconds between two of a tenant's; 0 where none are made."""
+    oldest_at: datetime | None
+    """When the last one was made for the tenant whose last one is the oldest."""
+    tenants_without: int
+    """Tenants for whom none was made yet."""
+    tenants_late: int
+    """Tenants whose last one is older than twice `every_s`."""
+    damaged: int
+    """Backups that a verification found to be damaged."""
+
+
 class BackupPage(Model):
     """A page of a tenant's backups, the newest first."""
 
@@ -332,6 +347,19 @@ class ImportResult(Model):
     error: dict[str, Any] | None = None
 
 
+class InstallationOverview(Model):
+    """The state of the whole installation. What concerns tenants is about active and suspended."""
+
+    tenants: TenantCounts
+    lag: LagOverview
+    backups: BackupOverview
+    trials: ScheduleOverview
+    """Backups restored on trial."""
+    reconciliations: ReconciliationOverview
+    parked_doorbells: int | None
+    """Null where the broker does not answer."""
+
+
 class IssuedReadToken(Model):
     """A token that reads, and does nothing else. It is sent as an API key is."""
 
@@ -350,6 +378,23 @@ class Lag(Model):
     events_behind: int
     seconds_behind: float
     """The age of the oldest event that is not projected yet."""
+
+
+class LagOverview(Model):
+    """How far the state tables of all active and suspended tenants are behind their ledgers."""
+
+    tenants_asked: int
+    """How many databases answered."""
+    tenants_silent: int
+    """How many databases did not answer."""
+    tenants_unasked: int
+    """For how many the time was too short."""
+    events_behind: int
+    """The sum over the tenants."""
+    seconds_behind: float
+    """That of the tenant who is furthest behind."""
+    worst: list[TenantLag]
+    """Those behind, the furthest first, 5 at most."""
 
 
 class LedgerEvent(Model):
@@ -461,6 +506,16 @@ class Reconciliation(Model):
     """The last seq whose hash is kept outside the ledger."""
 
 
+class ReconciliationOverview(Model):
+    """What the last comparisons of state and ledger found."""
+
+    oldest_at: datetime | None
+    """When the tenant was reconciled whose last reconciliation is the oldest."""
+    tenants_with_findings: list[str]
+    """Tenants whose state and ledger differed, 5 at most."""
+    tenants_with_findings_count: int
+
+
 class Region(Model):
     """A region that tenants can live in."""
 
@@ -508,6 +563,19 @@ class RotatedCredentials(Model):
 
     services: list[str]
     rotated_at: datetime
+
+
+class ScheduleOverview(Model):
+    """How well a schedule is kept: of backups, or of their trial restores."""
+
+    every_s: float
+    """Seconds between two of a tenant's; 0 where none are made."""
+    oldest_at: datetime | None
+    """When the last one was made for the tenant whose last one is the oldest."""
+    tenants_without: int
+    """Tenants for whom none was made yet."""
+    tenants_late: int
+    """Tenants whose last one is older than twice `every_s`."""
 
 
 Scope: TypeAlias = str
@@ -589,6 +657,16 @@ class Tenant(Model):
     """Since then nothing is left of them but what this shows."""
 
 
+class TenantCounts(Model):
+    """How many tenants have each status."""
+
+    provisioning: int = 0
+    active: int = 0
+    suspended: int = 0
+    deleting: int = 0
+    deleted: int = 0
+
+
 class TenantDetails(Model):
     """A tenant, with what their own database says of itself; null where it does not answer."""
 
@@ -621,6 +699,14 @@ class TenantHome(Model):
     cluster: str
     database: str
     schema: str
+
+
+class TenantLag(Model):
+    """How far a tenant's state tables are behind their ledger."""
+
+    tenant_id: str
+    events_behind: int
+    seconds_behind: float
 
 
 class TenantLimits(Model):

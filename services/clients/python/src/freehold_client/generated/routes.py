@@ -49,6 +49,7 @@ ROUTES = {
     "get_operation": Route(
         Service.TENANT_MANAGER, "GET", "/v1/operations/{operation_id}", is_operators=True
     ),
+    "get_overview": Route(Service.TENANT_MANAGER, "GET", "/v1/overview", is_operators=True),
     "get_searchable_metadata": Route(Service.QUERY, "GET", "/v1/searchable-metadata"),
     "get_statement": Route(Service.QUERY, "GET", "/v1/accounts/{account_id}/statement"),
     "get_tenant": Route(
@@ -57,6 +58,12 @@ ROUTES = {
     "get_totals": Route(Service.QUERY, "GET", "/v1/totals"),
     "get_transaction": Route(Service.QUERY, "GET", "/v1/transactions/{transaction_id}"),
     "import_events": Route(Service.INGEST, "POST", "/v1/events/import"),
+    "label_api_key": Route(
+        Service.TENANT_MANAGER,
+        "PUT",
+        "/v1/tenants/{tenant_id}/api-keys/{key_id}/label",
+        is_operators=True,
+    ),
     "list_api_keys": Route(
         Service.TENANT_MANAGER, "GET", "/v1/tenants/{tenant_id}/api-keys", is_operators=True
     ),
