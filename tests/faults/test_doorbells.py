@@ -197,7 +197,7 @@ async def test_an_operator_redrives_over_http(
     await eventually(all_parked, "they are parked")
     shown = await freehold("status", "--json", environment=operator)
     assert json.loads(shown.out)["installation"]["overview"]["parked_doorbells"] == 3
-    assert "3 doorbells are parked: see freehold redrive --help" in json.loads(shown.out)["faults"]
+    assert "parked doorbells: 3 (freehold redrive)" in json.loads(shown.out)["faults"]
     assert shown.code == 1
     assert await freehold_redriven(operator, "--limit", "2") == 2
     await eventually(all_parked, "they are parked again")

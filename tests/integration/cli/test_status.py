@@ -45,6 +45,7 @@ OVERVIEW: dict[str, Any] = {
         "tenants_with_findings": [],
         "tenants_with_findings_count": 0,
     },
+    "broker": "answers",
     "parked_doorbells": 0,
 }
 
@@ -95,7 +96,7 @@ async def test_all_is_well() -> None:
     for said in (
         "49 active, 1 suspended, 3 deleted",
         "1,002 events behind, at most 1.5 s; acme 1,002 (1.5 s)",
-        "20 h ago; 2 tenants without one",
+        "20 h ago; tenants without one: 2",
         "1 of version 11 (this release has 12); 49 of version 12",
         "1 running",
     ):
@@ -113,21 +114,35 @@ async def test_for_scripts_it_is_one_document() -> None:
         assert state["services"][0]["url"] == server.url
 
 
+async def test_a_tenant_manager_without_a_broker_is_no_fault() -> None:
+    overview = {**OVERVIEW, "broker": "unset", "parked_doorbells": None}
+    async with scripted(*answers(overview)) as server:
+        ended = await freehold("status", environment=server.operator)
+    assert ended.code == 0, ended.out
+    assert "not known" in ended.out
+
+
 Change = Callable[[dict[str, Any]], object]
 
 NOT_WELL: dict[str, tuple[Change, str]] = {
-    "silent": (lambda o: o["lag"].update(tenants_silent=2), "2 tenants' databases do not answer"),
-    "behind": (lambda o: o["lag"].update(seconds_behind=61), "61 s behind"),
-    "late": (lambda o: o["backups"].update(tenants_late=3), "the backups of 3 tenants are late"),
-    "untried": (lambda o: o["trials"].update(tenants_late=4), "trial restores of 4 tenants"),
-    "damaged": (lambda o: o["backups"].update(damaged=1), "1 backups are damaged"),
-    "parked": (lambda o: o.update(parked_doorbells=5), "5 doorbells are parked"),
-    "no broker": (lambda o: o.update(parked_doorbells=None), "broker does not answer"),
+    "silent": (lambda o: o["lag"].update(tenants_silent=2), "databases that do not answer: 2"),
+    "behind": (lambda o: o["lag"].update(seconds_behind=61), "by up to 61 s"),
+    "late": (lambda o: o["backups"].update(tenants_late=3), "tenants whose backups are late: 3"),
+    "untried": (
+        lambda o: o["trials"].update(tenants_late=4),
+        "tenants whose trial restores are late: 4",
+    ),
+    "damaged": (lambda o: o["backups"].update(damaged=1), "damaged backups: 1"),
+    "parked": (lambda o: o.update(parked_doorbells=5), "parked doorbells: 5"),
+    "no broker": (
+        lambda o: o.update(broker="silent", parked_doorbells=None),
+        "broker does not answer",
+    ),
     "differing": (
         lambda o: o["reconciliations"].update(
             tenants_with_findings=["acme"], tenants_with_findings_count=1
         ),
-        "of 1 tenants differ from their ledger: acme",
+        "differ from their ledger: 1 (acme)",
     ),
 }
 
@@ -165,7 +180,7 @@ async def test_a_ledger_too_old_for_this_release_is_named() -> None:
     async with scripted(*answers(migrations=old)) as server:
         ended = await freehold("status", environment=server.operator)
     assert ended.code == 1
-    assert "6 tenants' ledgers are too old" in ended.out
+    assert "ledgers that are too old for this release: 6" in ended.out
 
 
 async def test_a_service_that_is_not_ready_says_why() -> None:
@@ -212,7 +227,7 @@ async def test_without_tenant_manager_the_services_are_still_shown() -> None:
         environment = {
             "FREEHOLD_TENANT_MANAGER_URL": NOWHERE,
             "FREEHOLD_QUERY_URL": query.url,
-            "FREEHOLD_OPERATOR_TOKEN": "a token",
+            "FREEHOLD_OPERATOR_TOKEN": "a-token",
         }
         ended = await freehold("status", environment=environment)
     assert ended.code == 1

@@ -58,8 +58,7 @@ async def test_an_empty_installation_has_nothing_to_say(manager: httpx.AsyncClie
     assert set(nothing["tenants"].values()) == {0}
     assert nothing["lag"]["worst"] == nothing["reconciliations"]["tenants_with_findings"] == []
     assert nothing["backups"]["oldest_at"] is nothing["trials"]["oldest_at"] is None
-    # It was given no broker.
-    assert nothing["parked_doorbells"] is None
+    assert (nothing["broker"], nothing["parked_doorbells"]) == ("unset", None)
 
 
 async def test_tenants_are_counted_and_the_furthest_behind_named_first(

@@ -58,7 +58,7 @@ def _lag(lag: Document) -> Iterator[str]:
     for each in lag["worst"]:
         yield f"{each['tenant_id']} {each['events_behind']:,} ({each['seconds_behind']:.3g} s)"
     if lag["tenants_unasked"]:
-        yield f"{lag['tenants_unasked']:,} tenants were not asked in time"
+        yield f"not asked in time: {lag['tenants_unasked']:,}"
 
 
 def _schedule(schedule: Document) -> Iterator[str]:
@@ -66,7 +66,7 @@ def _schedule(schedule: Document) -> Iterator[str]:
         yield "none on a schedule"
     yield _last(schedule["oldest_at"])
     if schedule["tenants_without"]:
-        yield f"{schedule['tenants_without']:,} tenants without one"
+        yield f"tenants without one: {schedule['tenants_without']:,}"
 
 
 def _last(oldest_at: str | None) -> str:

@@ -1,10 +1,12 @@
 """The state of a whole installation, as the operator sees it at a glance."""
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from freehold.contracts.times import UtcTime
+
+BrokerState = Literal["answers", "silent", "unset"]
 
 WORST_MAX = 5
 
@@ -52,6 +54,7 @@ _OVERVIEW_EXAMPLE: dict[str, Any] = {
     "backups": _BACKUPS_EXAMPLE,
     "trials": _TRIALS_EXAMPLE,
     "reconciliations": _RECONCILIATIONS_EXAMPLE,
+    "broker": "answers",
     "parked_doorbells": 0,
 }
 
@@ -137,7 +140,10 @@ class InstallationOverview(_Answer):
 
     model_config = ConfigDict(
         json_schema_extra={
-            "examples": [_OVERVIEW_EXAMPLE, {**_OVERVIEW_EXAMPLE, "parked_doorbells": None}]
+            "examples": [
+                _OVERVIEW_EXAMPLE,
+                {**_OVERVIEW_EXAMPLE, "broker": "silent", "parked_doorbells": None},
+            ]
         }
     )
 
@@ -146,4 +152,5 @@ class InstallationOverview(_Answer):
     backups: BackupOverview
     trials: ScheduleOverview = Field(description="Backups restored on trial.")
     reconciliations: ReconciliationOverview
-    parked_doorbells: int | None = Field(description="Null where the broker does not answer.")
+    broker: BrokerState = Field(description="`unset`: this tenant-manager was given none.")
+    parked_doorbells: int | None = Field(description="Null where no broker answers.")

@@ -15,6 +15,7 @@ from freehold.tenants.catalog import Catalog
 from freehold.tenants.homes import Home
 from freehold_tenant_manager.contracts.overview import (
     WORST_MAX,
+    BrokerState,
     InstallationOverview,
     LagOverview,
     TenantLag,
@@ -80,13 +81,14 @@ class Survey:
                 await self._ledgers.home(connection, tenant_id)
                 for tenant_id in await list_living(connection)
             ]
-        lag, parked = await asyncio.gather(self._lag(homes), self._parked())
+        lag, (broker, parked) = await asyncio.gather(self._lag(homes), self._parked())
         return InstallationOverview(
             tenants=tenants,
             lag=lag,
             backups=backups,
             trials=trials,
             reconciliations=reconciliations,
+            broker=broker,
             parked_doorbells=parked,
         )
 
@@ -125,11 +127,12 @@ class Survey:
             seconds_behind=lag.seconds_behind,
         )
 
-    async def _parked(self) -> int | None:
+    async def _parked(self) -> tuple[BrokerState, int | None]:
         if self._amqp_url is None:
-            return None
+            return "unset", None
+        url = self._amqp_url.get_secret_value()
         try:
-            return await count_parked(self._amqp_url.get_secret_value(), timeout_s=_BROKER_S)
+            return "answers", await count_parked(url, timeout_s=_BROKER_S)
         except LOST as error:
             _log.warning("broker silent", fault=repr(error))
-            return None
+            return "silent", None

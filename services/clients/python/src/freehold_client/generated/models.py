@@ -356,8 +356,10 @@ class InstallationOverview(Model):
     trials: ScheduleOverview
     """Backups restored on trial."""
     reconciliations: ReconciliationOverview
+    broker: str
+    """`unset`: this tenant-manager was given none."""
     parked_doorbells: int | None
-    """Null where the broker does not answer."""
+    """Null where no broker answers."""
 
 
 class IssuedReadToken(Model):
