@@ -23,7 +23,7 @@ class Scripted:
     @property
     def operator(self) -> dict[str, str]:
         """The environment of an operator whose command asks this server."""
-        return {"FREEHOLD_TENANT_MANAGER_URL": self.url, "FREEHOLD_OPERATOR_TOKEN": "a token"}
+        return {"FREEHOLD_TENANT_MANAGER_URL": self.url, "FREEHOLD_OPERATOR_TOKEN": "a-token"}
 
     def next(self) -> Answer:
         """What the next request is answered."""

@@ -20,14 +20,14 @@ async def test_a_token_that_is_missing_is_asked_for_and_not_shown() -> None:
             "tenants",
             "list",
             asked="token:",
-            typed="a secret\n",
+            typed="a-secret\n",
             is_hidden=True,
             environment={"FREEHOLD_TENANT_MANAGER_URL": server.url},
         )
         assert server.asked == ["GET /v1/tenants?limit=1000"]
     assert ended.code == 0, ended.err
     assert "Operator token" in ended.err
-    assert "a secret" not in ended.err
+    assert "a-secret" not in ended.err
 
 
 async def test_a_tenant_is_deleted_only_where_their_id_is_typed() -> None:

@@ -5,10 +5,10 @@ from typing import Annotated
 import typer
 
 from freehold_cli.command_groups import CommandGroup
+from freehold_cli.connection import managing
 from freehold_cli.operations import finish
 from freehold_cli.options import AsJson, NoWait, TenantId
 from freehold_cli.output import shown_size, write_list
-from freehold_cli.service import managing
 
 app = CommandGroup(no_args_is_help=True, help="Make, list and verify a tenant's backups.")
 

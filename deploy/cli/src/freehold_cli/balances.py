@@ -4,11 +4,12 @@ from typing import Annotated
 
 import typer
 
+from freehold_cli.connection import reading
 from freehold_cli.money import shown_amount
 from freehold_cli.options import ApiKeyFile, AsJson, OfTenant, parsed_times
 from freehold_cli.output import shown_time, write_json, write_json_line
 from freehold_cli.paged_table import Column, PagedTable
-from freehold_cli.service import Document, Parameters, reading
+from freehold_cli.service import Document, Parameters
 
 
 def balances(
@@ -22,10 +23,11 @@ def balances(
     ] = False,
     as_of: Annotated[
         str | None,
-        typer.Option(metavar="TIME", help="What had happened by then, by transaction time."),
+        typer.Option(metavar="TIME", help="Only events that happened by then (transaction_time)."),
     ] = None,
     known_at: Annotated[
-        str | None, typer.Option(metavar="TIME", help="What the ledger had by then.")
+        str | None,
+        typer.Option(metavar="TIME", help="Only events that the ledger had by then (recorded_at)."),
     ] = None,
     strong: Annotated[
         bool, typer.Option("--strong", help="With every event committed by now. For one account.")

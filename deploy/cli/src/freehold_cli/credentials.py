@@ -6,9 +6,9 @@ import typer
 
 from freehold_cli.command_groups import CommandGroup
 from freehold_cli.confirmation import Confirm, require_confirmation
+from freehold_cli.connection import managing
 from freehold_cli.options import AsJson, TenantId
 from freehold_cli.output import write_json, write_line, write_message
-from freehold_cli.service import managing
 
 app = CommandGroup(
     no_args_is_help=True, help="Show a tenant's own connection string; rotate passwords."
@@ -36,15 +36,15 @@ def rotate(
     tenant: TenantId,
     service: Annotated[
         str | None,
-        typer.Option(help="Only this one's: ingest, projector, query, manager, backup or auditor."),
+        typer.Option(help="Only this role: ingest, projector, query, manager, backup or auditor."),
     ] = None,
     confirm: Confirm = None,
     as_json: AsJson = False,
 ) -> None:
     """Give the roles of a tenant's database new passwords. No request fails meanwhile.
 
-    Where auditor is among them the customer's own connection string ends with its password, and
-    the tenant's id must be typed again.
+    If auditor is among them, the customer's own connection string ends with its password, and the
+    tenant's id must be typed again.
 
     Examples:
         freehold credentials rotate acme --service ingest

@@ -6,11 +6,12 @@ from typing import Annotated
 
 import typer
 
+from freehold_cli.connection import reading
 from freehold_cli.money import shown_amount
 from freehold_cli.options import ApiKeyFile, AsJson, OfTenant, Since, Until, parsed_times
 from freehold_cli.output import shown_time, write_json_line
 from freehold_cli.paged_table import Column, PagedTable
-from freehold_cli.service import PAGE_ENTRIES, Document, Parameters, Service, reading
+from freehold_cli.service import PAGE_ENTRIES, Document, Parameters, Service
 
 _POLL_S = 1.0
 
@@ -27,7 +28,7 @@ def events(
     since: Since = None,
     until: Until = None,
     newest_first: Annotated[
-        bool, typer.Option("--newest-first", help="Against the order of the ledger.")
+        bool, typer.Option("--newest-first", help="List the newest event first.")
     ] = False,
     limit: Annotated[
         int | None, typer.Option("--limit", "-n", min=1, help="How many at most.")

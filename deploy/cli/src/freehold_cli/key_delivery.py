@@ -20,7 +20,7 @@ KeyFile = Annotated[
     typer.Option(
         "--output",
         "-o",
-        help="A new file for the key, its owner's alone; standard output, where left out.",
+        help="A new file for the key, for its owner alone. Left out: standard output.",
     ),
 ]
 

@@ -10,11 +10,12 @@ import typer
 from freehold.security.api_keys import Scope
 from freehold_cli.command_groups import CommandGroup
 from freehold_cli.confirmation import Confirm, require_confirmation
+from freehold_cli.connection import managing
 from freehold_cli.errors import CliError, ExitCode
 from freehold_cli.key_delivery import KeyFile, delivering
 from freehold_cli.options import AsJson, TenantId, parsed_time
 from freehold_cli.output import shown_time, write_json, write_list, write_message
-from freehold_cli.service import Document, managing
+from freehold_cli.service import Document
 
 app = CommandGroup(
     no_args_is_help=True, help="Make, list, label, rotate and revoke a tenant's API keys."
@@ -50,11 +51,10 @@ ExpiresIn = Annotated[
 def create(
     tenant: TenantId,
     scope: Annotated[
-        list[Scope] | None,
-        typer.Option(help="What it may be used for; at least one, and may be repeated."),
+        list[Scope] | None, typer.Option(help="What the key may be used for. Repeat it for more.")
     ] = None,
     label: Annotated[
-        str | None, typer.Option(help="What people know it by, such as what uses it.")
+        str | None, typer.Option(help="A name for people, such as what uses the key.")
     ] = None,
     expires_at: ExpiresAt = None,
     expires_in: ExpiresIn = None,
@@ -63,7 +63,7 @@ def create(
 ) -> None:
     """Make an API key and print it. It is shown this once.
 
-    Where it cannot be written it is revoked at once.
+    If it cannot be written, it is revoked at once.
 
     Examples:
         freehold keys create acme --scope ingest --label "web shop" > shop.key
@@ -114,9 +114,7 @@ def list_(tenant: TenantId, as_json: AsJson = False) -> None:
 def label_(
     tenant: TenantId,
     key: KeyId,
-    label: Annotated[
-        str | None, typer.Argument(help="What people are to know it by; none, where left out.")
-    ] = None,
+    label: Annotated[str | None, typer.Argument(help="The new label. Left out: none.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Set or remove the label of an API key.
@@ -166,8 +164,8 @@ def rotate(
 ) -> None:
     """Make a key of the same scopes and label and print it; the old one works on for a while.
 
-    Where the new one cannot be written it is revoked at once, and the old one ends all the same.
-    Where there is no overlap, the old one's id must be typed again.
+    If the new one cannot be written, it is revoked at once, and the old one ends all the same.
+    Without an overlap, the old one's id must be typed again.
 
     Examples:
         freehold keys rotate acme 0123456789abcdef --overlap 24h -o shop.key

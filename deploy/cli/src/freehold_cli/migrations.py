@@ -6,10 +6,10 @@ from typing import Annotated
 import typer
 
 from freehold_cli.command_groups import CommandGroup
+from freehold_cli.connection import managing
 from freehold_cli.operations import finish
 from freehold_cli.options import AsJson, NoWait
 from freehold_cli.output import write_facts, write_json, write_list
-from freehold_cli.service import managing
 
 app = CommandGroup()
 
@@ -25,11 +25,13 @@ class Phase(StrEnum):
 def migrate(
     context: typer.Context,
     phase: Annotated[
-        Phase, typer.Option(help="What may run before the services are new, or after.")
+        Phase, typer.Option(help="Before the new release is deployed, or after.")
     ] = Phase.BEFORE,
     tenants: Annotated[
         str | None,
-        typer.Option(metavar="A,B", help="Only these, to try it on a few. All, where left out."),
+        typer.Option(
+            metavar="A,B", help="Only these tenants, such as a few to try it on. Left out: all."
+        ),
     ] = None,
     no_wait: NoWait = False,
     as_json: AsJson = False,
@@ -53,7 +55,7 @@ def migrate(
 @app.command("status")
 def status(
     only: Annotated[
-        str | None, typer.Option("--status", help="Only those with this status, as failed.")
+        str | None, typer.Option("--status", help="Only tenants with this status, such as failed.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:

@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from freehold_cli.command_groups import CommandGroup
+from freehold_cli.connection import managing
 from freehold_cli.errors import CliError, ExitCode, UnansweredError
 from freehold_cli.options import AsJson
 from freehold_cli.output import (
@@ -23,9 +24,12 @@ from freehold_cli.output import (
     write_list,
     write_message,
 )
-from freehold_cli.service import Document, Service, managing
+from freehold_cli.service import Document, Service
 
-app = CommandGroup(no_args_is_help=True, help="List, show and wait for what takes long.")
+app = CommandGroup(
+    no_args_is_help=True,
+    help="List, show and wait for operations, the long work of tenant-manager.",
+)
 
 _POLL_FIRST_S = 0.1
 _POLL_MOST_S = 2.0

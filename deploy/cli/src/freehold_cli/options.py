@@ -8,8 +8,10 @@ from typing import Annotated
 import typer
 
 from freehold.contracts.fields import TENANT_ID_PATTERN
-from freehold_cli.connection import Connection, ask
+from freehold_cli.connection import tenant_manager
 from freehold_cli.errors import CliError
+from freehold_cli.service import PAGE_ENTRIES
+from freehold_cli.settings import Settings
 
 _TENANT_ID = re.compile(TENANT_ID_PATTERN)
 _COMPLETION_TIMEOUT_S = 2.0
@@ -26,9 +28,9 @@ def _tenant_id(text: str | None) -> str | None:
 def _known_tenants(incomplete: str) -> list[str]:
     """List the tenants whose ids begin so. At a shell's prompt, errors give an empty list."""
     try:
-        with Connection.from_environment().tenant_manager(asking=False) as client:
-            client.timeout = _COMPLETION_TIMEOUT_S
-            page = ask(client, "GET", "/v1/tenants", params={"limit": 1000}).json()
+        settings = Settings.from_environment()
+        with tenant_manager(settings, asking=False, timeout_s=_COMPLETION_TIMEOUT_S) as manager:
+            page = manager.get("tenants", params={"limit": PAGE_ENTRIES})
             names = [tenant["tenant_id"] for tenant in page["data"]]
     except (CliError, ValueError, LookupError):
         return []

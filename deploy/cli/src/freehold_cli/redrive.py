@@ -4,15 +4,16 @@ from typing import Annotated
 
 import typer
 
+from freehold_cli.connection import managing
 from freehold_cli.operations import finish
 from freehold_cli.options import AsJson, NoWait
 from freehold_cli.output import write_line
-from freehold_cli.service import Document, managing
+from freehold_cli.service import Document
 
 
 def redrive(
     limit: Annotated[
-        int | None, typer.Option(min=1, help="How many at most. All, where left out.")
+        int | None, typer.Option(min=1, help="How many at most. Left out: all.")
     ] = None,
     no_wait: NoWait = False,
     as_json: AsJson = False,

@@ -6,11 +6,12 @@ import typer
 
 from freehold_cli.command_groups import CommandGroup
 from freehold_cli.confirmation import Confirm, require_confirmation
+from freehold_cli.connection import managing
 from freehold_cli.errors import CliError, ExitCode
 from freehold_cli.operations import finish
 from freehold_cli.options import AsJson, NoWait, TenantId, parsed_time
 from freehold_cli.output import write_json, write_list, write_message
-from freehold_cli.service import Document, managing
+from freehold_cli.service import Document
 
 former = CommandGroup(
     no_args_is_help=True,
@@ -28,10 +29,13 @@ def restore(
         int | None, typer.Option(metavar="SEQ", min=1, help="The last event to keep, by its seq.")
     ] = None,
     backup: Annotated[
-        str | None, typer.Option(metavar="BACKUP", help="A backup's id, to go back to just that.")
+        str | None, typer.Option(metavar="BACKUP", help="The id of a backup to restore.")
     ] = None,
     preview: Annotated[
-        bool, typer.Option("--preview", help="Leave it beside the live database, unswapped.")
+        bool,
+        typer.Option(
+            "--preview", help="Restore beside the live database, and leave that in place."
+        ),
     ] = False,
     confirm: Confirm = None,
     no_wait: NoWait = False,

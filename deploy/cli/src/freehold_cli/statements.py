@@ -5,20 +5,16 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
-import httpx
 import typer
 
-from freehold_cli.connection import refusal, unreached
-from freehold_cli.errors import CliError, ExitCode, UnansweredError
+from freehold_cli.connection import reading
+from freehold_cli.errors import CliError, ExitCode
 from freehold_cli.files import STDOUT, writing
 from freehold_cli.money import shown_amount
 from freehold_cli.options import ApiKeyFile, AsJson, OfTenant, Since, Until, parsed_times
 from freehold_cli.output import out, shown_time, to_json, write_facts
 from freehold_cli.paged_table import Column, PagedTable
-from freehold_cli.service import Document, Parameters, Service, path_of, reading
-
-# Between two pieces. A PDF of thousands of lines takes seconds to print.
-_TIMEOUT = httpx.Timeout(120, connect=10)
+from freehold_cli.service import Document
 
 
 class Format(StrEnum):
@@ -36,7 +32,11 @@ class By(StrEnum):
     RECORDED_AT = "recorded_at"
 
 
-_MEDIA_TYPES = {Format.CSV: "text/csv", Format.PDF: "application/pdf"}
+class Order(StrEnum):
+    """The order of lines."""
+
+    ASC = "asc"
+    DESC = "desc"
 
 
 def statement(
@@ -46,7 +46,7 @@ def statement(
     until: Until = None,
     by: Annotated[By, typer.Option(help="Which time the period is about.")] = By.TRANSACTION_TIME,
     newest_first: Annotated[
-        bool, typer.Option("--newest-first", help="The newest line first.")
+        bool, typer.Option("--newest-first", help="List the newest line first.")
     ] = False,
     written_as: Annotated[
         Format, typer.Option("--format", help="A table to read, or a whole CSV or PDF file.")
@@ -77,45 +77,30 @@ def statement(
         raise typer.BadParameter("--output goes with --format csv or pdf")
     if written_as is Format.PDF and output == STDOUT and out.is_terminal:
         raise CliError("A PDF is not for a terminal: add -o FILE.", ExitCode.USAGE)
-    path = ("accounts", account, "statement")
-    asked: Parameters = {
-        "currency": currency,
-        "by": by,
-        "order": "desc" if newest_first else None,
-        **parsed_times(**{"from": since, "to": until}),
-    }
+    period = parsed_times(since=since, until=until)
+    order = Order.DESC if newest_first else Order.ASC
     with reading(tenant, api_key_file, as_json=as_json) as query:
         if written_as is not Format.TABLE:
-            with writing(output, overwrite=overwrite) as stream:
-                for piece in _file(query, path, asked, _MEDIA_TYPES[written_as]):
-                    stream.write(piece)
-        elif as_json:
-            _write_json(query.pages(*path, params=asked))
+            with writing(output, overwrite=overwrite) as stream, query.failures():
+                query.freehold.save_statement(
+                    stream,
+                    account,
+                    currency=currency,
+                    file_format="pdf" if written_as is Format.PDF else "csv",
+                    from_=period["since"],
+                    to=period["until"],
+                    by=by.value,
+                    order=order.value,
+                )
+            return
+        asked = {"from": period["since"], "to": period["until"], "by": by, "order": order}
+        pages = query.pages(
+            "accounts", account, "statement", params={"currency": currency, **asked}
+        )
+        if as_json:
+            _write_json(pages)
         else:
-            _write_table(query.pages(*path, params=asked))
-
-
-def _file(
-    query: Service, path: tuple[str, ...], asked: Parameters, media_type: str
-) -> Iterator[bytes]:
-    """Give a statement's file piece by piece.
-
-    Raises:
-        CliError: Query refuses, or does not answer to the end.
-    """
-    client = query.client
-    given = {name: value for name, value in asked.items() if value is not None}
-    headers = {"Accept": media_type}
-    try:
-        with client.stream(
-            "GET", path_of(*path), params=given, headers=headers, timeout=_TIMEOUT
-        ) as answer:
-            if answer.is_error:
-                answer.read()
-                raise refusal(client, answer)
-            yield from answer.iter_bytes()
-    except httpx.TransportError as error:
-        raise UnansweredError(unreached(client.base_url, error)) from error
+            _write_table(pages)
 
 
 def _write_json(pages: Iterator[Document]) -> None:

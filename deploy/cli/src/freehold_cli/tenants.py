@@ -6,6 +6,7 @@ import typer
 
 from freehold_cli.command_groups import CommandGroup
 from freehold_cli.confirmation import Confirm, require_confirmation
+from freehold_cli.connection import managing
 from freehold_cli.key_delivery import KeyFile, delivering
 from freehold_cli.operations import finish
 from freehold_cli.options import AsJson, NoWait, TenantId
@@ -17,7 +18,7 @@ from freehold_cli.output import (
     write_list,
     write_message,
 )
-from freehold_cli.service import Document, managing
+from freehold_cli.service import Document
 
 app = CommandGroup(no_args_is_help=True, help="Make, list, show, suspend and delete tenants.")
 
@@ -26,17 +27,17 @@ app = CommandGroup(no_args_is_help=True, help="Make, list, show, suspend and del
 def create(
     tenant: TenantId,
     name: Annotated[
-        str | None, typer.Option(help="What people call them; the id, where left out.")
+        str | None, typer.Option(help="The tenant's name for people. Left out: the id.")
     ] = None,
-    region: Annotated[str, typer.Option(help="Where they live.")] = "local",
+    region: Annotated[str, typer.Option(help="The region that the ledger lives in.")] = "local",
     output: KeyFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Make a tenant, and print their first API key. It is shown this once.
 
-    Where the key cannot be written it is revoked at once, and the tenant stays.
+    If the key cannot be written, it is revoked at once, and the tenant stays.
 
-    Again, with the same name and region, nothing changes and no key is shown: make another with
+    Repeated with the same name and region, it changes nothing and shows no key: make one with
     `freehold keys create`.
 
     Examples:
@@ -107,16 +108,16 @@ def show(tenant: TenantId, as_json: AsJson = False) -> None:
 def limit(
     tenant: TenantId,
     events_per_s: Annotated[
-        int | None, typer.Option(min=1, help="Events that are taken in a second.")
+        int | None, typer.Option(min=1, help="Events accepted in a second.")
     ] = None,
     requests_max: Annotated[
-        int | None, typer.Option(min=1, help="Requests that are worked on at once.")
+        int | None, typer.Option(min=1, help="Requests handled at once.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Set what each process of ingest takes of a tenant.
+    """Limit what each process of ingest accepts from a tenant.
 
-    What is left out is as ingest's own settings say.
+    A limit that is left out is that of ingest's settings.
 
     Examples:
         freehold tenants limit acme --events-per-s 500 --requests-max 20
@@ -130,7 +131,7 @@ def limit(
 
 @app.command("suspend")
 def suspend(tenant: TenantId, as_json: AsJson = False) -> None:
-    """Suspend a tenant: nothing is taken in or answered for them until they are resumed.
+    """Suspend a tenant: their requests are refused until they are resumed.
 
     Examples:
         freehold tenants suspend acme

@@ -2,11 +2,12 @@
 
 import typer
 
+from freehold_cli.connection import managing
 from freehold_cli.errors import ExitCode
 from freehold_cli.operations import finish
 from freehold_cli.options import AsJson, NoWait, TenantId
 from freehold_cli.output import write_facts, write_message, write_table
-from freehold_cli.service import Document, managing
+from freehold_cli.service import Document
 
 
 def verify(tenant: TenantId, no_wait: NoWait = False, as_json: AsJson = False) -> None:

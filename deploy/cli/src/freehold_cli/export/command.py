@@ -1,26 +1,22 @@
 """The command: its options, and its steps in order."""
 
+import io
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, BinaryIO, cast
 
-import httpx
 import typer
 
-from freehold_cli.connection import Connection, refusal, unreached
+from freehold_cli.connection import json_errors, tenant_manager, tenant_manager_as_tenant
 from freehold_cli.errors import CliError, ExitCode, UnansweredError
 from freehold_cli.export.progress import showing
 from freehold_cli.files import STDOUT, writing
 from freehold_cli.options import AsJson, MaybeTenantId
 from freehold_cli.output import shown_size, write_json, write_message
-from freehold_cli.service import json_errors
-
-# Between two pieces. A busy server may take long for the first.
-_TIMEOUT = httpx.Timeout(300, connect=10)
-_PIECE_BYTES = 2**18
+from freehold_cli.service import Service
+from freehold_cli.settings import Settings
 
 
 class Format(StrEnum):
@@ -66,17 +62,13 @@ def export(
     if as_json and file == STDOUT:
         raise CliError("Standard output takes the file or the JSON, not both.", ExitCode.USAGE)
     began = time.monotonic()
-    size = 0
     with (
         json_errors(as_json),
         writing(file, overwrite=overwrite) as stream,
-        _answer(tenant, written_as) as answer,
+        _asked(tenant) as manager,
         showing() as shown,
     ):
-        for piece in _pieces(answer):
-            stream.write(piece)
-            size += len(piece)
-            shown(size)
+        size = _download(manager, tenant, written_as, _Counted(stream, shown))
     seconds = time.monotonic() - began
     if as_json:
         write_json(
@@ -92,35 +84,47 @@ def export(
     write_message(f"{file if file != STDOUT else 'Written'}: {shown_size(size)} in {seconds:.1f} s")
 
 
-@contextmanager
-def _answer(tenant: str | None, written_as: Format) -> Iterator[httpx.Response]:
-    """Request the export, as the operator or as the tenant.
+class _Counted(io.BufferedIOBase):
+    """Hands on what is written, and shows how much it is so far."""
+
+    def __init__(self, stream: BinaryIO, shown: Callable[[int], None]) -> None:
+        self.size = 0
+        self._stream = stream
+        self._shown = shown
+
+    def writable(self) -> bool:
+        """Whether it can be written to."""
+        return True
+
+    def write(self, piece: Any, /) -> int:
+        """Write a piece."""
+        self._stream.write(piece)
+        self.size += len(piece)
+        self._shown(self.size)
+        return len(piece)
+
+
+def _asked(tenant: str | None) -> Service:
+    """Connect to tenant-manager: as the operator for a named tenant, else as the tenant."""
+    settings = Settings.from_environment()
+    return tenant_manager_as_tenant(settings) if tenant is None else tenant_manager(settings)
+
+
+def _download(manager: Service, tenant: str | None, written_as: Format, counted: _Counted) -> int:
+    """Download the export, and give its size.
 
     Raises:
-        CliError: Tenant-manager refuses, or does not answer.
+        CliError: Tenant-manager refuses, or does not answer to the end.
     """
-    connection = Connection.from_environment()
-    as_whom = (
-        connection.tenant_manager() if tenant is not None else connection.tenant_manager_as_tenant()
-    )
-    path = "/v1/export" if tenant is None else f"/v1/tenants/{tenant}/export"
-    with as_whom as client:
-        try:
-            with client.stream(
-                "GET", path, params={"format": written_as}, timeout=_TIMEOUT
-            ) as answer:
-                if answer.is_error:
-                    answer.read()
-                    raise refusal(client, answer)
-                yield answer
-        except httpx.TransportError as error:
-            raise UnansweredError(unreached(client.base_url, error)) from error
-
-
-def _pieces(answer: httpx.Response) -> Iterator[bytes]:
+    stream = cast("BinaryIO", counted)
     try:
-        yield from answer.iter_bytes(_PIECE_BYTES)
-    except httpx.TransportError as error:
+        with manager.failures():
+            if tenant is None:
+                return manager.freehold.export_own_ledger(stream, file_format=written_as.value)
+            return manager.freehold.export_ledger(stream, tenant, file_format=written_as.value)
+    except UnansweredError as error:
+        if not counted.size:
+            raise
         raise UnansweredError(
-            f"{answer.url} broke off before the end. Nothing is kept of it; try again."
+            f"{manager.url} broke off before the end. Nothing is kept of it; try again."
         ) from error

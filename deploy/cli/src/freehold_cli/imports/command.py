@@ -8,7 +8,7 @@ from typing import Annotated, BinaryIO
 
 import typer
 
-from freehold_cli.connection import Connection
+from freehold_cli.connection import importing
 from freehold_cli.errors import CliError, ExitCode
 from freehold_cli.imports.dry_run import checking
 from freehold_cli.imports.event_file import EventFile, Format, format_of
@@ -82,8 +82,8 @@ def _send(
     events: EventFile, stream: BinaryIO, report: Report, tenant: str | None, key_file: Path | None
 ) -> None:
     try:
-        with Connection.from_environment().ingest(tenant, key_file) as client:
-            sender = Sender(client, report.tally, write_message)
+        with importing(tenant, key_file) as ingest:
+            sender = Sender(ingest, report.tally, write_message)
             tenant_id = sender.find_tenant(tenant)
             with showing(events, report.tally) as shown:
                 for _ in sender.send(events):

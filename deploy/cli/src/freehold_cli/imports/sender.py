@@ -9,14 +9,14 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
-import httpx
 from pydantic import ValidationError
 
 from freehold.contracts.imports import NDJSON, ImportResult, RejectedLine
 from freehold.http.lines import Line
-from freehold_cli.connection import COME_AGAIN, refused, unreached
-from freehold_cli.errors import CliError, ExitCode
+from freehold_cli.errors import CliError, ExitCode, UnansweredError
 from freehold_cli.imports.tally import Tally
+from freehold_cli.service import Service
+from freehold_client.pauses import COME_AGAIN, retry_after_s
 
 _PATH = "/v1/events/import"
 _LINES_MAX = 20_000
@@ -71,15 +71,13 @@ class Sender:
     """Sends a file's lines to ingest.
 
     Args:
-        client: A client of ingest, with its key.
+        ingest: Ingest, asked with the tenant's key.
         tally: Counts the results.
         write_message: Called with a message before each pause and retry.
     """
 
-    def __init__(
-        self, client: httpx.Client, tally: Tally, write_message: Callable[[str], None]
-    ) -> None:
-        self._client = client
+    def __init__(self, ingest: Service, tally: Tally, write_message: Callable[[str], None]) -> None:
+        self._ingest = ingest
         self._tally = tally
         self._write_message = write_message
 
@@ -133,7 +131,7 @@ class Sender:
                     return result
                 reason = result.error.detail
                 if result.error.status not in COME_AGAIN:
-                    raise CliError(f"{self._client.base_url} ended the import: {reason}")
+                    raise CliError(f"{self._ingest.url} ended the import: {reason}")
                 # Progress starts the count of tries anew.
                 tries = 0 if result.lines else tries
             except _ComeAgainError as error:
@@ -152,23 +150,21 @@ class Sender:
             CliError: The server refuses for good.
             _ComeAgainError: It cannot be reached, or refuses for now.
         """
+        headers = {"Content-Type": NDJSON}
         try:
-            answer = self._client.post(
-                _PATH, content=batch.body(), headers={"Content-Type": NDJSON}
-            )
-        except httpx.TransportError as error:
-            raise _ComeAgainError(unreached(self._client.base_url, error)) from error
-        if answer.status_code in COME_AGAIN:
-            pause = answer.headers.get("retry-after", "")
-            raise _ComeAgainError(
-                refused(answer), min(float(pause), _PAUSE_MOST_S) if pause.isdecimal() else 0.0
-            )
-        if answer.status_code != httpx.codes.OK:
-            raise CliError(refused(answer))
+            answer = self._ingest.ask("POST", _PATH, content=batch.body(), headers=headers)
+        except UnansweredError as error:
+            raise _ComeAgainError(str(error)) from error
+        refusal = self._ingest.refusal(answer, advise=False)
+        if isinstance(refusal, UnansweredError):
+            pause_s = retry_after_s(answer.headers) or 0.0
+            raise _ComeAgainError(str(refusal), min(pause_s, _PAUSE_MOST_S))
+        if refusal is not None:
+            raise refusal
         try:
             return ImportResult.model_validate_json(answer.content.rstrip().rpartition(b"\n")[2])
         except ValidationError:
-            raise _ComeAgainError(f"{answer.url} did not finish its answer.") from None
+            raise _ComeAgainError(f"{self._ingest.url} did not finish its answer.") from None
 
     def _count(self, batch: _Batch, result: ImportResult) -> None:
         self._tally.accepted += result.accepted

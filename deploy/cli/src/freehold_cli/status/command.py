@@ -4,11 +4,12 @@ from datetime import UTC, datetime, timedelta
 
 import typer
 
-from freehold_cli.connection import Connection
+from freehold_cli.connection import json_errors, tenant_manager
 from freehold_cli.errors import CliError, ExitCode
 from freehold_cli.options import AsJson
 from freehold_cli.output import write_json
-from freehold_cli.service import Document, Service, json_errors
+from freehold_cli.service import Document, Service
+from freehold_cli.settings import Settings
 from freehold_cli.status.judgement import faults
 from freehold_cli.status.report import write_report
 from freehold_cli.status.services import ask_services
@@ -29,13 +30,13 @@ def status(as_json: AsJson = False) -> None:
         freehold status
         freehold status --json | jq .faults
     """
-    connection = Connection.from_environment()
-    services = ask_services(connection)
+    settings = Settings.from_environment()
+    services = ask_services(settings.service_urls())
     found = [f"{each.service} is not ready" for each in services if each.ready is False]
     installation: Document | None = None
-    with json_errors(as_json), connection.tenant_manager() as client:
+    with json_errors(as_json), tenant_manager(settings) as manager:
         try:
-            installation = _installation(Service(client))
+            installation = _installation(manager)
         except CliError as error:
             found.append(f"what tenant-manager knows cannot be shown: {error}")
         else:

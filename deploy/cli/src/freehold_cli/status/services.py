@@ -1,13 +1,16 @@
 """The services' health, as each answers for itself, without a credential."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import httpx
+from freehold_cli.errors import UnansweredError
+from freehold_cli.service import Service
+from freehold_cli.settings import variable
 
-from freehold_cli.connection import Connection, reaching, unreached
+if TYPE_CHECKING:
+    import httpx
 
 _TIMEOUT_S = 5.0
 
@@ -30,22 +33,26 @@ class ServiceHealth:
         return asdict(self)
 
 
-def ask_services(connection: Connection) -> list[ServiceHealth]:
-    """Ask all services at once how they are; one that does not answer costs five seconds."""
-    urls = connection.service_urls()
+def ask_services(urls: Mapping[str, str | None]) -> list[ServiceHealth]:
+    """Ask all services at once how they are; one that does not answer costs five seconds.
+
+    Args:
+        urls: Each service's address by its name; None where it is not known.
+    """
     with ThreadPoolExecutor(len(urls)) as pool:
         return list(pool.map(_ask, urls, urls.values()))
 
 
 def _ask(service: str, url: str | None) -> ServiceHealth:
     if url is None:
-        variable = f"FREEHOLD_{service.replace('-', '_').upper()}_URL"
-        return ServiceHealth(service, None, None, None, None, (f"not asked: set {variable}",))
+        setting = variable(f"{service.replace('-', '_')}_url")
+        return ServiceHealth(service, None, None, None, None, (f"not asked: set {setting}",))
     try:
-        with httpx.Client(timeout=_TIMEOUT_S, **reaching(url)) as client:
-            alive, ready = client.get("/healthz"), client.get("/readyz")
-    except httpx.TransportError as error:
-        return ServiceHealth(service, url, False, None, None, (unreached(url, error),))
+        # Every service is asked alike for its health, whichever name it is given here.
+        with Service("query", url, timeout_s=_TIMEOUT_S) as asked:
+            alive, ready = asked.ask("GET", "/healthz"), asked.ask("GET", "/readyz")
+    except UnansweredError as error:
+        return ServiceHealth(service, url, False, None, None, (str(error),))
     said, report = _document(alive), _document(ready)
     if said is None or report is None:
         stranger = f"{url} answered, and not as a Freehold does."
@@ -66,7 +73,7 @@ def _reasons(checks: dict[str, bool], reasons: dict[str, str]) -> Iterable[str]:
             yield f"{name}: {reasons[name]}" if name in reasons else f"{name} does not answer"
 
 
-def _document(answer: httpx.Response) -> dict[str, Any] | None:
+def _document(answer: "httpx.Response") -> dict[str, Any] | None:
     try:
         document = answer.json()
     except ValueError:
