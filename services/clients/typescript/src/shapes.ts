@@ -19,7 +19,7 @@ type Amount<T, A> = number extends T ? Exclude<T, number> | A : T
 export type OperationId = keyof operations
 
 /** What a part of an operation is; nothing is known of a part that it does not have. */
-type Part<T> = [T] extends [never] ? unknown : T
+type Part<T> = [NonNullable<T>] extends [never] ? unknown : NonNullable<T>
 type InPath<O> = O extends { parameters: { path?: infer P } } ? Part<P> : unknown
 type InQuery<O> = O extends { parameters: { query?: infer Q } } ? Part<BigNumbers<Q>> : unknown
 type BigNumbers<Q> = { [Name in keyof Q]: number extends Q[Name] ? Q[Name] | bigint : Q[Name] }
