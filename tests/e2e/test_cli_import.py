@@ -36,8 +36,8 @@ async def test_ndjson_is_imported_with_a_temporary_key(
     assert "1 were there already, 2 lines rejected" in ended.out
     rows = [row.strip().split(maxsplit=2) for row in ended.out.splitlines()[-3:]]
     assert rows[0][:2] == ["5", "amount_minor"]
-    assert rows[1][:3] == ["5", "external_id", "Field required"]
-    assert rows[2][:2] == ["6", "Invalid"]
+    assert rows[1][:3] == ["5", "external_id", "external_id is missing"]
+    assert rows[2][:2] == ["6", "this"]
     assert (await tenant.lag())["head_seq"] == 4
     keys = found(await tenant.freehold.manage("GET", f"/tenants/{tenant.tenant_id}/api-keys"))
     (lent,) = [key for key in keys["data"] if key["expires_at"] is not None]

@@ -62,7 +62,7 @@ async def test_a_transaction_sums_to_zero_in_each_of_its_currencies(tenant: Tena
         transaction(leg("a", 5, currency="EUR"), leg("b", -5, currency="CHF"), leg("c", 1)),
     )
     assert pointers(answer) == ["/legs"]
-    assert "in CHF they sum to -5" in answer.json()["errors"][0]["detail"]
+    assert "in CHF sum to -5" in answer.json()["errors"][0]["detail"]
 
 
 async def test_a_hundred_legs_go_together_and_one_more_does_not(tenant: Tenant) -> None:

@@ -22,6 +22,12 @@ Document = dict[str, Any]
 
 NEW_KEY = "a new key for each request"
 
+# Of pydantic and of Python, which speak to programmers.
+FRAMEWORK = re.compile(
+    r"\b(should (be|have|match|not)|Value error|Field required|Extra inputs|isoformat|valid string)"
+    r"|Errno|Traceback|0x[0-9a-f]{8}"
+)
+
 _STATUS_OF = {kind.uri: kind.status for kind in PROBLEM_TYPES}
 _SLUG = re.compile(r"/problems/[a-z0-9-]+")
 # RFC 6901; the empty one is the whole document.
@@ -382,6 +388,8 @@ def check_problem_document(document: Document) -> None:
             assert set(fault) == {"pointer", "detail"}, document
             assert _POINTER.fullmatch(fault["pointer"]), document
             assert fault["detail"], document
+    for text in (document["detail"], *(fault["detail"] for fault in document.get("errors") or ())):
+        assert not FRAMEWORK.search(text), document
 
 
 def _check_problem(answer: httpx.Response) -> None:

@@ -122,7 +122,9 @@ async def test_a_parameter_given_twice_is_refused(
 ) -> None:
     answer = await still_query.get(f"{path}?{query_string}")
     assert answer.status_code == 422
-    assert answer.json()["errors"] == [{"pointer": f"/{name}", "detail": "given more than once"}]
+    assert answer.json()["errors"] == [
+        {"pointer": f"/{name}", "detail": f"{name} is given more than once"}
+    ]
 
 
 async def test_every_broken_rule_is_named(still_query: httpx.AsyncClient) -> None:

@@ -88,10 +88,10 @@ async def test_a_key_that_is_not_declared_is_refused(still_query: httpx.AsyncCli
         EVENTS, params={"metadata.colour": "red", "metadata.order_id": "o1", "metadata.a/b": "x"}
     )
     assert answer.status_code == 422
-    detail = "not searchable: declare the key with PUT /v1/searchable-metadata"
+    detail = "is not searchable: declare the key with PUT /v1/searchable-metadata"
     assert answer.json()["errors"] == [
-        {"pointer": "/metadata.colour", "detail": detail},
-        {"pointer": "/metadata.a~1b", "detail": detail},
+        {"pointer": "/metadata.colour", "detail": f"metadata.colour {detail}"},
+        {"pointer": "/metadata.a~1b", "detail": f"metadata.a/b {detail}"},
     ]
 
 

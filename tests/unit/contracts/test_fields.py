@@ -289,11 +289,11 @@ def test_a_name_may_be_in_any_script(name: str) -> None:
 )
 def test_a_name_that_is_not_what_is_seen_of_it_is_refused(name: str) -> None:
     for rule in (readable, readable_or_empty):
-        with pytest.raises(ValueError, match=r"a name must|control characters"):
+        with pytest.raises(ValueError, match=r"^must "):
             rule(name)
 
 
 def test_only_a_description_may_be_empty() -> None:
     assert readable_or_empty("") == ""
-    with pytest.raises(ValueError, match="at least one letter"):
+    with pytest.raises(ValueError, match="a letter"):
         readable("")

@@ -57,7 +57,7 @@ _CONFLICTS = {
     Outcome.EVENT_NOT_FOUND: _Conflict(NotFound, "there is no such event"),
     Outcome.TRANSACTION_NOT_FOUND: _Conflict(NotFound, "there is no such transaction"),
     Outcome.NOT_REVERSIBLE: _Conflict(
-        NotReversible, "it posts nothing to reverse, or the opposite does not fit in 64 bits"
+        NotReversible, "the event posts nothing to reverse, or its opposite does not fit in 64 bits"
     ),
     Outcome.TRANSACTION_LEG: _Conflict(
         NotReversible,
@@ -70,10 +70,12 @@ _FAULTS = {
     Outcome.PREDATES_ORIGINAL: _Fault(
         ValidationFailed,
         "transaction_time",
-        "the time must not lie before that of the event, or of any leg, that is undone",
+        "transaction_time must not lie before that of the event, or of any leg, that is undone",
     ),
-    Outcome.EVENT_TYPE_RESERVED: _Fault(ValidationFailed, "event_type", EVENT_TYPES_RESERVED),
-    Outcome.UNBALANCED: _Fault(ValidationFailed, "", "the legs must sum to zero in each currency"),
+    Outcome.EVENT_TYPE_RESERVED: _Fault(
+        ValidationFailed, "event_type", f"event_type {EVENT_TYPES_RESERVED}"
+    ),
+    Outcome.UNBALANCED: _Fault(ValidationFailed, "", "legs must sum to zero in each currency"),
     Outcome.EVENT_TYPE_UNKNOWN: _Fault(
         ValidationFailed,
         "event_type",
@@ -83,7 +85,7 @@ _FAULTS = {
         ValidationFailed, "amount_minor", "{event_type} is declared for {sign} amounts only"
     ),
     Outcome.HOLD_EXCEEDED: _Fault(
-        ValidationFailed, "amount_minor", "the hold holds less than amount_minor"
+        ValidationFailed, "amount_minor", "amount_minor must not be more than the hold holds"
     ),
     Outcome.HOLD_EXPIRY_PAST: _Fault(ValidationFailed, "expires_at", "expires_at must lie ahead"),
     Outcome.INSUFFICIENT_FUNDS: _Fault(

@@ -59,7 +59,7 @@ def refuse_repeated_external_ids(events: Sequence[NewEvent], at: str) -> None:
     if len(counts) == counts.total():
         return
     raise field_errors(
-        (f"{at}/{number}/external_id", "an external_id may stand only once in a request")
+        (f"{at}/{number}/external_id", "external_id must stand only once in a request")
         for number, event in enumerate(events)
         if event.external_id is not None and counts[event.external_id] > 1
     )

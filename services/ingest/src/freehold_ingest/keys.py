@@ -4,7 +4,8 @@ import re
 
 from freehold.contracts.errors import IdempotencyKeyInvalid, IdempotencyKeyMissing
 
-_KEY = re.compile(r"[\x20-\x7e]{1,255}", re.ASCII)
+_CHARACTERS_MAX = 255
+_KEY = re.compile(rf"[\x20-\x7e]{{1,{_CHARACTERS_MAX}}}", re.ASCII)
 
 
 def usable_key(given: str | None, where: str) -> str:
@@ -15,7 +16,10 @@ def usable_key(given: str | None, where: str) -> str:
     """
     key = (given or "").strip()
     if not key:
-        raise IdempotencyKeyMissing(f"send {where}")
+        raise IdempotencyKeyMissing(f"send {where}: a new one for each new thing to do")
     if not _KEY.fullmatch(key):
-        raise IdempotencyKeyInvalid("a key has 1 to 255 printable ASCII characters")
+        had = f", and had {len(key)}" if len(key) > _CHARACTERS_MAX else " only"
+        raise IdempotencyKeyInvalid(
+            f"{where} must have 1 to {_CHARACTERS_MAX} printable ASCII characters{had}"
+        )
     return key

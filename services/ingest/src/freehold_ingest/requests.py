@@ -6,6 +6,8 @@ from fastapi import Request
 from pydantic import TypeAdapter, ValidationError
 
 from freehold.contracts.errors import IdempotencyKeyInvalid
+from freehold.contracts.excerpts import excerpt
+from freehold.contracts.faults import Document
 from freehold.http.bodies import field_errors, header_values, pointer
 from freehold.http.parameters import given_parameters
 from freehold_ingest.keys import usable_key
@@ -28,7 +30,7 @@ def idempotency_key(request: Request) -> str:
     keys = header_values(request, b"idempotency-key")
     if len(keys) > 1:
         raise IdempotencyKeyInvalid("send one Idempotency-Key header, not several")
-    return usable_key(keys[0] if keys else None, "an Idempotency-Key header")
+    return usable_key(keys[0] if keys else None, "the header Idempotency-Key")
 
 
 def refuse_parameters(request: Request) -> None:
@@ -39,7 +41,8 @@ def refuse_parameters(request: Request) -> None:
     """
     if request.scope["query_string"] and (given := given_parameters(request)):
         raise field_errors(
-            (pointer([name]), "this route takes no parameters") for name in dict(given)
+            (pointer([name]), f"there is no parameter {excerpt(name)}: this path takes none")
+            for name in dict(given)
         )
 
 
@@ -52,6 +55,7 @@ def path_part(name: str, text: str, rule: TypeAdapter[str]) -> str:
     try:
         return rule.validate_python(text)
     except ValidationError as error:
+        document = Document({"properties": {name: rule.json_schema()}}, {name: text})
         raise field_errors(
-            (f"/{name}", fault["msg"].removeprefix("Value error, ")) for fault in error.errors()
+            (f"/{name}", document.in_words({**fault, "loc": (name,)})) for fault in error.errors()
         ) from None

@@ -102,7 +102,9 @@ def event_type_routes(admission: Admission, calls: Calls, clock: Clock) -> APIRo
                     connection, event_type, wanted.sign, wanted.description, clock
                 )
         if not declared:
-            too_many = f"there are {rules.EVENT_TYPES_MAX} declared event types, which is the most"
+            too_many = (
+                f"there are {rules.EVENT_TYPES_MAX} declared event types already, which is the most"
+            )
             raise field_errors([("/event_type", too_many)])
         return json_response(orjson.dumps({"event_type": event_type, **wanted.model_dump()}))
 

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Request
 
 from freehold.contracts.errors import NotFound
 from freehold.contracts.events import EventPage, LedgerEvent
+from freehold.contracts.excerpts import excerpt
 from freehold.contracts.holds import Hold
 from freehold.contracts.transactions import AppendedTransaction
 from freehold.http.bodies import field_errors, pointer
@@ -188,5 +189,8 @@ def _refuse_unsearchable(metadata: Iterable[str], searchable: Collection[str]) -
     """
     undeclared = [key for key in metadata if key not in searchable]
     if undeclared:
-        detail = "not searchable: declare the key with PUT /v1/searchable-metadata"
-        raise field_errors((pointer([f"metadata.{key}"]), detail) for key in undeclared)
+        detail = "is not searchable: declare the key with PUT /v1/searchable-metadata"
+        raise field_errors(
+            (pointer([name]), f"{excerpt(name)} {detail}")
+            for name in (f"metadata.{key}" for key in undeclared)
+        )

@@ -4,7 +4,9 @@ from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
+from freehold.contracts.excerpts import excerpt
 from freehold.contracts.fields import (
     ACCOUNT_ID_PATTERN,
     AccountId,
@@ -26,13 +28,13 @@ _METADATA = "metadata."
 def _transaction_id(text: str) -> UUID:
     found = read_event_id(text)
     if found is None:
-        raise ValueError("a transaction's id is a UUID (RFC 9562)")
+        raise ValueError(f"must be a UUID (RFC 9562), and was {excerpt(text)}")
     return found
 
 
 def _metadata_parameter(name: str) -> str:
     if not name.startswith(_METADATA):
-        raise ValueError("there is no such parameter")
+        raise PydanticCustomError("extra_forbidden", "no metadata")
     return name
 
 
@@ -87,7 +89,9 @@ class BalanceListQuery(PageQuery, BranchQuery):
     @model_validator(mode="after")
     def _some_fit(self) -> Self:
         if self.least is not None and self.most is not None and self.least > self.most:
-            raise ValueError("min must not be above max")
+            raise ValueError(
+                f"min must not be above max, and they were {self.least} and {self.most}"
+            )
         return self
 
 

@@ -1,6 +1,8 @@
 """The types of fields in requests, with their rules."""
 
 import re
+from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 from unicodedata import category
@@ -9,6 +11,7 @@ from uuid import UUID
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 
 from freehold.contracts.currency import MINOR_UNIT_EXPONENTS
+from freehold.contracts.excerpts import excerpt
 
 AMOUNT_MIN = -(2**63)
 AMOUNT_MAX = 2**63 - 1
@@ -20,12 +23,24 @@ CALENDAR_END = datetime(9999, 1, 1, tzinfo=UTC)
 
 TENANT_ID_PATTERN = r"^[a-z][a-z0-9-]{1,62}$"
 ACCOUNT_ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._:@-]{0,254}$"
+EVENT_TYPE_PATTERN = r"^[A-Z][A-Z0-9_]{0,49}$"
+CURRENCY_PATTERN = r"^[A-Z]{3}$"
+LOOKS_LIKE: Mapping[str, str] = {
+    TENANT_ID_PATTERN: "acme or acme-eu (small letters, digits and -, at most 63, a letter first)",
+    ACCOUNT_ID_PATTERN: "cus_42 or customer:42 (letters, digits and . _ : @ -, at most 255, a"
+    " letter or digit first)",
+    EVENT_TYPE_PATTERN: "CHARGE or CARD_FEE (capitals, digits and _, at most 50, a capital first)",
+    CURRENCY_PATTERN: "USD or EUR (a code of ISO 4217, in capitals)",
+}
+"""What values of a pattern look like, for people: in documentation and in messages."""
 EVENT_TYPES_RESERVED = (
-    "REVERSAL, HOLD and what begins with REVERSAL_ or HOLD_ are types of the ledger's own events:"
-    " reverse an event or place a hold instead, or choose another type"
+    "must not be REVERSAL or HOLD, nor begin with REVERSAL_ or HOLD_: these are the ledger's own"
+    " events. Reverse an event or place a hold, or choose another type"
 )
 # The same as is_reserved in the ledger, which decides it for events.
 _RESERVED = re.compile(r"(REVERSAL|HOLD)(_.*)?")
+TOO_LATE = "must lie before 9999-01-01T00:00:00Z"
+_TOO_EARLY = "must not lie before 1900-01-01T00:00:00Z"
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 _TURNING = re.compile("[\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 # Unicode's general categories without a glyph of their own: control and format characters,
@@ -42,13 +57,13 @@ _RFC_3339 = re.compile(
 
 def _non_zero(amount: int) -> int:
     if amount == 0:
-        raise ValueError("an amount must not be zero")
+        raise ValueError("must not be zero")
     return amount
 
 
 def _known_currency(code: str) -> str:
     if code not in MINOR_UNIT_EXPONENTS:
-        raise ValueError("not a currency code of ISO 4217, in capitals")
+        raise ValueError(f"must be a currency of ISO 4217, such as USD, and was {excerpt(code)}")
     return code
 
 
@@ -60,7 +75,7 @@ def no_control_characters(text: str) -> str:
     """
     # isprintable is fast, and false for all control characters.
     if not text.isprintable() and _CONTROL.search(text):
-        raise ValueError("text must not hold control characters")
+        raise ValueError(f"must not hold control characters, and was {excerpt(text)}")
     return text
 
 
@@ -86,9 +101,12 @@ def readable(text: str) -> str:
     """
     no_control_characters(text)
     if _TURNING.search(text):
-        raise ValueError("a name must not hold characters that turn its direction or begin a line")
+        raise ValueError(
+            "must not hold characters that turn its direction or begin a line, and was"
+            f" {excerpt(text)}"
+        )
     if not any(category(one) not in _UNSEEN and one not in _BLANK for one in text):
-        raise ValueError("a name must show at least one letter, digit or symbol")
+        raise ValueError(f"must show a letter, a digit or a symbol, and was {excerpt(text)}")
     return text
 
 
@@ -104,10 +122,14 @@ def readable_or_empty(text: str) -> str:
 def _rfc_3339(value: Any) -> Any:
     if isinstance(value, datetime):
         return value
-    if not isinstance(value, str) or not _RFC_3339.fullmatch(value):
-        raise ValueError('a time is written as in RFC 3339, for instance "2026-03-01T12:00:00Z"')
-    # Parsed here, since strict pydantic refuses text after a validator in Python.
-    return datetime.fromisoformat(value.upper())
+    if isinstance(value, str) and _RFC_3339.fullmatch(value):
+        # Parsed here, since strict pydantic refuses text after a validator in Python.
+        with suppress(ValueError):
+            return datetime.fromisoformat(value.upper())
+    raise ValueError(
+        "must be a time with an offset as in RFC 3339, such as 2026-03-01T12:00:00Z, and was"
+        f" {excerpt(value)}"
+    )
 
 
 def _plus(value: Any) -> Any:
@@ -117,36 +139,35 @@ def _plus(value: Any) -> Any:
 
 def _in_calendar(instant: datetime) -> datetime:
     if instant < EARLIEST:
-        raise ValueError("a time must not lie before 1900-01-01T00:00:00Z")
+        raise ValueError(_TOO_EARLY)
     if instant >= CALENDAR_END:
-        raise ValueError("the time must lie before 9999-01-01T00:00:00Z")
+        raise ValueError(TOO_LATE)
     return instant.astimezone(UTC)
 
 
 def _in_range(instant: datetime) -> datetime:
     if instant < EARLIEST:
-        raise ValueError("a time must not lie before 1900-01-01T00:00:00Z")
+        raise ValueError(_TOO_EARLY)
     if instant > datetime.now(UTC) + AHEAD_MAX:
-        raise ValueError("a time must not lie more than 24 hours ahead")
+        raise ValueError("must not lie more than 24 hours ahead")
     return instant if instant.tzinfo is UTC else instant.astimezone(UTC)
 
 
-AccountId = Annotated[str, StringConstraints(pattern=ACCOUNT_ID_PATTERN)]
+def _looking_like(pattern: str) -> Any:
+    return Field(pattern=pattern, description=f"Looks like {LOOKS_LIKE[pattern]}.")
+
+
+AccountId = Annotated[str, _looking_like(ACCOUNT_ID_PATTERN)]
 AccountPrefix = Annotated[
     str,
     StringConstraints(max_length=255),
     AfterValidator(no_control_characters),
     Field(description="Only accounts whose id begins with this."),
 ]
-EventType = Annotated[str, StringConstraints(pattern=r"^[A-Z][A-Z0-9_]{0,49}$")]
+EventType = Annotated[str, _looking_like(EVENT_TYPE_PATTERN)]
 DeclarableEventType = Annotated[EventType, AfterValidator(not_reserved)]
 AmountMinor = Annotated[int, Field(ge=AMOUNT_MIN, le=AMOUNT_MAX), AfterValidator(_non_zero)]
-Currency = Annotated[
-    str,
-    StringConstraints(min_length=3, max_length=3),
-    AfterValidator(_known_currency),
-    Field(description="An ISO 4217 code, in capitals."),
-]
+Currency = Annotated[str, _looking_like(CURRENCY_PATTERN), AfterValidator(_known_currency)]
 Instant = Annotated[datetime, BeforeValidator(_rfc_3339)]
 TransactionTime = Annotated[datetime, BeforeValidator(_rfc_3339), AfterValidator(_in_range)]
 PointInTime = Annotated[Instant, BeforeValidator(_plus), AfterValidator(_in_calendar)]

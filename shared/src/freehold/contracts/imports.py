@@ -24,7 +24,7 @@ _CONFLICT_EXAMPLE: dict[str, Any] = {
 _REJECTED_EXAMPLE: dict[str, Any] = {
     "line": 12,
     "type": "/problems/validation-failed",
-    "errors": [{"pointer": "/amount_minor", "detail": "an amount must not be zero"}],
+    "errors": [{"pointer": "/amount_minor", "detail": "amount_minor must not be zero"}],
 }
 
 

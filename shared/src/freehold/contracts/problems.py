@@ -11,8 +11,8 @@ _DOCUMENT_EXAMPLE: dict[str, Any] = {
     "type": "/problems/validation-failed",
     "title": "The request breaks a rule",
     "status": 422,
-    "detail": "amount_minor: an amount must not be zero",
-    "errors": [{"pointer": "/amount_minor", "detail": "an amount must not be zero"}],
+    "detail": "amount_minor must not be zero",
+    "errors": [{"pointer": "/amount_minor", "detail": "amount_minor must not be zero"}],
 }
 _TYPE_EXAMPLE: dict[str, Any] = {
     "type": "/problems/validation-failed",
@@ -35,7 +35,7 @@ class FieldError(BaseModel):
     model_config = ConfigDict(
         frozen=True,
         json_schema_extra={
-            "examples": [{"pointer": "/amount_minor", "detail": "an amount must not be zero"}]
+            "examples": [{"pointer": "/amount_minor", "detail": "amount_minor must not be zero"}]
         },
     )
 

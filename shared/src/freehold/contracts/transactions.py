@@ -74,7 +74,7 @@ def _balanced(legs: list[NewEvent]) -> list[NewEvent]:
     for currency, amount_minor in sorted(sums.items()):
         if amount_minor:
             raise ValueError(
-                f"the legs must sum to zero, and in {currency} they sum to {amount_minor}"
+                f"must sum to zero in each currency, and in {currency} sum to {amount_minor}"
             )
     return legs
 

@@ -17,10 +17,10 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from freehold.contracts.errors import DomainError, Internal, NotFound, Unavailable
+from freehold.contracts.errors import DomainError, Internal, NotFound, Unavailable, ValidationFailed
+from freehold.contracts.excerpts import excerpt
 from freehold.contracts.problems import PROBLEM_MEDIA_TYPE
 from freehold.http.access import Access
-from freehold.http.bodies import field_errors, pointer
 from freehold.http.cross_origin import CrossOrigin
 from freehold.http.direct import DirectRoutes, Reply
 from freehold.http.documentation import page
@@ -194,25 +194,18 @@ def _answer_errors(app: FastAPI) -> None:
     async def known(_: Request, error: DomainError) -> Response:
         return _answer(error)
 
+    # Does not happen, since routes read parameters and bodies themselves. If it did, FastAPI's own
+    # form of a 422 would get out.
     @app.exception_handler(RequestValidationError)
-    async def invalid(_: Request, error: RequestValidationError) -> Response:
-        faults = error.errors()
-        if faults[0]["type"] == "json_invalid":
-            return _answer(MalformedJson("the body is not JSON"))
-        return _answer(
-            field_errors(
-                # FastAPI puts the kind of parameter first: body, query, path, header.
-                (pointer(fault["loc"][1:]), fault["msg"].removeprefix("Value error, "))
-                for fault in faults
-            )
-        )
+    async def invalid(_: Request, __: RequestValidationError) -> Response:
+        return _answer(ValidationFailed("a part of the path or a parameter breaks its rule"))
 
     @app.exception_handler(HTTPException)
     async def refused(request: Request, error: HTTPException) -> Response:
-        path = request.scope["path"]
+        path = excerpt(request.scope["path"])
         if error.status_code != 405:
             kind = _ERRORS.get(error.status_code, Internal)
-            return _answer(kind(f"there is nothing at {path}"))
+            return _answer(kind(f"there is nothing at {path}; /docs lists what there is"))
         allowed = {"Allow": ", ".join(_methods(app, request.scope))}
         if request.method == "OPTIONS":
             return Response(status_code=204, headers=allowed)

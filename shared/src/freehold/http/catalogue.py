@@ -34,6 +34,7 @@ from freehold.contracts.errors import (
     Unavailable,
     ValidationFailed,
 )
+from freehold.contracts.fields import EVENT_TYPE_PATTERN, LOOKS_LIKE
 from freehold.contracts.problems import FieldError
 from freehold.http.errors import (
     BodyTooLarge,
@@ -50,6 +51,7 @@ from freehold.http.errors import (
     UriTooLong,
 )
 
+_WRONG_TYPE = f"event_type must look like {LOOKS_LIKE[EVENT_TYPE_PATTERN]}, and was charge"
 _EVENT_ID = "019ca9a8-5a00-7000-8000-0007c0a8d5e1"
 
 
@@ -121,7 +123,7 @@ _OF_REQUESTS = (
         "The body is not JSON",
         cause="The body is empty, cut off, or breaks the rules of JSON (RFC 8259).",
         remedy="Write the body with a JSON library. `detail` names the line and the column.",
-        example=MalformedJson("the body is not JSON: trailing comma at line 1 column 21"),
+        example=MalformedJson("this is not JSON: trailing comma at line 1 column 21"),
     ),
     _kind(
         400,
@@ -138,7 +140,9 @@ _OF_REQUESTS = (
         " AMQP, without the property `message_id`.",
         remedy="Send a key of your own for each thing that you do, such as the id of the payment"
         " provider's event. Send the same key whenever you repeat the request.",
-        example=IdempotencyKeyMissing("send an Idempotency-Key header"),
+        example=IdempotencyKeyMissing(
+            "send the header Idempotency-Key: a new one for each new thing to do"
+        ),
     ),
     _kind(
         400,
@@ -197,7 +201,7 @@ _OF_REQUESTS = (
         " not take.",
         remedy="Send what the answer's header `Accept` or `Accept-Encoding` names. An import is"
         " `application/x-ndjson`; every other body is `application/json`.",
-        example=UnsupportedMediaType("send Content-Type: application/json"),
+        example=UnsupportedMediaType("Content-Type must be application/json, and was text/plain"),
     ),
     _kind(
         431,
@@ -331,14 +335,9 @@ _OF_LEDGERS = (
         remedy="Correct what `errors` names. Nothing was done and the `Idempotency-Key` is still"
         " free: the corrected request may use the same one.",
         example=ValidationFailed(
-            "event_type must look like CHARGE or CARD_FEE (capitals, digits and _, at most 50),"
-            " and was charge (and 1 more)",
+            f"{_WRONG_TYPE} (and 1 more)",
             errors=[
-                FieldError(
-                    pointer="/event_type",
-                    detail="event_type must look like CHARGE or CARD_FEE (capitals, digits and _,"
-                    " at most 50), and was charge",
-                ),
+                FieldError(pointer="/event_type", detail=_WRONG_TYPE),
                 FieldError(pointer="/currency", detail="currency is missing"),
             ],
         ),

@@ -45,7 +45,9 @@ class Cursors:
 
 def cursor_refused() -> DomainError:
     """Make the error of a cursor that the list did not write."""
-    return field_errors([("/cursor", "not a cursor of this list with these filters")])
+    return field_errors(
+        [("/cursor", "cursor must be the next_cursor of this list with the same filters")]
+    )
 
 
 def _decoded(cursor: str) -> list[str]:

@@ -95,3 +95,8 @@ class HttpVersionUnsupported(HttpError):
     """The request is not in HTTP/1.0 or HTTP/1.1."""
 
     slug = "http-version-unsupported"
+
+
+def malformed_json(reason: str) -> MalformedJson:
+    """Make the error of what a parser refused."""
+    return MalformedJson(f"this is not JSON: {reason}")

@@ -82,7 +82,7 @@ def read_event(line: Line) -> ImportLine:
     if line.text is None:
         raise too_long()
     try:
-        return parse(ImportLine, line.text)
+        return parse(ImportLine, line.text, whole="the line", errors_max=ERRORS_A_LINE_MAX)
     except DomainError as error:
         if line.is_open and isinstance(error, MalformedJson):
             raise cut_off(error.detail) from None
@@ -102,7 +102,7 @@ def cut_off(detail: str) -> DomainError:
 
 def too_long() -> DomainError:
     """Make the error of a line that is too long."""
-    return field_errors([("", f"a line may have at most {LINE_BYTES_MAX} bytes")])
+    return field_errors([("", f"the line must have at most {LINE_BYTES_MAX} bytes")])
 
 
 def rejected(number: int, error: DomainError) -> RejectedLine:

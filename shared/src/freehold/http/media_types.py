@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
+from freehold.contracts.excerpts import excerpt
 from freehold.http.errors import NotAcceptable, UnsupportedMediaType
 
 JSON = "application/json"
@@ -23,7 +24,10 @@ def require(media_type: str, given: Sequence[str]) -> None:
     """
     if len(given) == 1 and _is(media_type, given[0]):
         return
-    raise UnsupportedMediaType(f"send Content-Type: {media_type}", headers={"Accept": media_type})
+    was = f"was {excerpt(', '.join(given))}" if given else "is missing"
+    raise UnsupportedMediaType(
+        f"Content-Type must be {media_type}, and {was}", headers={"Accept": media_type}
+    )
 
 
 def require_json(given: Sequence[str]) -> None:

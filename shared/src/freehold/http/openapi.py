@@ -136,7 +136,8 @@ def _operations(document: Mapping[str, Any]) -> Iterator[tuple[str, str, dict[st
 
 
 def _complete_tags(document: dict[str, Any]) -> None:
-    used = {tag for _, _, operation in _operations(document) for tag in operation["tags"]}
+    operations = (operation for _, _, operation in _operations(document))
+    used = {tag for operation in operations for tag in operation.get("tags", ())}
     document["tags"] = [
         {"name": tag, "description": text} for tag, text in TAGS.items() if tag in used
     ]

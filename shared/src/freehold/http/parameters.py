@@ -12,9 +12,10 @@ from fastapi import Request
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from freehold.contracts.errors import NotFound, ValidationFailed
+from freehold.contracts.excerpts import excerpt
+from freehold.contracts.faults import Document
 from freehold.contracts.fields import read_event_id
-from freehold.contracts.problems import FieldError
-from freehold.http.bodies import field_errors, pointer, refusal
+from freehold.http.bodies import field_errors, pointer, refusal, schema_of
 
 _PARAMETERS_MAX = 100
 _INTEGER = re.compile(r"-?[0-9]{1,38}", re.ASCII)
@@ -25,7 +26,9 @@ AnyQuery = TypeVar("AnyQuery", bound="NoQuery")
 def _integer(text: str) -> int:
     # int() itself would also take "1_000" and " 7 ".
     if not _INTEGER.fullmatch(text):
-        raise ValueError("an integer of at most 38 digits, written in digits only")
+        raise ValueError(
+            f"must be an integer of at most 38 digits, in digits only, and was {excerpt(text)}"
+        )
     return int(text)
 
 
@@ -57,8 +60,7 @@ def given_parameters(request: Request) -> list[tuple[str, str]]:
         ValidationFailed: There are more than 100: to parse them would delay other requests.
     """
     if request.scope["query_string"].count(b"&") >= _PARAMETERS_MAX:
-        detail = f"a request has at most {_PARAMETERS_MAX} parameters"
-        raise ValidationFailed(detail, errors=[FieldError(pointer="", detail=detail)])
+        raise ValidationFailed(f"the query string must have at most {_PARAMETERS_MAX} parameters")
     return request.query_params.multi_items()
 
 
@@ -73,12 +75,18 @@ def read_query(model: type[AnyQuery], request: Request) -> AnyQuery:
     if len(values) < len(given):
         counts = Counter(name for name, _ in given)
         raise field_errors(
-            (pointer([name]), "given more than once") for name, count in counts.items() if count > 1
+            (pointer([name]), f"{excerpt(name)} is given more than once")
+            for name, count in counts.items()
+            if count > 1
         )
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        raise refusal(error) from None
+        raise refusal(error, _parameters(model, values)) from None
+
+
+def _parameters(model: type[NoQuery], values: dict[str, str]) -> Document:
+    return Document(schema_of(model), values, "the query string", "parameter")
 
 
 def path_id(text: str, what: str) -> UUID:

@@ -90,7 +90,7 @@ def _require_own_type(event: NewEvent) -> None:
     try:
         not_reserved(event.event_type)
     except ValueError as error:
-        raise field_errors([("/event_type", str(error))]) from error
+        raise field_errors([("/event_type", f"event_type {error}")]) from error
 
 
 def _differing(text: bytes, first_text: bytes) -> list[Fact]:

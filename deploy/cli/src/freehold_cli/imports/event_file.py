@@ -24,8 +24,8 @@ _METADATA = "metadata."
 # As JSON has it (RFC 8259, section 6), so that CSV and NDJSON take the same amounts.
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,99})", re.ASCII)
 _NO_INTEGER = (
-    "an amount is a whole number of minor units, written like 100 or -100: digits alone, without"
-    " spaces, separators, leading zeros, decimals or a plus sign"
+    "amount_minor must be a whole number of minor units, written like 100 or -100: digits alone,"
+    " without spaces, separators, leading zeros, decimals or a plus sign"
 )
 _LOOKED_AT_BYTES = 4_096
 _SIGNATURES = (

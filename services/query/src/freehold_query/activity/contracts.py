@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from freehold.contracts.excerpts import excerpt
 from freehold.contracts.fields import AccountId, Currency, EventType
 from freehold.http.parameters import PageQuery
 from freehold_query.activity.buckets import Unit, time_zones
@@ -24,7 +25,10 @@ ACTIVITY_EXAMPLE: dict[str, Any] = {
 
 def _time_zone(name: str) -> str:
     if name not in time_zones():
-        raise ValueError("not a time zone of the IANA database, in its own spelling")
+        raise ValueError(
+            "must be a time zone of the IANA database, such as Europe/Berlin, and was"
+            f" {excerpt(name)}"
+        )
     return name
 
 

@@ -134,7 +134,10 @@ def _require_whole(query: StatementQuery) -> None:
     """
     given = query.model_fields_set & {"limit", "cursor"}
     if given:
-        raise field_errors((f"/{name}", "a whole statement has no pages") for name in sorted(given))
+        raise field_errors(
+            (f"/{name}", f"{name} must be left out: a whole statement has no pages")
+            for name in sorted(given)
+        )
 
 
 async def _page(

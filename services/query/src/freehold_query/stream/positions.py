@@ -65,4 +65,11 @@ def _listed(parts: list[str]) -> tuple[str, str] | None:
 
 
 def _refused() -> DomainError:
-    return field_errors([("/last_event_id", "not an id of a stream with this account_prefix")])
+    return field_errors(
+        [
+            (
+                "/last_event_id",
+                "last_event_id must be an id that a stream with this account_prefix sent",
+            )
+        ]
+    )

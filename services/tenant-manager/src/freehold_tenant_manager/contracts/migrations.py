@@ -50,7 +50,7 @@ _STATUSES_EXAMPLE: dict[str, Any] = {
 
 def _unique(tenants: list[str]) -> list[str]:
     if len(set(tenants)) != len(tenants):
-        raise ValueError("a tenant must not be named twice")
+        raise ValueError("must not name a tenant twice")
     return tenants
 
 

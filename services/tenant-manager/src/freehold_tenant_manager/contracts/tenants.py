@@ -11,7 +11,7 @@ from uuid import UUID
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, StringConstraints
 
 from freehold.contracts.events import Request
-from freehold.contracts.fields import CALENDAR_END, TENANT_ID_PATTERN, Instant, readable
+from freehold.contracts.fields import CALENDAR_END, TENANT_ID_PATTERN, TOO_LATE, Instant, readable
 from freehold.contracts.times import UtcTime
 from freehold.security.api_keys import Scope
 from freehold_tenant_manager.contracts.backups import BACKUP_EXAMPLE, Backup
@@ -102,15 +102,15 @@ _REGION_EXAMPLE: dict[str, Any] = {"region": "local", "clusters": ["local"]}
 
 def _unique(scopes: list[Scope]) -> list[Scope]:
     if len(set(scopes)) != len(scopes):
-        raise ValueError("a scope must not be named twice")
+        raise ValueError("must not name a scope twice")
     return scopes
 
 
 def _to_come(instant: datetime) -> datetime:
     if instant <= datetime.now(UTC):
-        raise ValueError("the time must lie ahead")
+        raise ValueError("must lie ahead")
     if instant >= CALENDAR_END:
-        raise ValueError("the time must lie before 9999-01-01T00:00:00Z")
+        raise ValueError(TOO_LATE)
     return instant.astimezone(UTC)
 
 

@@ -104,7 +104,9 @@ class FinalExports:
             ValidationFailed: It is wanted in another form than it has.
         """
         if form != "sql":
-            raise field_errors([("/format", "of a deleted tenant there is plain SQL only")])
+            raise field_errors(
+                [("/format", "format must be sql: of a deleted tenant there is nothing else")]
+            )
         async with aclosing(self._pieces(tenant_id, found)) as pieces:
             yield pieces
 

@@ -38,7 +38,7 @@ def require_confirmation(request: Request, name: str) -> None:
         ValidationFailed: It does not.
     """
     if read_query(Confirmation, request).confirm != name:
-        raise field_errors([("/confirm", f"this destroys {name} for good: confirm={name}")])
+        raise field_errors([("/confirm", f"confirm must be {name}: this destroys it for good")])
 
 
 TheCatalog = Annotated[Catalog, component(Catalog)]

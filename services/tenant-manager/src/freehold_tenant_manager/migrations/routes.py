@@ -54,7 +54,7 @@ async def create_migration(
             strangers = await find_strangers(connection, wanted.tenants)
         if strangers:
             raise field_errors(
-                (f"/tenants/{index}", f"there is no such tenant: {tenant_id}")
+                (f"/tenants/{index}", f"tenants.{index} names no tenant: {tenant_id}")
                 for index, tenant_id in enumerate(wanted.tenants)
                 if tenant_id in strangers
             )

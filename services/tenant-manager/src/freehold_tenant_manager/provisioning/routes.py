@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Request, Response
 
 from freehold.contracts.errors import ClocksDisagree, TenantExists
+from freehold.contracts.excerpts import excerpt
 from freehold.http.bodies import field_errors, json_body, parse, read_body
 from freehold.http.openapi import answering
 from freehold_tenant_manager.contracts.tenants import NewTenant, ProvisionedTenant
@@ -35,7 +36,8 @@ async def create_tenant(
     """Make a tenant."""
     wanted = parse(NewTenant, await read_body(request))
     if wanted.region != provisioner.region:
-        raise field_errors([("/region", f"there is no such region; known: {provisioner.region}")])
+        detail = f"region must be {provisioner.region}, and was {excerpt(wanted.region)}"
+        raise field_errors([("/region", detail)])
     # A tenant made in the future could not be restored to times before that.
     catalog.agreed_now()
     created = await provisioner.create(wanted)

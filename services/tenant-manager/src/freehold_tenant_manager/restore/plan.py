@@ -60,7 +60,9 @@ async def find_plan(
                 return Plan(base.epoch, base, ()), base.created_at
         if await find_backup(connection, tenant.tenant_id, wanted.backup_id) is None:
             raise NotFound("the tenant has no such backup")
-        raise field_errors([("/backup_id", "this backup is damaged: restore from another one")])
+        raise field_errors(
+            [("/backup_id", "backup_id names a damaged backup: restore from another one")]
+        )
     # There may be backups although nothing was archived yet.
     first = EpochRow(tenant.epoch, tenant.created_at, None, None, 0, 0, BEGINNING, None, None)
     epochs = await list_epochs(connection, tenant.tenant_id) or [first]

@@ -6,9 +6,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from freehold.contracts.errors import ClocksDisagree, DomainError, NotFound, ValidationFailed
-from freehold.contracts.problems import FieldError
-from freehold.http.bodies import json_body, parse, read_body
+from freehold.contracts.errors import ClocksDisagree, DomainError, NotFound
+from freehold.contracts.times import rfc_3339
+from freehold.http.bodies import field_errors, json_body, parse, read_body
 from freehold.http.openapi import answering
 from freehold.http.parameters import documented_query
 from freehold_tenant_manager.archive.epochs import list_epochs
@@ -123,14 +123,14 @@ def _require_lived_through(
     """
     recorded = _recorded_by(last)
     if instant > max(now, recorded):
-        fault = "this is in the future"
+        fault = "to must not lie ahead"
         if recorded > now:
             fault += f", and event {last.seq}, the last, was recorded before {recorded.isoformat()}"
     elif instant < created_at:
-        fault = "the tenant had no ledger then"
+        fault = f"to must not lie before {rfc_3339(created_at)}: the tenant had no ledger then"
     else:
         return
-    raise ValidationFailed(f"to: {fault}", errors=[FieldError(pointer="/to", detail=fault)])
+    raise field_errors([("/to", fault)])
 
 
 def _recorded_by(position: Position) -> datetime:

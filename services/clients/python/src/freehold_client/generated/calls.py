@@ -43,9 +43,11 @@ def append_event(
     """Append one event.
 
     Args:
+        account_id: Looks like cus_42 or customer:42 (letters, digits and . _ : @ -, at most 255, a
+            letter or digit first).
         event_type: Not REVERSAL or HOLD, and not beginning with REVERSAL_ or HOLD_: these are the
             ledger's own.
-        currency: An ISO 4217 code, in capitals.
+        currency: Looks like USD or EUR (a code of ISO 4217, in capitals).
     """
     return new_call(
         ROUTES["append_event"],
@@ -439,7 +441,7 @@ def get_statement(
         from_: Only events of this time or later.
         to: Only events before this time. Without it, also those that lie ahead.
         page_size: How many to answer at most.
-        currency: An ISO 4217 code, in capitals.
+        currency: Looks like USD or EUR (a code of ISO 4217, in capitals).
         by: The time that `from`, `to` and the order are about. At the same time, `seq` decides the
             order.
         order: `desc` lists the newest line first.
@@ -777,7 +779,9 @@ def place_hold(
     """Set an amount aside.
 
     Args:
-        currency: An ISO 4217 code, in capitals.
+        account_id: Looks like cus_42 or customer:42 (letters, digits and . _ : @ -, at most 255, a
+            letter or digit first).
+        currency: Looks like USD or EUR (a code of ISO 4217, in capitals).
         amount_minor: What to set aside, in minor units.
         expires_at: When it is released by itself: ahead of now, before the year 9999; never where
             left out.
@@ -939,7 +943,7 @@ def set_account_limit(
     """Set how low an account may be taken in one currency, or lift that limit.
 
     Args:
-        currency: An ISO 4217 code, in capitals.
+        currency: Looks like USD or EUR (a code of ISO 4217, in capitals).
         min_balance_minor: What must be left of the balance less what is held; null lifts the limit.
     """
     return new_call(

@@ -10,11 +10,12 @@ class NewEvent(TypedDict):
     """One event to append. Positive amounts add to the balance, negative ones take from it."""
 
     account_id: str
+    """Looks like cus_42 or customer:42 (letters, digits and . _ : @ -, at most 255, a letter or digit first)."""
     event_type: str
     """Not REVERSAL or HOLD, and not beginning with REVERSAL_ or HOLD_: these are the ledger's own."""
     amount_minor: int
     currency: str
-    """An ISO 4217 code, in capitals."""
+    """Looks like USD or EUR (a code of ISO 4217, in capitals)."""
     transaction_time: NotRequired[datetime | str | None]
     external_id: NotRequired[str | None]
     metadata: NotRequired[dict[str, str] | None]
