@@ -181,6 +181,13 @@ async def test_terminal_control_characters_are_escaped() -> None:
         assert await process.wait() == 0
 
 
+async def test_json_has_what_a_later_release_adds() -> None:
+    later = {**TENANT, "colour": {"of": ["hope"]}}
+    async with scripted(document(200, {"data": [later], "next_cursor": None})) as server:
+        listed = await freehold("tenants", "list", "--json", environment=server.operator)
+    assert json.loads(listed.out) == {"data": [later]}
+
+
 DESTROYING: dict[str, list[tuple[str, ...]]] = {
     "acme": [
         ("tenants", "delete", "acme"),

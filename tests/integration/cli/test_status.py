@@ -98,7 +98,7 @@ async def test_all_is_well() -> None:
         "1,002 events behind, at most 1.5 s; acme 1,002 (1.5 s)",
         "20 h ago; tenants without one: 2",
         "1 of version 11 (this release has 12); 49 of version 12",
-        "1 running",
+        "1 running; backup of initech 50%",
     ):
         assert said in ended.out
     assert rows[-1] == ["All", "is", "well."]

@@ -7,6 +7,7 @@ from freehold_cli.output import out, write_facts, write_line, write_table
 from freehold_cli.service import Document
 from freehold_cli.status.services import ServiceHealth
 
+_RUNNING_MAX = 5
 _UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 
 
@@ -42,10 +43,7 @@ def _facts(installation: Document) -> dict[str, str]:
         "reconciled": _last(overview["reconciliations"]["oldest_at"]),
         "ledgers": "; ".join(_versions(installation)) or "none",
         "parked doorbells": "not known" if parked is None else f"{parked:,}",
-        "operations": _counts(
-            {name: len(installation[name]) for name in ("running", "queued", "failed")}
-        )
-        or "none",
+        "operations": "; ".join(_operations(installation)),
     }
 
 
@@ -78,6 +76,14 @@ def _last(oldest_at: str | None) -> str:
         ((unit_s, unit) for unit_s, unit in _UNITS if age_s >= 2 * unit_s), _UNITS[-1]
     )
     return f"last at most {max(age_s, 0) / unit_s:.0f} {unit} ago"
+
+
+def _operations(installation: Document) -> Iterator[str]:
+    counts = {name: len(installation[name]) for name in ("running", "queued", "failed")}
+    yield _counts(counts) or "none"
+    for each in installation["running"][:_RUNNING_MAX]:
+        tenant = f" of {each['tenant_id']}" if each["tenant_id"] else ""
+        yield f"{each['kind']}{tenant} {each['progress']:.0%}"
 
 
 def _versions(installation: Document) -> Iterator[str]:
