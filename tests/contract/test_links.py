@@ -1,4 +1,4 @@
-"""Every link from a page to another, or to a heading, leads there."""
+"""Every link from a page to another, or to a heading, leads there, and so do names of tests."""
 
 import re
 from collections import Counter
@@ -20,6 +20,7 @@ IN_CODE = re.compile(r"`[^`\n]*`")
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 HEADING = re.compile(r"^#{1,6} +(.+?) *#*$", re.MULTILINE)
 NOT_IN_ANCHORS = re.compile(r"[^\w\- ]")
+TEST = re.compile(r"`((?:tests/)?(?:bench|contract|e2e|faults|integration|unit)/[\w/]+\.py)`")
 ELSEWHERE = re.compile(r"^[a-z]+:")
 
 
@@ -54,3 +55,9 @@ def dead_links(page: Path) -> Iterator[str]:
 @pytest.mark.parametrize("page", PAGES, ids=str)
 def test_every_link_of_a_page_leads_somewhere(page: Path) -> None:
     assert list(dead_links(page)) == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_every_test_that_a_page_names_is_there(page: Path) -> None:
+    named = {name.removeprefix("tests/") for name in TEST.findall((ROOT / page).read_text())}
+    assert {name for name in named if not (ROOT / "tests" / name).is_file()} == set()

@@ -1,4 +1,4 @@
-"""What the guide on operating has people rely on."""
+"""What the guide on alerts has people rely on."""
 
 import re
 
@@ -13,8 +13,7 @@ FAMILY = re.compile(r"^# TYPE (\w+) ", re.MULTILINE)
 
 @pytest.mark.local
 async def test_every_metric_to_alert_on_is_there(freehold: Freehold) -> None:
-    _, _, section = guide("operating", {}).partition("\n## What to alert on\n")
-    named = {name.removesuffix("_count") for name in METRIC.findall(section)}
+    named = {name.removesuffix("_count") for name in METRIC.findall(guide("alerts", {}))}
     assert len(named) > 15
     addresses = freehold.addresses
     services = (addresses.tenant_manager, addresses.ingest, addresses.query, addresses.projector)
