@@ -135,6 +135,21 @@ async def test_progress_is_reported_while_lines_still_arrive(tenant: Tenant) -> 
     assert (last["done"], last["accepted"], last["duplicates"]) == (True, 5, 1)
 
 
+async def test_a_client_that_prefers_no_progress_gets_the_result_alone(tenant: Tenant) -> None:
+    async with uploading(tenant, "Prefer: progress=none") as upload:
+        for first in (1, 1_001):
+            await upload.send(lines(first, first + 999))
+
+            async def appended(last: int = first + 999) -> bool:
+                return bool((await tenant.lag())["head_seq"] == last)
+
+            await eventually(appended, "the lines are appended")
+        await upload.end()
+        assert "preference-applied: progress=none" in (await upload.head()).lower()
+        only = await upload.line()
+        assert (only["done"], only["accepted"]) == (True, 2_000)
+
+
 async def test_a_client_may_send_all_of_it_before_it_reads(tenant: Tenant) -> None:
     async with uploading(tenant) as upload:
         for first in range(1, 60_000, CHUNK_LINES):

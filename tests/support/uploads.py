@@ -72,15 +72,22 @@ class Upload:
 
 
 @asynccontextmanager
-async def uploading(tenant: Tenant) -> AsyncIterator[Upload]:
-    """Begin an import; its connection is cut in the end, if it has not ended by then."""
+async def uploading(tenant: Tenant, *headers: str) -> AsyncIterator[Upload]:
+    """Begin an import; its connection is cut in the end, if it has not ended by then.
+
+    Args:
+        tenant: Whose ledger it is for.
+        headers: Lines of its head besides.
+    """
     address = urlsplit(tenant.freehold.addresses.ingest)
+    more = "".join(f"{header}\r\n" for header in headers)
     reader, writer = await asyncio.open_connection(address.hostname, address.port)
     try:
         writer.write(
             f"POST /v1{PATH} HTTP/1.1\r\nHost: {address.netloc}\r\n"
             f"Authorization: Bearer {tenant.api_key}\r\n"
-            "Content-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
+            "Content-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n"
+            f"{more}\r\n".encode()
         )
         yield Upload(reader, writer)
     finally:

@@ -87,7 +87,7 @@ def answer_to(pieces: AsyncGenerator[bytes, None]) -> Response:
             patience_s=PATIENCE_S,
         )
 
-    return import_routes._ImportResponse(beginning(), pieces, PATIENCE_S)
+    return import_routes._ImportResponse(beginning(), pieces, PATIENCE_S, is_quiet=False)
 
 
 async def answering_with(answer: Response, send: Send) -> None:

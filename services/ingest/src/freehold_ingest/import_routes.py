@@ -1,4 +1,8 @@
-"""The import's route. Its answer begins while its body is still arriving."""
+"""The import's route. Its answer begins while its body is still arriving.
+
+Some proxies, nginx among them, send no more of a body once the answer to it has begun. So a client,
+or its proxy, may prefer an answer that begins when all is done.
+"""
 
 import asyncio
 from collections import Counter
@@ -23,6 +27,8 @@ from freehold.contracts.imports import NDJSON, ImportLine, ImportProgress, Impor
 from freehold.http.authentication import authenticate, sole_authorization
 from freehold.http.bodies import header_values
 from freehold.http.media_types import require
+from freehold.http.openapi import documented_headers
+from freehold.http.preferences import APPLIED, preference
 from freehold.http.problems import late_body
 from freehold.security.api_keys import Scope
 from freehold.tenants.directory import Directory
@@ -45,17 +51,27 @@ _HEADERS = {
     "X-Accel-Buffering": "no",
 }
 _REQUEST: dict[str, Any] = {
+    "parameters": [
+        {
+            "name": "Prefer",
+            "in": "header",
+            "schema": {"type": "string"},
+            "description": "`progress=none` has the answer begin when all lines are decided, with"
+            " the result alone: for proxies that send no more of a body once its answer has begun.",
+        }
+    ],
     "requestBody": {
         "required": True,
         "description": "One event on each line, of at most 65,536 bytes. Empty lines are skipped. A"
         " body without any event is refused: with 422 if it has no bytes at all, otherwise in the"
         " last line of the answer.",
         "content": {NDJSON: {"schema": {"$ref": "#/components/schemas/ImportLine"}}},
-    }
+    },
 }
 _RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "A line of progress about each second; the last line has the result.",
+        **documented_headers(APPLIED),
         "content": {
             NDJSON: {
                 "schema": {
@@ -108,7 +124,8 @@ def import_routes(
         openapi_extra=_REQUEST,
     )
     async def post_import(request: Request) -> Response:
-        return _ImportResponse(beginning(request), request.stream(), patience_s)
+        is_quiet = preference(request, "progress") == "none"
+        return _ImportResponse(beginning(request), request.stream(), patience_s, is_quiet=is_quiet)
 
     return router
 
@@ -135,7 +152,8 @@ class _ImportResponse(StreamingResponse):
     """Reads the body and writes progress, independently of each other.
 
     A client may send its whole body before it reads anything. So reading never waits for writing:
-    progress that the client does not read in time is left out.
+    progress that the client does not read in time is left out. A client that prefers no progress is
+    answered when all is done.
     """
 
     def __init__(
@@ -143,8 +161,12 @@ class _ImportResponse(StreamingResponse):
         beginning: AbstractAsyncContextManager[Import],
         pieces: AsyncGenerator[bytes, None],
         patience_s: float,
+        *,
+        is_quiet: bool,
     ) -> None:
-        super().__init__((), headers=_HEADERS, media_type=NDJSON)
+        headers = {**_HEADERS, APPLIED: "progress=none"} if is_quiet else _HEADERS
+        super().__init__((), headers=headers, media_type=NDJSON)
+        self._is_quiet = is_quiet
         self._beginning = beginning
         self._pieces = pieces
         self._patience_s = patience_s
@@ -157,15 +179,19 @@ class _ImportResponse(StreamingResponse):
             ClientDisconnect: The connection was cut, or the client does not read.
         """
         ended = asyncio.Event()
+        answering: asyncio.Task[None] | None = None
         async with AsyncExitStack() as tasks:
             # The permit is free before the client reads the result and may begin another import.
             async with self._beginning as importing:
                 pieces = _joined(await self._first_piece(), self._pieces)
                 work = await tasks.enter_async_context(_task(importing.run(pieces)))
                 self.body_iterator = _progress(importing, ended)
-                answering = await tasks.enter_async_context(_task(self.stream_response(send)))
+                if not self._is_quiet:
+                    answering = await tasks.enter_async_context(_task(self.stream_response(send)))
                 await _finished(work)
             ended.set()
+            if answering is None:
+                answering = await tasks.enter_async_context(_task(self.stream_response(send)))
             try:
                 async with asyncio.timeout(self._patience_s):
                     await answering

@@ -16,7 +16,7 @@ _PREFERENCE = re.compile(r'(?:[^,"]|"(?:[^"\\]|\\.)*+(?:"|\\?$))++', re.DOTALL)
 # Exact in compact JSON: inside a string a quote has a backslash before it, and metadata has no
 # numbers.
 _AMOUNT = re.compile(rb'(_minor":)(-?[0-9]++)')
-_APPLIED = "Preference-Applied"
+APPLIED = "Preference-Applied"
 
 
 def prefer_header(*others: str) -> dict[str, Any]:
@@ -45,9 +45,9 @@ def preference(request: Request, name: str) -> str | None:
 
 def applied(reply: Reply, preferred: str) -> Reply:
     """Say in a reply that a preference was applied, beside those that it names (section 3)."""
-    named = reply.headers.get(_APPLIED)
+    named = reply.headers.get(APPLIED)
     value = f"{named}, {preferred}" if named else preferred
-    return reply._replace(headers={**reply.headers, _APPLIED: value})
+    return reply._replace(headers={**reply.headers, APPLIED: value})
 
 
 def amounts_as_preferred(request: Request, reply: Reply) -> Reply:
