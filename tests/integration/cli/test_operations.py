@@ -73,6 +73,15 @@ async def test_an_operation_continues_when_the_command_is_interrupted() -> None:
     assert "Traceback" not in ended.err
 
 
+async def test_the_status_shown_is_the_operations_own() -> None:
+    done = operation(status="succeeded", result={"status": "complete", "backup_id": "b-7"})
+    async with scripted(document(200, done)) as server:
+        ended = await freehold("operations", "show", ID, environment=server.operator)
+    rows = [row.split() for row in ended.out.splitlines()]
+    assert ["status", "succeeded"] in rows
+    assert ["backup", "id", "b-7"] in rows
+
+
 async def test_a_refusal_while_waiting_ends_it() -> None:
     problem = {"type": "/problems/not-found", "title": "-", "status": 404, "detail": "none such"}
     async with scripted(document(200, operation()), document(404, problem)) as server:

@@ -11,6 +11,7 @@ from freehold.ledger import client
 from freehold.ledger.client import Connection
 from freehold.tenants.catalog import Catalog
 from freehold_tenant_manager.contracts.overview import InstallationOverview
+from freehold_tenant_manager.overview import survey
 from integration.tenant_manager.installation import (
     Installation,
     client_of,
@@ -21,6 +22,7 @@ from integration.tenant_manager.installation import (
 )
 from integration.tenant_manager.ledgers import connection_of
 from support.builders import append, append_request, new_event
+from support.waiting import PATIENCE_S
 
 DAY_S = 86_400
 
@@ -28,9 +30,20 @@ DAY_S = 86_400
 @pytest.fixture
 async def app(installation: Installation) -> AsyncIterator[FastAPI]:
     """A tenant-manager that has no tenants but this test's, and whose schedules do not run."""
-    settings = installation.settings(backup_every_s=10 * DAY_S, backup_verify_every_s=20 * DAY_S)
+    settings = installation.settings(
+        backup_every_s=10 * DAY_S,
+        backup_verify_every_s=20 * DAY_S,
+        tenant_timeout_s=PATIENCE_S,
+        request_timeout_s=2 * PATIENCE_S,
+    )
     async with running(settings) as app:
         yield app
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the tenants asked for as long as a busy machine takes."""
+    monkeypatch.setattr(survey, "_TENANTS_S", PATIENCE_S)
 
 
 @pytest.fixture
@@ -100,6 +113,15 @@ async def test_a_database_that_does_not_answer_is_counted(
         finally:
             await superuser.execute(f"ALTER DATABASE {database} ALLOW_CONNECTIONS true")
     assert (lag["tenants_asked"], lag["tenants_silent"]) == (1, 1)
+
+
+async def test_tenants_that_there_is_no_time_for_are_counted(
+    manager: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await make_tenant(manager)
+    monkeypatch.setattr(survey, "_TENANTS_S", 0)
+    lag = (await overview(manager))["lag"]
+    assert (lag["tenants_asked"], lag["tenants_silent"], lag["tenants_unasked"]) == (0, 0, 1)
 
 
 async def test_backups_and_trials_are_late_after_twice_their_time(

@@ -173,6 +173,6 @@ def _revoke(manager: Service, key: tuple[str, ...], expires_at: str) -> None:
         manager.delete(*key)
     except CliError as error:
         write_error(
-            f"The lent key {key[-1]} could not be revoked. It ends by itself at {expires_at}.\n"
-            f"{error}"
+            f"The temporary key {key[-1]} could not be revoked. It ends by itself at"
+            f" {expires_at}.\n{error}"
         )

@@ -205,19 +205,18 @@ def _write(operation: Document, *, as_json: bool) -> None:
     if as_json:
         write_json(operation)
         return
-    write_facts(
-        {
-            "operation": operation["operation_id"],
-            "kind": operation["kind"],
-            "tenant": operation["tenant_id"],
-            "status": operation["status"],
-            "progress": f"{operation['progress']:.0%}",
-            "message": operation["message"] or None,
-            "created": shown_time(operation["created_at"]),
-            "finished": shown_time(operation["finished_at"]),
-            **(operation["result"] or {}),
-        }
-    )
+    facts = {
+        "operation": operation["operation_id"],
+        "kind": operation["kind"],
+        "tenant": operation["tenant_id"],
+        "status": operation["status"],
+        "progress": f"{operation['progress']:.0%}",
+        "message": operation["message"] or None,
+        "created": shown_time(operation["created_at"]),
+        "finished": shown_time(operation["finished_at"]),
+    }
+    # A result may have a status of its own, such as that of the backup that was made.
+    write_facts({**facts, **(operation["result"] or {}), **facts})
 
 
 def _name(operation: Document) -> str:
