@@ -3,12 +3,12 @@
 import signal
 from datetime import UTC, datetime, timedelta
 
-import httpx
 import pytest
 
 from faults.test_catalog import without_catalog
 from freehold.ledger.append import append
 from freehold.ledger.client import Connection
+from freehold_client import NoAnswerError
 from support.builders import append_request, new_hold
 from support.clients import Document, Tenant, found
 from support.load import load_on
@@ -134,7 +134,7 @@ async def killed(machine: Machine) -> None:
         try:
             url = f"{machine.freehold.services['projector']}/healthz"
             return (await machine.freehold.ask("GET", url)).status_code == 200
-        except httpx.TransportError:
+        except NoAnswerError:
             return False
 
     await eventually(alive, "projector lives again")

@@ -3,9 +3,9 @@
 import asyncio
 import signal
 
-import httpx
 import pytest
 
+from freehold_client import NoAnswerError
 from support.builders import append, append_request, new_event
 from support.clients import Tenant, created, event_body
 from support.load import load_on
@@ -34,7 +34,7 @@ async def test_an_append_that_commits_as_ingest_dies_is_announced_by_its_success
 
         await eventually(committed, "the append commits")
     await machine.replace("ingest", signal.SIGKILL)
-    with pytest.raises(httpx.TransportError):
+    with pytest.raises(NoAnswerError):
         await sending
     # The client got no answer. Nothing is appended meanwhile, and still the state follows.
     assert (await tenant.caught_up())["head_seq"] == 2
@@ -126,7 +126,7 @@ async def test_ingest_stopped_answers_the_request_it_has_begun(
                 url = f"{machine.freehold.addresses.ingest}/healthz"
                 try:
                     await machine.freehold.ask("GET", url)
-                except httpx.TransportError:
+                except NoAnswerError:
                     return True
                 return False
 

@@ -6,7 +6,7 @@ Every answer is held to what the contract says of all answers, so no test needs 
 import re
 import secrets
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 from uuid import uuid4
@@ -14,6 +14,8 @@ from uuid import uuid4
 import httpx
 
 from freehold.http.catalogue import PROBLEM_TYPES
+from freehold_client import AsyncFreehold, NoAnswerError
+from freehold_client.transports import AsyncTransport
 from support.operations import ended
 from support.stacks import Addresses
 from support.waiting import PATIENCE_S, eventually
@@ -33,28 +35,23 @@ _SLUG = re.compile(r"/problems/[a-z0-9-]+")
 # RFC 6901; the empty one is the whole document.
 _POINTER = re.compile(r"(/([^~/]|~[01])*)*")
 _TIMEOUT_S = 60
+# Each client is one of a single address, and so takes all of its requests for this service.
+_ANY_SERVICE = "query"
 
 
 class Freehold:
     """A running Freehold."""
 
-    def __init__(self, addresses: Addresses, http: httpx.AsyncClient) -> None:
+    def __init__(self, addresses: Addresses, clients: Mapping[str, AsyncFreehold]) -> None:
         self.addresses = addresses
-        self._http = http
+        self._clients = clients
         self._documents: dict[str, Document] = {}
         """What each service says of itself, by its address."""
 
     @property
     def services(self) -> dict[str, str]:
         """The address of each service that is known, by the service's name."""
-        at = self.addresses
-        addresses = {
-            "tenant-manager": at.tenant_manager,
-            "ingest": at.ingest,
-            "query": at.query,
-            "projector": at.projector,
-        }
-        return {name: url for name, url in addresses.items() if url is not None}
+        return services_at(self.addresses)
 
     async def ask(
         self,
@@ -79,18 +76,9 @@ class Freehold:
         sent = {"Content-Type": "application/json"} if body is not None else {}
         if bearer is not None:
             sent["Authorization"] = f"Bearer {bearer}"
+        sent.update(headers or {})
         written = {"content": body} if isinstance(body, bytes) else {"json": body}
-        answer = await self._http.request(
-            method,
-            url,
-            # As bytes: not all that a client may send there is ASCII.
-            headers=[
-                (name.encode(), value.encode())
-                for name, value in {**sent, **(headers or {})}.items()
-            ],
-            params=params,
-            **({} if body is None else written),
-        )
+        answer = await self._send(method, url, headers=sent, params=params, **written)
         assert answer.headers["x-request-id"]
         assert answer.headers["x-content-type-options"] == "nosniff"
         assert {"cache-control", "content-security-policy", "date"} <= set(answer.headers)
@@ -107,8 +95,8 @@ class Freehold:
             return
         if base not in self._documents:
             try:
-                self._documents[base] = (await self._http.get(f"{base}/openapi.json")).json()
-            except (httpx.TransportError, ValueError):
+                self._documents[base] = (await self._send("GET", f"{base}/openapi.json")).json()
+            except (NoAnswerError, ValueError):
                 # It is being kept from answering, and that is what the test is about.
                 return
         path = url.removeprefix(base).partition("?")[0]
@@ -125,16 +113,21 @@ class Freehold:
 
     async def head(self, url: str, **more: Any) -> httpx.Response:
         """Ask for the head of an answer alone."""
-        return await self._http.head(url, **more)
+        return await self._send("HEAD", url, **more)
 
     async def ask_streaming(
         self, url: str, body: AsyncIterator[bytes], *, headers: Mapping[str, str]
     ) -> httpx.Response:
         """Post a body without a Content-Length."""
-        answer = await self._http.post(url, content=body, headers=headers)
+        answer = await self._send("POST", url, content=body, headers=headers)
         if answer.status_code >= 400:
             _check_problem(answer)
         return answer
+
+    async def _send(self, method: str, url: str, **request: Any) -> httpx.Response:
+        base = next(base for base in self._clients if url.startswith(base))
+        path = url.removeprefix(base)
+        return await self._clients[base].request(method, path, service=_ANY_SERVICE, **request)
 
     async def manage(
         self, method: str, path: str, body: Any = None, *, params: Mapping[str, Any] | None = None
@@ -294,7 +287,7 @@ class Tenant:
             # After a fault was injected the service may not be back yet.
             try:
                 answer = await self.get("/lag")
-            except httpx.TransportError:
+            except NoAnswerError:
                 return None
             lag: Document = answer.json()
             return lag if answer.status_code == 200 and lag["events_behind"] == 0 else None
@@ -311,19 +304,36 @@ async def reaching(addresses: Addresses, *, crowded: bool = False) -> AsyncItera
         crowded: Whether hundreds ask at once: each on a connection of their own, as a busy client
             may take longer to use one again than the servers keep it.
     """
-    limits = (
-        httpx.Limits(max_connections=None, max_keepalive_connections=0)
-        if crowded
-        # Shorter than the servers', so that no request goes out on a connection being closed.
-        else httpx.Limits(max_connections=64, keepalive_expiry=2)
-    )
-    async with httpx.AsyncClient(
-        timeout=_TIMEOUT_S,
-        limits=limits,
-        # The machine's proxy settings are for the world outside.
-        trust_env=False,
-    ) as http:
-        yield Freehold(addresses, http)
+    async with AsyncExitStack() as stack:
+        clients = {
+            url: await stack.enter_async_context(
+                AsyncFreehold(
+                    query_url=url,
+                    timeout_s=_TIMEOUT_S,
+                    # A test says itself what it asks again.
+                    retry_for_s=0,
+                    open_transport=_crowded_transport if crowded else None,
+                )
+            )
+            for url in services_at(addresses).values()
+        }
+        yield Freehold(addresses, clients)
+
+
+def services_at(addresses: Addresses) -> dict[str, str]:
+    """The address of each service that is known, by the service's name."""
+    found = {
+        "tenant-manager": addresses.tenant_manager,
+        "ingest": addresses.ingest,
+        "query": addresses.query,
+        "projector": addresses.projector,
+    }
+    return {name: url for name, url in found.items() if url is not None}
+
+
+def _crowded_transport(_: str) -> AsyncTransport:
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
+    return AsyncTransport(httpx.AsyncClient(limits=limits, trust_env=False))
 
 
 def event_body(**changes: Any) -> Document:

@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx
 
+from freehold_client import NoAnswerError
 from support.waiting import PATIENCE_S, eventually
 
 
@@ -24,7 +25,7 @@ async def ended(
         nonlocal shown
         try:
             shown = (await ask()).json()
-        except httpx.TransportError:
+        except (httpx.TransportError, NoAnswerError):
             return False
         return shown.get("finished_at") is not None
 

@@ -1,6 +1,6 @@
 """One call as data: what is sent where, and what answers it. Nothing here sends anything."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Generic, TypeVar
@@ -17,6 +17,9 @@ T_co = TypeVar("T_co", covariant=True)
 
 Time = datetime | str
 """A time: aware, or as RFC 3339 writes it, with an offset."""
+
+Content = bytes | Iterable[bytes] | AsyncIterable[bytes]
+"""A body: whole, or in pieces, which are read once."""
 
 _REPEATABLE = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import httpx
 
-from freehold_client.calls import Call
+from freehold_client.calls import Call, Content
 from freehold_client.errors import NoAnswerError, error_of
 from freehold_client.pauses import COME_AGAIN, Pauses, retry_after_s
 from freehold_client.routes import Service
@@ -50,7 +50,7 @@ class Core:
         self._timeout_s = timeout_s
         self._transports: dict[Service, Transport] = {}
         self._headers = {
-            "Accept": "application/json",
+            "Accept": "*/*",
             "Accept-Encoding": "gzip",
             "User-Agent": f"freehold-client/{version('freehold-client')}",
         }
@@ -146,7 +146,7 @@ class Core:
         path: str,
         *,
         params: Mapping[str, str],
-        content: bytes | None,
+        content: Content | None,
         headers: Mapping[str, str],
         timeout_s: float | None = None,
     ) -> httpx.Request:
@@ -156,7 +156,8 @@ class Core:
         return httpx.Request(
             method,
             self.settings.url(service) + path,
-            params=params,
+            # Without any, a query that the path has stays.
+            params=params or None,
             content=content,
             headers=_encoded({**self._headers, **headers}),
             extensions={"timeout": timeout.as_dict()},
@@ -172,7 +173,12 @@ class Core:
             call.path,
             params=call.params,
             content=call.content,
-            headers={"Authorization": f"Bearer {credential}", **call.headers, **headers},
+            headers={
+                "Accept": "application/json",
+                "Authorization": f"Bearer {credential}",
+                **call.headers,
+                **headers,
+            },
             timeout_s=timeout_s,
         )
 

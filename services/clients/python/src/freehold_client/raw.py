@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import httpx
 import msgspec
 
-from freehold_client.calls import is_repeatable, texts
+from freehold_client.calls import Content, is_repeatable, texts
 from freehold_client.core import Core
 from freehold_client.errors import SettingsError
 from freehold_client.generated.routes import ROUTES
@@ -21,7 +21,7 @@ def request(
     service: str | None = None,
     params: Mapping[str, object] | None = None,
     json: object = None,
-    content: bytes | None = None,
+    content: Content | None = None,
     headers: Mapping[str, str] | None = None,
     idempotency_key: str | None = None,
 ) -> Plan[httpx.Response]:
@@ -36,7 +36,7 @@ def request(
         service: `ingest`, `query` or `tenant_manager`. The paths of the API tell theirs.
         params: The query string; those that are None are left out.
         json: A body, written as JSON.
-        content: A body as it is.
+        content: A body as it is. One in pieces is sent once.
         headers: More headers; `Authorization` takes the place of this client's credential.
         idempotency_key: The header Idempotency-Key.
 
@@ -44,7 +44,8 @@ def request(
         NoAnswerError: There is no answer on any try.
         SettingsError: The path does not tell the service.
     """
-    route = next((one for one in ROUTES.values() if one.matches(method, path)), None)
+    bare = path.partition("?")[0]
+    route = next((one for one in ROUTES.values() if one.matches(method, bare)), None)
     asked = _service(path, service, route)
 
     async def send(core: Core) -> httpx.Response:
@@ -59,7 +60,8 @@ def request(
         request = core.new_request(
             asked, method, path, params=texts(params or {}), content=body, headers=sent
         )
-        return await core.send(asked, request, again=is_repeatable(method, sent))
+        again = is_repeatable(method, sent) and (body is None or isinstance(body, bytes))
+        return await core.send(asked, request, again=again)
 
     return send
 

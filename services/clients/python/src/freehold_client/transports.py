@@ -18,7 +18,7 @@ import httpx
 T = TypeVar("T")
 
 # Shorter than servers keep an idle connection, so that no request goes out on one being closed.
-_LIMITS = httpx.Limits(keepalive_expiry=2)
+_LIMITS = httpx.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=2)
 
 
 class Transport(Protocol):
