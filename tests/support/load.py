@@ -7,8 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import count
 
-import httpx
-
+from freehold_client import NoAnswerError
 from support.clients import Document, Tenant, created, event_body
 from support.waiting import eventually
 
@@ -87,8 +86,8 @@ async def _insist(load: Load, tenant: Tenant, path: str, body: Document, key: st
         while True:
             try:
                 answer = await tenant.post(path, body, key=key)
-            except httpx.TransportError as error:
-                load.refusals[type(error).__name__] += 1
+            except NoAnswerError as error:
+                load.refusals[type(error.__cause__).__name__] += 1
             else:
                 if answer.status_code == 201:
                     return created(answer)

@@ -1,5 +1,6 @@
 """What answers become: values, and errors."""
 
+import copy
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -15,12 +16,14 @@ from freehold_client import (
     NoAnswerError,
     Problem,
     SettingsError,
+    TooManyRequests,
     UnexpectedAnswerError,
 )
 from support.scripted_client import (
     API_KEY,
     BALANCE,
     OPERATOR_TOKEN,
+    Pieces,
     Script,
     document,
     given,
@@ -89,6 +92,13 @@ async def test_a_problem_is_an_exception_of_its_type(new_client: NewClient) -> N
     assert "/legs/1: two" in str(found)
 
 
+async def test_an_answer_that_cannot_be_unpacked_is_none(new_client: NewClient) -> None:
+    packed = httpx.Response(200, headers={"Content-Encoding": "gzip"}, stream=Pieces(b"not gzip"))
+
+    with pytest.raises(NoAnswerError):
+        await given(new_client(Script([packed])).get_lag())
+
+
 async def test_a_problem_has_the_members_of_its_type(new_client: NewClient) -> None:
     refused = problem("duplicate-external-id", 409, existing_event_id="e1")
 
@@ -96,6 +106,18 @@ async def test_a_problem_has_the_members_of_its_type(new_client: NewClient) -> N
         await given(new_client(Script([refused])).reverse_event("e0"))
 
     assert caught.value.document["existing_event_id"] == "e1"
+
+
+async def test_a_problem_can_be_handed_on_between_processes(new_client: NewClient) -> None:
+    refused = problem("too-many-requests", 429, {"Retry-After": "90", "X-Request-Id": "r1"})
+
+    with pytest.raises(TooManyRequests) as caught:
+        await given(new_client(Script([refused])).get_lag())
+
+    # By the same means as pickle.
+    found = copy.copy(caught.value)
+    assert isinstance(found, TooManyRequests)
+    assert (str(found), found.retry_after_s, found.request_id) == (str(caught.value), 90, "r1")
 
 
 async def test_a_type_that_is_not_known_yet_is_a_problem(new_client: NewClient) -> None:

@@ -136,7 +136,7 @@ class Core:
             )
             try:
                 yield transport.pieces(answer)
-            except httpx.TransportError as error:
+            except httpx.RequestError as error:
                 raise _unanswered(request, error) from error
 
     def new_request(
@@ -196,7 +196,7 @@ class Core:
             answer = failure = asked_s = None
             try:
                 answer = await attempt(request)
-            except httpx.TransportError as error:
+            except httpx.RequestError as error:
                 failure = error
             else:
                 asked_s = retry_after_s(answer.headers)

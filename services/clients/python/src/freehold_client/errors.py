@@ -5,6 +5,7 @@ No error has a credential in its text or its attributes.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import httpx
@@ -80,6 +81,11 @@ class Problem(FreeholdError):
 
     def __init_subclass__(cls) -> None:
         _CLASSES[f"/problems/{cls.slug}"] = cls
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Queues of jobs and tests in several processes hand errors on.
+        make = partial(type(self), retry_after_s=self.retry_after_s, request_id=self.request_id)
+        return make, (self.document,)
 
     def __str__(self) -> str:
         # The detail names the first broken rule; where there are more, each is named.

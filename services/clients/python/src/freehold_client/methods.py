@@ -34,15 +34,32 @@ class Awaiting:
     core: Core
 
 
-class Answered(Generic[P, T]):
-    """A method that gives one thing.
+class _Method(Generic[P, T]):
+    """A method of both clients.
 
     Args:
-        plan: Makes the plan; it has the method's signature and text.
+        plan: Makes the work, over a core; it has the method's signature and text.
     """
 
-    def __init__(self, plan: Callable[P, Plan[T]]) -> None:
+    def __init__(self, plan: Callable[P, Callable[[Core], T]]) -> None:
         self._plan = plan
+
+    def _bound(
+        self, client: Blocking | Awaiting | None, drive: Callable[[T], object]
+    ) -> Callable[P, object]:
+        """Bind it to a client; the work for one that blocks is driven to its end."""
+        if client is None:
+            return self._plan
+
+        def bound(*args: P.args, **kwargs: P.kwargs) -> object:
+            work = self._plan(*args, **kwargs)(client.core)
+            return drive(work) if isinstance(client, Blocking) else work
+
+        return update_wrapper(bound, self._plan)
+
+
+class Answered(_Method[P, Coroutine[Any, Any, T]]):
+    """A method that gives one thing."""
 
     @overload
     def __get__(self, client: None, owner: type) -> Callable[P, Plan[T]]: ...
@@ -52,25 +69,11 @@ class Answered(Generic[P, T]):
     def __get__(self, client: Awaiting, owner: type) -> Callable[P, Coroutine[Any, Any, T]]: ...
     def __get__(self, client: Blocking | Awaiting | None, owner: type) -> Callable[..., object]:
         """Bind the method to a client."""
-        if client is None:
-            return self._plan
-
-        def bound(*args: P.args, **kwargs: P.kwargs) -> object:
-            work = self._plan(*args, **kwargs)(client.core)
-            return run(work) if isinstance(client, Blocking) else work
-
-        return update_wrapper(bound, self._plan)
+        return self._bound(client, run)
 
 
-class Iterated(Generic[P, T]):
-    """A method that gives things one after the other.
-
-    Args:
-        series: Makes the series; it has the method's signature and text.
-    """
-
-    def __init__(self, series: Callable[P, Series[T]]) -> None:
-        self._series = series
+class Iterated(_Method[P, AsyncGenerator[T, None]]):
+    """A method that gives things one after the other."""
 
     @overload
     def __get__(self, client: None, owner: type) -> Callable[P, Series[T]]: ...
@@ -80,14 +83,7 @@ class Iterated(Generic[P, T]):
     def __get__(self, client: Awaiting, owner: type) -> Callable[P, AsyncGenerator[T, None]]: ...
     def __get__(self, client: Blocking | Awaiting | None, owner: type) -> Callable[..., object]:
         """Bind the method to a client."""
-        if client is None:
-            return self._series
-
-        def bound(*args: P.args, **kwargs: P.kwargs) -> object:
-            work = self._series(*args, **kwargs)(client.core)
-            return _iterate(work) if isinstance(client, Blocking) else work
-
-        return update_wrapper(bound, self._series)
+        return self._bound(client, _iterate)
 
 
 def called(describe: Callable[P, Call[T]]) -> Answered[P, T]:

@@ -21,8 +21,12 @@ class OperationFailedError(FreeholdError):
     """
 
     def __init__(self, operation: Operation) -> None:
-        super().__init__(f"{operation.kind} {operation.operation_id} failed: {operation.message}")
+        super().__init__(operation)
         self.operation = operation
+
+    def __str__(self) -> str:
+        operation = self.operation
+        return f"{operation.kind} {operation.operation_id} failed: {operation.message}"
 
 
 def wait_for_operation(
