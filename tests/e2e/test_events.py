@@ -23,6 +23,7 @@ MEMBERS = [
     "metadata",
     "transaction_id",
     "reverses_event_id",
+    "refunds_event_id",
     "hash",
 ]
 TIME = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{6}Z")

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from support.clients import Tenant, created, pointers, problem
+from support.clients import NOT_UNDONE, Tenant, created, found, pointers, problem
 
 
 async def test_a_reversal_is_the_event_with_the_opposite_amount(tenant: Tenant) -> None:
@@ -27,7 +27,11 @@ async def test_a_reversal_is_the_event_with_the_opposite_amount(tenant: Tenant) 
     assert reversal["metadata"] == {"reason": "charged by mistake"}
     assert reversal["external_id"] is None
     # The event itself stays as it was.
-    assert (await tenant.get(f"/events/{event['event_id']}")).json() == event
+    assert found(await tenant.get(f"/events/{event['event_id']}")) == {
+        **event,
+        **NOT_UNDONE,
+        "reversed_by_event_id": reversal["event_id"],
+    }
     assert await tenant.balances("cus_7", consistency="strong") == {"EUR": 0}
 
 

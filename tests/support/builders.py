@@ -32,6 +32,7 @@ def new_event(
     currency: str = "USD",
     event_type: str = "CHARGE",
     transaction_time: datetime | None = None,
+    refunds: UUID | None = None,
     external_id: str | None = None,
     metadata: dict[str, str] | None = None,
 ) -> NewEvent:
@@ -42,6 +43,8 @@ def new_event(
         amount_minor=amount_minor,
         currency=currency,
         transaction_time=transaction_time,
+        # As a request has it, not as the driver has it, which orjson does not take.
+        refunds_event_id=refunds and UUID(bytes=refunds.bytes),
         external_id=external_id,
         metadata=metadata,
     )

@@ -76,6 +76,7 @@ def event_bytes(row: Row) -> bytes:
             _text(row, "currency").encode("ascii"),
             _optional_uuid(row["transaction_id"]),
             _optional_uuid(row["reverses_event_id"]),
+            _optional_uuid(row["refunds_event_id"]),
             _counted(_text(row, "account_id")),
             _counted(_text(row, "event_type")),
             _counted(row["external_id"]),

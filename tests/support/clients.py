@@ -30,6 +30,9 @@ FRAMEWORK = re.compile(
     r"|Errno|Traceback|0x[0-9a-f]{8}"
 )
 
+NOT_UNDONE: Document = {"reversed_by_event_id": None, "refunded_minor": 0, "refunds": []}
+"""What an event's own page says beside the event while nothing has undone it."""
+
 _STATUS_OF = {kind.uri: kind.status for kind in PROBLEM_TYPES}
 _SLUG = re.compile(r"/problems/[a-z0-9-]+")
 # RFC 6901; the empty one is the whole document.
@@ -380,9 +383,9 @@ def problem(answer: httpx.Response, slug: str) -> Document:
     return document
 
 
-def pointers(answer: httpx.Response) -> list[str]:
+def pointers(answer: httpx.Response, slug: str = "validation-failed") -> list[str]:
     """Where a request broke rules, as its 422 answer lists it."""
-    return [fault["pointer"] for fault in problem(answer, "validation-failed")["errors"]]
+    return [fault["pointer"] for fault in problem(answer, slug)["errors"]]
 
 
 def check_problem_document(document: Document) -> None:

@@ -204,6 +204,12 @@ class ModelLedger:
         facts = self._facts_of_all(request)
         if request.transaction and not _is_balanced(facts):
             return Decision(Outcome.UNBALANCED)
+        exhausted = self._exhausted(facts)
+        if exhausted:
+            index, original_id = min(exhausted)
+            is_refund = facts[index]["refunds_event_id"] is not None
+            outcome = Outcome.REFUND_EXCEEDS if is_refund else Outcome.ALREADY_REFUNDED
+            return Decision(outcome, original_id, index)
         lacking = self._lacking(facts)
         if lacking:
             return Decision(Outcome.INSUFFICIENT_FUNDS, index=min(lacking))
@@ -214,7 +220,11 @@ class ModelLedger:
     ) -> tuple[Outcome, UUID | None] | None:
         match addition:
             case NewEvent():
-                return self._refused_name(addition, named) or self._refused_type(addition)
+                return (
+                    self._refused_name(addition, named)
+                    or self._refused_refund(addition)
+                    or self._refused_type(addition)
+                )
             case NewHold():
                 return self._refused_name(addition, named) or self._refused_expiry(addition)
             case Reversal():
@@ -232,6 +242,27 @@ class ModelLedger:
             return Outcome.DUPLICATE_EXTERNAL_ID, self.external_ids.get(external_id)
         named.add(external_id)
         return None
+
+    def _refused_refund(self, refund: NewEvent) -> tuple[Outcome, UUID | None] | None:
+        if refund.refunds_event_id is None:
+            return None
+        event = self._by_id.get(refund.refunds_event_id)
+        if event is None:
+            return Outcome.REFUNDED_NOT_FOUND, None
+        outcome = None
+        if event["refunds_event_id"] is not None:
+            outcome = Outcome.REFUND_OF_REFUND
+        elif event["reverses_event_id"] is not None:
+            outcome = Outcome.REFUND_OF_REVERSAL
+        elif event["amount_minor"] == 0:
+            outcome = Outcome.REFUND_OF_HOLD
+        elif event["account_id"] != refund.account_id:
+            outcome = Outcome.REFUND_ACCOUNT
+        elif event["currency"] != refund.currency:
+            outcome = Outcome.REFUND_CURRENCY
+        elif (event["amount_minor"] > 0) == (refund.amount_minor > 0):
+            outcome = Outcome.REFUND_SIGN
+        return None if outcome is None else (outcome, event["event_id"])
 
     def _refused_type(self, event: NewEvent) -> tuple[Outcome, None] | None:
         if event.event_type.startswith(("HOLD_", "REVERSAL_")):
@@ -280,6 +311,41 @@ class ModelLedger:
             return Outcome.HOLD_EXCEEDED, None
         named.add(settlement.hold_id)
         return None
+
+    def _exhausted(self, facts: Sequence[Row]) -> list[tuple[int, UUID]]:
+        """Where a request first takes from each event of which it takes more than is left."""
+        changes: dict[UUID, int] = defaultdict(int)
+        first_taking: dict[UUID, int] = {}
+        for index, fact in enumerate(facts):
+            original_id = self._original(fact)
+            if original_id is None:
+                continue
+            change = fact["amount_minor"] * self._sign(original_id)
+            changes[original_id] += change
+            if change < 0:
+                first_taking.setdefault(original_id, index)
+        return [
+            (first_taking[original_id], original_id)
+            for original_id, change in changes.items()
+            if change < 0 and self.left(original_id) + change < 0
+        ]
+
+    def left(self, original_id: UUID) -> int:
+        """What is left of an event to refund or to reverse."""
+        undoing = [event for event in self.events if self._original(event) == original_id]
+        left: int = sum(event["amount_minor"] for event in [self._by_id[original_id], *undoing])
+        return left * self._sign(original_id)
+
+    def _sign(self, event_id: UUID) -> int:
+        return 1 if self._by_id[event_id]["amount_minor"] > 0 else -1
+
+    def _original(self, event: Row) -> UUID | None:
+        """The event that another one refunds or reverses, or that its reversed one does."""
+        if event["reverses_event_id"] is None:
+            found: UUID | None = event["refunds_event_id"]
+            return found
+        undone = self._by_id[event["reverses_event_id"]]
+        return self._original(undone) or undone["event_id"]
 
     def _lacking(self, facts: Sequence[Row]) -> list[int]:
         """Where a request first takes from each account that it takes below its limit."""
@@ -332,6 +398,7 @@ class ModelLedger:
                     "amount_minor": addition.amount_minor,
                     "currency": addition.currency,
                     "transaction_time": addition.transaction_time,
+                    "refunds_event_id": addition.refunds_event_id,
                     "external_id": addition.external_id,
                     "metadata": addition.metadata or {},
                 }
@@ -377,6 +444,7 @@ _NOTHING_ELSE: Row = {
     "metadata": {},
     "transaction_id": None,
     "reverses_event_id": None,
+    "refunds_event_id": None,
     "hold_id": None,
     "held_minor": None,
     "hold_expires_at": None,

@@ -266,6 +266,10 @@ async def test_many_requests_that_clash_are_judged_at_once(connection: Connectio
         "one external id": [append_request(new_event(external_id="x")) for _ in range(number)],
         "one limit": [append_request(new_event("limited", -1)) for _ in range(number)],
         "one target": [append_request(undo(target["event_id"])) for _ in range(number)],
+        "one original": [
+            append_request(new_event("limited", -1, refunds=target["event_id"]))
+            for _ in range(number)
+        ],
         "one hold": [append_request(Capture(hold["hold_id"])) for _ in range(number)],
         "one key": [append_request(new_event(), key="k") for _ in range(number)],
         "each with the next": [

@@ -69,6 +69,9 @@ async def fill(connection: Connection) -> None:
         [append_request(new_event(external_id="ch_1", metadata={"a\\b": '\\N "ä'}), key="first")],
     )
     await append(connection, [append_request(undo(first.events[0]["event_id"]), key="back")])
+    (paid,) = await append(connection, [append_request(new_event())])
+    refund = new_event(amount_minor=-40, event_type="REFUND", refunds=paid.events[0]["event_id"])
+    await append(connection, [append_request(refund)])
     (held,) = await append(connection, [append_request(new_hold(amount_minor=5), key="held")])
     await append(connection, [append_request(new_hold(amount_minor=1), key="pending")])
     later = datetime.now(UTC) + timedelta(days=1)
@@ -146,7 +149,7 @@ async def test_what_is_replayed_is_the_same_ledger(
     assert replayed.end == segments[-1][0].end
     assert not replayed.reached
     found = await client.verify(other)
-    assert (found.ok, found.events_checked) == (True, 8)
+    assert (found.ok, found.events_checked) == (True, 10)
     await client.rebuild(other)
     assert await client.reconcile(other) == []
 

@@ -83,6 +83,9 @@ class Calls:
             "a replay": await self._replay(),
             "taken external id": await self._append_taken(),
             "a reversal": await self._reverse(),
+            "a refund": await self._refund(-2),
+            "too large a refund": await self._refund(-8),
+            "a refunded event": await self._read_refunded(),
             "a transaction": await self._transact(),
             "a hold": await self._append(new_hold("lim_1", expires_at=datetime.now(UTC) + HOUR)),
             "a capture": await self._settle(Capture),
@@ -120,6 +123,19 @@ class Calls:
     async def _reverse(self) -> Counter[str]:
         (answer,) = await append(self.connection, [append_request(new_event("lim_3", 5))])
         return await self._append(undo(answer.events[0]["event_id"]))
+
+    async def _refund(self, amount_minor: int) -> Counter[str]:
+        (answer,) = await append(self.connection, [append_request(new_event("lim_3", 9))])
+        paid = answer.events[0]["event_id"]
+        refund = new_event("lim_3", amount_minor, refunds=paid)
+        await created(self.connection, append_request(refund))
+        return await self._count(append(self.connection, [append_request(refund)]))
+
+    async def _read_refunded(self) -> Counter[str]:
+        (answer,) = await append(self.connection, [append_request(new_event("lim_3", 9))])
+        paid = answer.events[0]["event_id"]
+        await created(self.connection, append_request(new_event("lim_3", -1, refunds=paid)))
+        return await self._count(client.event_with_undoing(self.connection, paid, refunds_max=100))
 
     async def _transact(self) -> Counter[str]:
         return await self._append(new_event("lim_4", -1), new_event("lim_5", 1), transaction=True)

@@ -172,6 +172,7 @@ CHANGES = {
     "currency": "currency = 'EUR'",
     "transaction_id": "transaction_id = event_id",
     "reverses_event_id": "reverses_event_id = event_id",
+    "refunds_event_id": "refunds_event_id = event_id",
     "external_id": "external_id = ''",
     "metadata": """metadata = '{"plan": "free"}'""",
     "hash": "hash = sha256(hash)",
@@ -529,6 +530,7 @@ PLAIN_EXAMPLE: Row = {
     "currency": "USD",
     "transaction_id": None,
     "reverses_event_id": None,
+    "refunds_event_id": None,
     "external_id": "ch_1",
     "metadata": '{"plan": "pro"}',
     "hold_id": None,
@@ -538,10 +540,10 @@ PLAIN_EXAMPLE: Row = {
 PLAIN_BYTES = (
     "0000000000000001019ca9450afa700080000001c0a8d5e100064bf535af100000064bf535b2e090"
     "00000000000007d05553440000000000000000000000000000000000000000000000000000000000"
-    "000000000000066375735f3432000000064348415247450000000463685f317b22706c616e223a20"
-    "2270726f227d"
+    "00000000000000000000000000000000000000000000066375735f34320000000643484152474500"
+    "00000463685f317b22706c616e223a202270726f227d"
 )
-PLAIN_HASH = "3096b9d5201a2148acf86a25f6fb5ee0aebb4a2ab1e79ba119859d041f9218dd"
+PLAIN_HASH = "55131ea6582bf545ecda97d24dc07dad722fc3efc910eb26b349d0949ad896cb"
 HOLD_EXAMPLE: Row = {
     "seq": "2",
     "event_id": "019ca945-0de8-7000-8000-0002c0a8d5e1",
@@ -553,6 +555,7 @@ HOLD_EXAMPLE: Row = {
     "currency": "USD",
     "transaction_id": None,
     "reverses_event_id": None,
+    "refunds_event_id": None,
     "external_id": None,
     "metadata": "{}",
     "hold_id": "019ca945-0de8-7000-8000-0002c0a8d5e1",
@@ -562,10 +565,10 @@ HOLD_EXAMPLE: Row = {
 HOLD_BYTES = (
     "0000000000000002019ca9450de8700080000002c0a8d5e100064bf535be524000064bf535be5240"
     "00000000000000005553440000000000000000000000000000000000000000000000000000000000"
-    "000000000000066375735f343200000004484f4c44ffffffff00019ca9450de8700080000002c0a8"
-    "d5e1000000000000012c00064c820692b0007b7d"
+    "00000000000000000000000000000000000000000000066375735f343200000004484f4c44ffffff"
+    "ff00019ca9450de8700080000002c0a8d5e1000000000000012c00064c820692b0007b7d"
 )
-HOLD_HASH = "a176ce6252f9555f87d59822e84b419ab840a9afd85a542080a2572c74c3d40a"
+HOLD_HASH = "b6fc0f947155bcac892d2a702d34a27d12e781c01861ae4539d6f2867304f50b"
 
 
 @pytest.mark.parametrize(
@@ -581,8 +584,8 @@ async def test_the_worked_examples_are_right(
 ) -> None:
     casts = (
         "$1::text::bigint, $2::text::uuid, $3, $4::text::timestamptz, $5::text::timestamptz, $6,"
-        " $7::text::bigint, $8, $9::text::uuid, $10::text::uuid, $11, $12::text::jsonb,"
-        " $13::text::uuid, $14::text::bigint, $15::text::timestamptz"
+        " $7::text::bigint, $8, $9::text::uuid, $10::text::uuid, $11::text::uuid, $12,"
+        " $13::text::jsonb, $14::text::uuid, $15::text::bigint, $16::text::timestamptz"
     )
     written = await connection.fetchval(f"SELECT event_bytes({casts})", *example.values())
     assert written.hex() == event_bytes(example).hex() == bytes_hex
@@ -603,8 +606,8 @@ def rehash(seq: int, before: int) -> str:
         UPDATE ledger_events AS e
         SET hash = sha256(p.hash || event_bytes(
             e.seq, e.event_id, e.account_id, e.transaction_time, e.recorded_at, e.event_type,
-            e.amount_minor, e.currency, e.transaction_id, e.reverses_event_id, e.external_id,
-            e.metadata, e.hold_id, e.held_minor, e.hold_expires_at
+            e.amount_minor, e.currency, e.transaction_id, e.reverses_event_id, e.refunds_event_id,
+            e.external_id, e.metadata, e.hold_id, e.held_minor, e.hold_expires_at
         ))
         FROM ledger_events AS p
         WHERE e.seq = {seq} AND p.seq = {before} - 1
@@ -627,7 +630,7 @@ def forged(seq: int) -> str:
         INSERT INTO ledger_events
         SELECT uuid_v7((extract(EPOCH FROM recorded_at) * 1000)::bigint + 10000, 0), {seq},
             account_id, transaction_time, recorded_at, event_type, 1000, currency, transaction_id,
-            reverses_event_id, external_id, metadata, hash
+            reverses_event_id, refunds_event_id, external_id, metadata, hash
         FROM ledger_events WHERE seq = 20
     """
 

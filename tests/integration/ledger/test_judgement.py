@@ -78,10 +78,26 @@ async def test_accounts_are_short_by_what_is_taken_and_the_tail_counts(
 ) -> None:
     await rules.limit_account(connection, "a", "USD", -10)
     await append(connection, [append_request(new_event("a", 7))])
-    for taken, short in ((17, []), (18, [("a", "USD", 17)])):
+    for taken, short in ((17, []), (18, [("a", "USD", None, 17)])):
         rows = await connection.fetch(
             f"SELECT s.* FROM unnest(short_accounts({ASKED})) AS s",
             additions([{"amount_minor": -taken}], [{"amount_minor": 5}], [{"account_id": "b"}]),
+        )
+        assert [tuple(row) for row in rows] == short
+
+
+async def test_events_are_short_of_what_is_left_of_them(connection: Connection) -> None:
+    (answer,) = await append(connection, [append_request(new_event("a", 9))])
+    paid = answer.events[0]["event_id"]
+    await append(connection, [append_request(new_event("a", -2, refunds=paid))])
+    part, whole = {"refunds_event_id": str(paid)}, {"reverses_event_id": str(paid)}
+    for requests, short in (
+        ([[{**part, "amount_minor": -7}], [{}]], []),
+        ([[{**part, "amount_minor": -4}], [{**part, "amount_minor": -4}]], [(None, None, paid, 7)]),
+        ([[{**whole, "amount_minor": -9}]], [(None, None, paid, 7)]),
+    ):
+        rows = await connection.fetch(
+            f"SELECT s.* FROM unnest(short_originals({ASKED})) AS s", additions(*requests)
         )
         assert [tuple(row) for row in rows] == short
 
@@ -97,7 +113,7 @@ async def test_what_a_refused_request_claims_and_takes_is_the_next_ones(
         [{"key": "k"}],
         [{"key": "k", "external_id": "x"}],
     )
-    call = "judge_in_order({}, '{{}}', ARRAY[('a', 'USD', 4)::shortage])"
+    call = "judge_in_order({}, '{{}}', ARRAY[('a', 'USD', NULL, 4)::shortage])"
     assert await answers(connection, call, asked) == [
         (1, 1, "insufficient_funds", None),
         (3, 3, "duplicate_external_id", 2),

@@ -71,6 +71,23 @@ class Transact:
 
 
 @dataclass(frozen=True)
+class Part:
+    """What to refund of any event, or all of it."""
+
+    pick: int
+    amount_minor: int | None
+
+
+@dataclass(frozen=True)
+class Refund:
+    """Ask for refunds, in a batch or as legs that another one balances."""
+
+    key: str | None
+    parts: list[Part]
+    balanced: bool
+
+
+@dataclass(frozen=True)
 class Undo:
     """Ask for reversals; a number picks an event, and none picks one that does not exist."""
 
@@ -114,7 +131,7 @@ class Repeat:
     pick: int
 
 
-Plan = Add | Transact | Undo | UndoTransaction | Hold | Settle | Repeat
+Plan = Add | Transact | Refund | Undo | UndoTransaction | Hold | Settle | Repeat
 
 times = st.integers(0, 3_900_000_000_000_000).map(
     lambda microseconds: datetime(1900, 1, 1, tzinfo=UTC) + timedelta(microseconds=microseconds)
@@ -157,11 +174,13 @@ new_holds = st.builds(
 )
 placements = st.builds(Hold, keys, new_holds, st.sampled_from([None, 0, 1, 2, 3, 6]))
 picks = st.integers(0, 1000)
+parts = st.builds(Part, picks, st.none() | st.integers(1, 300))
 sides = st.none() | st.tuples(picks, st.integers(-1, 1))
 plans = st.one_of(
     st.builds(Add, keys, st.lists(new_events, min_size=1, max_size=4)),
     st.builds(Add, keys, st.lists(new_events | extreme_events, min_size=1, max_size=2)),
     st.builds(Transact, keys, st.lists(new_events, min_size=1, max_size=3), st.booleans()),
+    st.builds(Refund, keys, st.lists(parts, min_size=1, max_size=3), st.booleans()),
     st.builds(Undo, keys, st.lists(picks, min_size=1, max_size=2), st.none() | times),
     st.builds(Undo, keys, st.lists(st.none() | picks, min_size=1, max_size=2)),
     st.builds(UndoTransaction, keys, picks, st.none() | times),
@@ -223,9 +242,46 @@ class LedgerMachine(RuleBasedStateMachine):
         self._append([self._request(Repeat(pick))])
 
     @precondition(lambda self: self._model.events)
-    @rule(pick=picks, times=st.integers(1, 3))
-    def reverse_at_once(self, pick: int, times: int) -> None:
-        self._append([self._request(Undo(None, [pick])) for _ in range(times)])
+    @rule(pick=picks, number=st.integers(1, 3), at=st.none() | times)
+    def reverse_at_once(self, pick: int, number: int, at: datetime | None) -> None:
+        self._append([self._request(Undo(None, [pick], at)) for _ in range(number)])
+        # Of the reversal, if there is one now.
+        self._append([append_request(self._refund_of(self._model.events[-1], None))])
+
+    @precondition(lambda self: self._plain())
+    @rule(pick=picks, amount_minor=st.none() | st.integers(1, 300), alone=st.booleans())
+    def refund_wrongly(self, pick: int, amount_minor: int | None, alone: bool) -> None:
+        """Refund an event by misfits, and fittingly before or after that."""
+        fitting = self._refund_of(self._picked(pick), amount_minor)
+        misfits = [
+            fitting.model_copy(update=change)
+            for change in (
+                {"account_id": "another"},
+                {"currency": "EUR"},
+                {"amount_minor": -fitting.amount_minor},
+                {"refunds_event_id": UNKNOWN_ID},
+            )
+        ]
+        together = [append_request(fitting, *misfits[pick % 4 :])]
+        requests = [append_request(fitting), *map(append_request, misfits)]
+        self._append(requests if alone else together + requests)
+
+    @precondition(lambda self: self._plain())
+    @rule(
+        pick=picks,
+        steps=st.lists(st.none() | st.integers(1, 300) | st.booleans(), min_size=2, max_size=6),
+    )
+    def give_back_at_once(self, pick: int, steps: list[int | bool | None]) -> None:
+        """Refund an event in parts, and reverse it and what has undone it, by many requests."""
+        related = self._related(self._picked(pick))
+        requests = []
+        for number, step in enumerate(steps):
+            if isinstance(step, bool):
+                undone = related[(number if step else 0) % len(related)]
+                requests.append(append_request(undo(undone["event_id"])))
+            else:
+                requests.append(append_request(self._refund_of(related[0], step)))
+        self._append(requests)
 
     @precondition(lambda self: any(event["transaction_id"] for event in self._model.events))
     @rule(pick=picks)
@@ -533,17 +589,20 @@ class LedgerMachine(RuleBasedStateMachine):
             if not self._sent:
                 return append_request(new_event(ACCOUNTS[0]))
             return self._sent[plan.pick % len(self._sent)]
-        transaction = isinstance(plan, Transact | UndoTransaction)
+        transaction = isinstance(plan, Transact | UndoTransaction) or (
+            isinstance(plan, Refund) and plan.balanced
+        )
         return append_request(*self._additions(plan), key=plan.key, transaction=transaction)
 
     def _additions(
-        self, plan: Add | Transact | Undo | UndoTransaction | Hold | Settle
+        self, plan: Add | Transact | Refund | Undo | UndoTransaction | Hold | Settle
     ) -> Sequence[Addition]:
         match plan:
             case Add():
                 return plan.events
-            case Transact():
-                return balanced(plan.legs) if plan.balanced else plan.legs
+            case Transact() | Refund():
+                legs = plan.legs if isinstance(plan, Transact) else self._refunds(plan)
+                return balanced(legs) if plan.balanced else legs
             case Undo():
                 return [undo(self._event_id(pick), at=plan.at) for pick in plan.picks]
             case UndoTransaction():
@@ -559,6 +618,50 @@ class LedgerMachine(RuleBasedStateMachine):
             return plan.hold
         expires_at = self._start + timedelta(hours=self._hours + plan.expires_in_h)
         return plan.hold.model_copy(update={"expires_at": expires_at})
+
+    def _refunds(self, plan: Refund) -> list[NewEvent]:
+        events = self._model.events
+        if not events:
+            return [new_event(refunds=UNKNOWN_ID)]
+        return [
+            self._refund_of(events[part.pick % len(events)], part.amount_minor)
+            for part in plan.parts
+        ]
+
+    def _refund_of(self, event: Row, amount_minor: int | None) -> NewEvent:
+        """What refunds an amount of an event, or all of it, as far as one event can."""
+        wanted = min(amount_minor or abs(event["amount_minor"]) or 1, 2**63 - 1)
+        return new_event(
+            event["account_id"],
+            -wanted if event["amount_minor"] > 0 else wanted,
+            currency=event["currency"],
+            event_type="REFUND",
+            refunds=event["event_id"],
+        )
+
+    def _plain(self) -> list[Row]:
+        """The events that can be refunded, as long as anything is left of them."""
+        return [
+            event
+            for event in self._model.events
+            if event["amount_minor"]
+            and event["reverses_event_id"] is None
+            and event["refunds_event_id"] is None
+        ]
+
+    def _picked(self, pick: int) -> Row:
+        plain = self._plain()
+        return plain[pick % len(plain)]
+
+    def _related(self, event: Row) -> list[Row]:
+        """An event, what refunds or reverses it, and what reverses that."""
+        related = [event]
+        names = ("reverses_event_id", "refunds_event_id")
+        for later in self._model.events:
+            ids = {one["event_id"] for one in related}
+            if any(later[name] in ids for name in names):
+                related.append(later)
+        return related
 
     def _event_id(self, pick: int | None) -> UUID:
         events = self._model.events

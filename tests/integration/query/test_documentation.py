@@ -28,6 +28,7 @@ PARAMETERS = {
         "from",
         "limit",
         "order",
+        "refunds_event_id",
         "to",
         "transaction_id",
     },

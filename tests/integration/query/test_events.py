@@ -5,9 +5,11 @@ import pytest
 
 from freehold.contracts.events import LedgerEvent
 from freehold.security.api_keys import Scope
+from freehold_query.contracts import REFUNDS_SHOWN_MAX, EventWithUndoing
 from integration.query.tenants import Landlord, Tenant, bearer
+from integration.query.test_lists import everything
 from support.builders import new_event, new_hold, undo
-from support.clients import problem
+from support.clients import NOT_UNDONE, problem
 
 UNKNOWN = "019ca9a8-5a00-7000-8000-0007c0a8d5e1"
 
@@ -19,8 +21,9 @@ async def test_an_event_is_found_before_it_is_projected(
         new_event("cus_42", 2000, external_id="ch_1", metadata={"plan": "pro"})
     )
     answer = await query.get(f"/v1/events/{row['event_id']}")
-    event = LedgerEvent.model_validate_json(answer.content, strict=True)
+    event = EventWithUndoing.model_validate_json(answer.content, strict=True)
     assert event.model_dump() == {
+        **NOT_UNDONE,
         **{
             name: row[name] for name in LedgerEvent.model_fields if name not in {"hash", "metadata"}
         },
@@ -37,6 +40,31 @@ async def test_a_reversal_names_what_it_undoes(query: httpx.AsyncClient, tenant:
     assert answer["reverses_event_id"] == str(charge["event_id"])
     assert (answer["event_type"], answer["amount_minor"]) == ("REVERSAL", -2000)
     assert answer["metadata"] == {"reason": "charged twice"}
+
+
+async def test_an_events_page_shows_what_undoes_it(
+    query: httpx.AsyncClient, tenant: Tenant
+) -> None:
+    (charge,) = await tenant.append(new_event("cus_42", 2000))
+    refund = new_event("cus_42", -5, event_type="REFUND", refunds=charge["event_id"])
+    number = REFUNDS_SHOWN_MAX + 1
+    refunds = await tenant.append(*[refund] * number)
+    (reversal,) = await tenant.append(undo(refunds[0]["event_id"]))
+    answer = (await query.get(f"/v1/events/{charge['event_id']}")).json()
+    assert (answer["reversed_by_event_id"], answer["refunded_minor"]) == (None, 5 * (number - 1))
+    assert answer["refunds"] == [
+        {
+            "event_id": str(row["event_id"]),
+            "amount_minor": -5,
+            "reversed_by_event_id": str(reversal["event_id"]) if row is refunds[0] else None,
+        }
+        for row in refunds[:REFUNDS_SHOWN_MAX]
+    ]
+    # A page of many shows only what each event says itself.
+    listed = await everything(query, "/v1/events", refunds_event_id=str(charge["event_id"]))
+    assert [event["event_id"] for event in listed] == [str(row["event_id"]) for row in refunds]
+    assert {event["refunds_event_id"] for event in listed} == {str(charge["event_id"])}
+    assert "refunded_minor" not in listed[0]
 
 
 @pytest.mark.parametrize(

@@ -204,6 +204,7 @@ FUNCTIONS = {
         "statement_totals",
         "strong_balances",
         "totals",
+        "undoing",
         "verify",
     },
     "auditor": {
@@ -230,6 +231,7 @@ FUNCTIONS = {
         "statement_totals",
         "strong_balances",
         "totals",
+        "undoing",
         "utf8_length",
         "verify",
     },

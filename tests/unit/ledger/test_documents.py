@@ -28,6 +28,7 @@ EVENT: dict[str, Any] = {
     "metadata_json": '{"b": "2", "aa": "\\"\U0001f600"}',
     "transaction_id": None,
     "reverses_event_id": None,
+    "refunds_event_id": None,
     "hash": bytes(range(32)),
     "hold_id": None,
     "held_minor": None,
@@ -77,9 +78,9 @@ def test_an_event_is_the_document_of_the_contract() -> None:
 
 
 def test_ids_of_other_events_are_text() -> None:
-    row = {**EVENT, "transaction_id": EVENT_ID, "reverses_event_id": EVENT_ID}
-    document = json.loads(event_json(row))
-    assert document["transaction_id"] == document["reverses_event_id"] == str(EVENT_ID)
+    names = ("transaction_id", "reverses_event_id", "refunds_event_id")
+    document = json.loads(event_json({**EVENT, **dict.fromkeys(names, EVENT_ID)}))
+    assert [document[name] for name in names] == [str(EVENT_ID)] * 3
 
 
 def test_an_event_of_a_hold_says_which_and_what_it_holds() -> None:

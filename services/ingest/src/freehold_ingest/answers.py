@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from freehold.contracts.errors import (
+    AlreadyRefunded,
     AlreadyReversed,
     DomainError,
     DuplicateExternalId,
@@ -13,6 +14,7 @@ from freehold.contracts.errors import (
     InsufficientFunds,
     NotFound,
     NotReversible,
+    RefundNotAllowed,
     ValidationFailed,
 )
 from freehold.contracts.events import NewEvent
@@ -64,6 +66,12 @@ _CONFLICTS = {
         "the event is a leg of transaction {existing}, which is reversed as a whole",
         "transaction_id",
     ),
+    Outcome.ALREADY_REFUNDED: _Conflict(
+        AlreadyRefunded,
+        "refunds of event {existing} stand against the reversal: refund what is left of the event,"
+        " or reverse its refunds first",
+        "refunded_event_id",
+    ),
     Outcome.HOLD_NOT_FOUND: _Conflict(NotFound, "there is no such hold"),
 }
 _FAULTS = {
@@ -83,6 +91,44 @@ _FAULTS = {
     ),
     Outcome.EVENT_TYPE_SIGN: _Fault(
         ValidationFailed, "amount_minor", "{event_type} is declared for {sign} amounts only"
+    ),
+    Outcome.REFUNDED_NOT_FOUND: _Fault(
+        RefundNotAllowed, "refunds_event_id", "there is no such event"
+    ),
+    Outcome.REFUND_OF_REFUND: _Fault(
+        RefundNotAllowed,
+        "refunds_event_id",
+        "event {existing} is a refund itself, which is undone by its reversal",
+    ),
+    Outcome.REFUND_OF_REVERSAL: _Fault(
+        RefundNotAllowed,
+        "refunds_event_id",
+        "event {existing} is a reversal, which is undone by a reversal of its own",
+    ),
+    Outcome.REFUND_OF_HOLD: _Fault(
+        RefundNotAllowed,
+        "refunds_event_id",
+        "event {existing} posts no amount: of a hold only its capture can be refunded",
+    ),
+    Outcome.REFUND_ACCOUNT: _Fault(
+        RefundNotAllowed,
+        "account_id",
+        "a refund is of the same account as event {existing}, which it refunds",
+    ),
+    Outcome.REFUND_CURRENCY: _Fault(
+        RefundNotAllowed,
+        "currency",
+        "a refund is in the same currency as event {existing}, which it refunds",
+    ),
+    Outcome.REFUND_SIGN: _Fault(
+        RefundNotAllowed,
+        "amount_minor",
+        "a refund has the opposite sign of event {existing}, which it refunds",
+    ),
+    Outcome.REFUND_EXCEEDS: _Fault(
+        RefundNotAllowed,
+        "amount_minor",
+        "less than this is left of event {existing}, after its refunds or its reversal",
     ),
     Outcome.HOLD_EXCEEDED: _Fault(
         ValidationFailed, "amount_minor", "amount_minor must not be more than the hold holds"
@@ -211,7 +257,7 @@ def _fault_of(answer: Answer) -> Addition | None:
 
 
 def _detail(sentence: str, answer: Answer) -> str:
-    """Complete a sentence with the account, type and sign of the addition at fault."""
+    """Complete a sentence with facts of the addition at fault and what stands against it."""
     addition = _fault_of(answer)
     account, event_type, sign = "an account", "", ""
     if isinstance(addition, NewEvent | NewHold):
@@ -221,4 +267,6 @@ def _detail(sentence: str, answer: Answer) -> str:
     if isinstance(addition, NewEvent):
         event_type = addition.event_type
         sign = "negative" if addition.amount_minor > 0 else "positive"
-    return sentence.format(account=account, event_type=event_type, sign=sign)
+    return sentence.format(
+        account=account, event_type=event_type, sign=sign, existing=answer.conflicting_id
+    )

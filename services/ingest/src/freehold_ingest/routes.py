@@ -5,10 +5,12 @@ from collections.abc import Awaitable
 from fastapi import APIRouter
 
 from freehold.contracts.errors import (
+    AlreadyRefunded,
     AlreadyReversed,
     DuplicateExternalId,
     InsufficientFunds,
     NotReversible,
+    RefundNotAllowed,
 )
 from freehold.contracts.events import AppendedBatch, LedgerEvent, NewBatch, NewEvent, NewReversal
 from freehold.http.direct import Reply
@@ -36,7 +38,7 @@ def event_routes(admission: Admission, intake: Intake) -> APIRouter:
         summary="Append one event.",
         body=NewEvent,
         answer=LedgerEvent,
-        problems=(DuplicateExternalId, InsufficientFunds),
+        problems=(DuplicateExternalId, RefundNotAllowed, InsufficientFunds),
     )
 
     async def batch(asked: Submission) -> Reply:
@@ -53,7 +55,7 @@ def event_routes(admission: Admission, intake: Intake) -> APIRouter:
         summary="Append events together: all or none.",
         body=NewBatch,
         answer=AppendedBatch,
-        problems=(DuplicateExternalId, InsufficientFunds),
+        problems=(DuplicateExternalId, RefundNotAllowed, InsufficientFunds),
         preferences=("`return=minimal` leaves the events out of the answer.",),
     )
 
@@ -67,6 +69,6 @@ def event_routes(admission: Admission, intake: Intake) -> APIRouter:
         body=NewReversal,
         body_required=False,
         answer=LedgerEvent,
-        problems=(AlreadyReversed, NotReversible, InsufficientFunds),
+        problems=(AlreadyReversed, AlreadyRefunded, NotReversible, InsufficientFunds),
     )
     return router

@@ -6,10 +6,12 @@ import orjson
 from fastapi import APIRouter
 
 from freehold.contracts.errors import (
+    AlreadyRefunded,
     AlreadyReversed,
     DuplicateExternalId,
     InsufficientFunds,
     NotReversible,
+    RefundNotAllowed,
 )
 from freehold.contracts.events import NewEvent, NewReversal
 from freehold.contracts.transactions import AppendedTransaction, NewTransaction
@@ -74,7 +76,7 @@ def transaction_routes(admission: Admission, transactions: Transactions) -> APIR
         summary="Append events that sum to zero in each currency: all or none.",
         body=NewTransaction,
         answer=AppendedTransaction,
-        problems=(DuplicateExternalId, InsufficientFunds),
+        problems=(DuplicateExternalId, RefundNotAllowed, InsufficientFunds),
     )
 
     add_append_route(
@@ -87,7 +89,7 @@ def transaction_routes(admission: Admission, transactions: Transactions) -> APIR
         body=NewReversal,
         body_required=False,
         answer=AppendedTransaction,
-        problems=(AlreadyReversed, NotReversible, InsufficientFunds),
+        problems=(AlreadyReversed, AlreadyRefunded, NotReversible, InsufficientFunds),
     )
     return router
 

@@ -7,7 +7,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
 
-from freehold.contracts.events import Request
+from freehold.contracts.events import LEDGER_EVENT_EXAMPLE, LedgerEvent, Request
 from freehold.contracts.fields import AccountPrefix, MetadataKey
 
 BALANCE_EXAMPLE: dict[str, Any] = {
@@ -30,6 +30,49 @@ TOTAL_EXAMPLE: dict[str, Any] = {
     "account_count": 42,
     "event_count": 310,
 }
+
+
+REFUNDS_SHOWN_MAX = 100
+_REFUND_EXAMPLE: dict[str, Any] = {
+    "event_id": "019ca9a8-5a00-7000-8000-0009c0a8d5e1",
+    "amount_minor": -500,
+    "reversed_by_event_id": None,
+}
+_EVENT_EXAMPLE: dict[str, Any] = {
+    **LEDGER_EVENT_EXAMPLE,
+    "reversed_by_event_id": None,
+    "refunded_minor": 500,
+    "refunds": [_REFUND_EXAMPLE],
+}
+
+
+class Refund(BaseModel):
+    """An event that refunds another one."""
+
+    model_config = ConfigDict(frozen=True, json_schema_extra={"examples": [_REFUND_EXAMPLE]})
+
+    event_id: UUID
+    amount_minor: int
+    reversed_by_event_id: UUID | None = Field(
+        description="The event that undoes the refund, which then does not count."
+    )
+
+
+class EventWithUndoing(LedgerEvent):
+    """An event, and what undoes it: its reversal and its refunds."""
+
+    model_config = ConfigDict(frozen=True, json_schema_extra={"examples": [_EVENT_EXAMPLE]})
+
+    reversed_by_event_id: UUID | None
+    refunded_minor: int = Field(
+        ge=0,
+        description="What all its refunds have given back, without the sign, and without the"
+        " refunds that were reversed.",
+    )
+    refunds: list[Refund] = Field(
+        max_length=REFUNDS_SHOWN_MAX,
+        description=f"The first {REFUNDS_SHOWN_MAX}; `GET /v1/events?refunds_event_id=` lists all.",
+    )
 
 
 class Balance(BaseModel):

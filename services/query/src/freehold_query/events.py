@@ -7,7 +7,7 @@ import orjson
 from fastapi import APIRouter, Request
 
 from freehold.contracts.errors import NotFound
-from freehold.contracts.events import EventPage, LedgerEvent
+from freehold.contracts.events import EventPage
 from freehold.contracts.excerpts import excerpt
 from freehold.contracts.holds import Hold
 from freehold.contracts.transactions import AppendedTransaction
@@ -19,7 +19,7 @@ from freehold.ledger import search
 from freehold.ledger.client import Connection, Record
 from freehold.ledger.documents import (
     event_document,
-    event_json,
+    event_with_undoing_json,
     hold_document,
     transaction_document,
 )
@@ -27,7 +27,7 @@ from freehold.ledger.rules import searchable_keys
 from freehold.ledger.search import EventFilters
 from freehold.security.api_keys import Scope
 from freehold_query.answers import DOCUMENTED_ANSWERS, answer, page_answer
-from freehold_query.contracts import Lag
+from freehold_query.contracts import REFUNDS_SHOWN_MAX, EventWithUndoing, Lag
 from freehold_query.cursors import CursorScope
 from freehold_query.parameters import EventListQuery, documented
 from freehold_query.readers import Reader, Readers
@@ -100,14 +100,14 @@ def event_routes(readers: Readers, reads: Reads) -> APIRouter:
         "/v1/events/{event_id}",
         operation_id="get_event",
         tags=["events"],
-        summary="One event (scope read or audit)",
-        response_model=LedgerEvent,
+        summary="One event, with its reversal and its refunds (scope read or audit)",
+        response_model=EventWithUndoing,
         responses=DOCUMENTED_ANSWERS,
         openapi_extra=documented(NoQuery, event_id="The event's UUID."),
     )
     async def event(request: Request) -> Reply:
         (row,) = await found(request, "event", "event", _event, Scope.READ, Scope.AUDIT)
-        return answer(request, event_json(row))
+        return answer(request, event_with_undoing_json(row))
 
     @router.get(
         "/v1/transactions/{transaction_id}",
@@ -163,7 +163,7 @@ def event_routes(readers: Readers, reads: Reads) -> APIRouter:
 
 
 async def _event(connection: Connection, event_id: UUID) -> list[Record]:
-    event = await ledger.event(connection, event_id)
+    event = await ledger.event_with_undoing(connection, event_id, refunds_max=REFUNDS_SHOWN_MAX)
     return [] if event is None else [event]
 
 
@@ -173,6 +173,7 @@ def _filters(query: EventListQuery, reader: Reader) -> EventFilters:
         reader.account_prefix or None,
         query.external_id,
         query.transaction_id,
+        query.refunds_event_id,
         query.event_type,
         query.currency,
         query.from_time,

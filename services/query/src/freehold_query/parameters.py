@@ -1,35 +1,26 @@
 """The query parameters of query's routes."""
 
 from typing import Annotated, Any, Literal, Self
-from uuid import UUID
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from freehold.contracts.excerpts import excerpt
 from freehold.contracts.fields import (
     ACCOUNT_ID_PATTERN,
     AccountId,
     AccountPrefix,
     Currency,
+    EventId,
     EventType,
     ExternalId,
     MetadataValue,
     PointInTime,
-    read_event_id,
 )
 from freehold.http.parameters import Integer, NoQuery, PageQuery, documented_query
 from freehold.http.preferences import prefer_header
 from freehold.ledger.points_in_time import Moment
 
 _METADATA = "metadata."
-
-
-def _transaction_id(text: str) -> UUID:
-    found = read_event_id(text)
-    if found is None:
-        raise ValueError(f"must be a UUID (RFC 9562), and was {excerpt(text)}")
-    return found
 
 
 def _metadata_parameter(name: str) -> str:
@@ -125,8 +116,11 @@ class EventListQuery(PageQuery, PeriodQuery):
     )
     account_id: AccountId | None = Field(default=None, description="Only events of this account.")
     external_id: ExternalId | None = Field(default=None, description="The one with this id.")
-    transaction_id: Annotated[UUID, BeforeValidator(_transaction_id)] | None = Field(
+    transaction_id: EventId | None = Field(
         default=None, description="Only legs of this balanced transaction."
+    )
+    refunds_event_id: EventId | None = Field(
+        default=None, description="Only refunds of this event."
     )
     event_type: EventType | None = Field(default=None, description="Only events of this type.")
     currency: Currency | None = None

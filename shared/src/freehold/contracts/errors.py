@@ -125,6 +125,12 @@ class NotReversible(Invalid):
     slug = "not-reversible"
 
 
+class RefundNotAllowed(Invalid):
+    """The event cannot be refunded, or not by this refund."""
+
+    slug = "refund-not-allowed"
+
+
 class InsufficientFunds(Invalid):
     """An account would fall below its limit."""
 
@@ -154,6 +160,12 @@ class AlreadyReversed(Conflict):
     """The event or transaction is reversed already."""
 
     slug = "already-reversed"
+
+
+class AlreadyRefunded(Conflict):
+    """Refunds of the event stand against its reversal."""
+
+    slug = "already-refunded"
 
 
 class HoldNotPending(Conflict):

@@ -10,6 +10,7 @@ from freehold.contracts.fields import (
     AccountId,
     AmountMinor,
     Currency,
+    EventId,
     EventType,
     ExternalId,
     Metadata,
@@ -42,6 +43,7 @@ LEDGER_EVENT_EXAMPLE: dict[str, Any] = {
     "metadata": {"plan": "pro"},
     "transaction_id": None,
     "reverses_event_id": None,
+    "refunds_event_id": None,
     "hash": "9f2c6c1d1d0f6d3a5c3cf1a3b7a7d4f1d0c7f3a49f2c6c1d1d0f6d3a5c3cf1a3",
 }
 
@@ -75,6 +77,12 @@ class NewEvent(Request):
     amount_minor: AmountMinor
     currency: Currency
     transaction_time: TransactionTime | None = None
+    refunds_event_id: EventId | None = Field(
+        default=None,
+        description="The event of which this one gives back a part, or all: of the same account and"
+        " currency, with the opposite sign. All refunds of an event together are at most its"
+        " amount. It is in the ledger already, so it is none of the same request.",
+    )
     external_id: ExternalId | None = None
     metadata: Metadata | None = None
 
@@ -128,6 +136,7 @@ class LedgerEvent(BaseModel):
         description="On each leg of a balanced transaction; the event_id of its first leg."
     )
     reverses_event_id: UUID | None
+    refunds_event_id: UUID | None
     hash: str = Field(pattern="^[0-9a-f]{64}$")
     hold_id: UUID | None = Field(default=None, description="Only in events of holds.")
     held_minor: int | None = Field(

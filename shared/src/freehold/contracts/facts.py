@@ -18,6 +18,7 @@ _EVENT_COLUMNS = {
     "amount_minor": "amount_minor",
     "currency": "currency",
     "transaction_time": "transaction_time",
+    "refunds_event_id": "refunds_event_id",
 }
 _HOLD_COLUMNS = {
     "account_id": "account_id",

@@ -153,6 +153,25 @@ def _in_range(instant: datetime) -> datetime:
     return instant if instant.tzinfo is UTC else instant.astimezone(UTC)
 
 
+def read_event_id(text: str) -> UUID | None:
+    """Read an event's id; None if it is not a UUID in its usual form (RFC 9562)."""
+    try:
+        found = UUID(text)
+    except ValueError:
+        return None
+    # UUID() also accepts braces, urn: and missing hyphens; an event has one address.
+    return found if str(found) == text.lower() else None
+
+
+def _event_id(value: Any) -> Any:
+    if isinstance(value, UUID):
+        return value
+    found = read_event_id(value) if isinstance(value, str) else None
+    if found is None:
+        raise ValueError(f"must be a UUID (RFC 9562), and was {excerpt(value)}")
+    return found
+
+
 def _looking_like(pattern: str) -> Any:
     return Field(pattern=pattern, description=f"Looks like {LOOKS_LIKE[pattern]}.")
 
@@ -165,6 +184,8 @@ AccountPrefix = Annotated[
     Field(description="Only accounts whose id begins with this."),
 ]
 EventType = Annotated[str, _looking_like(EVENT_TYPE_PATTERN)]
+# A transaction is named after its first leg.
+EventId = Annotated[UUID, BeforeValidator(_event_id)]
 DeclarableEventType = Annotated[EventType, AfterValidator(not_reserved)]
 AmountMinor = Annotated[int, Field(ge=AMOUNT_MIN, le=AMOUNT_MAX), AfterValidator(_non_zero)]
 Currency = Annotated[str, _looking_like(CURRENCY_PATTERN), AfterValidator(_known_currency)]
@@ -189,13 +210,3 @@ Metadata = Annotated[dict[MetadataKey, MetadataValue], Field(max_length=50)]
 def is_account_id(text: str) -> bool:
     """Say whether an account may have this id."""
     return bool(re.fullmatch(ACCOUNT_ID_PATTERN, text))
-
-
-def read_event_id(text: str) -> UUID | None:
-    """Read an event's id in a path; None if it is not a UUID in its usual form (RFC 9562)."""
-    try:
-        found = UUID(text)
-    except ValueError:
-        return None
-    # UUID() also accepts braces, urn: and missing hyphens; an event has one address.
-    return found if str(found) == text.lower() else None

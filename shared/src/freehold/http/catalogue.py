@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from freehold.contracts.errors import (
+    AlreadyRefunded,
     AlreadyReversed,
     ApiKeyEnded,
     ClocksDisagree,
@@ -24,6 +25,7 @@ from freehold.contracts.errors import (
     NotFound,
     NotReversible,
     Overloaded,
+    RefundNotAllowed,
     ReplyNotAllowed,
     StatementTooLong,
     TenantDeleted,
@@ -319,6 +321,19 @@ _OF_LEDGERS = (
     ),
     _kind(
         409,
+        "Refunds stand against the reversal",
+        cause="The event, or a leg of the transaction, was refunded, in part or whole. A reversal"
+        " would give that back a second time.",
+        remedy="Refund what is left: `GET /v1/events/{event_id}` says how much was refunded. If the"
+        " refunds are mistaken, reverse them first.",
+        example=AlreadyRefunded(
+            f"refunds of event {_EVENT_ID} stand against the reversal: refund what is left of the"
+            " event, or reverse its refunds first",
+            refunded_event_id=_EVENT_ID,
+        ),
+    ),
+    _kind(
+        409,
         "The hold is not pending any more",
         cause="The hold was captured, released, or has expired. A hold is settled once.",
         remedy="Read it at `GET /v1/holds/{hold_id}`. To set the amount aside again, place another"
@@ -359,6 +374,26 @@ _OF_LEDGERS = (
         example=NotReversible(
             f"the event is a leg of transaction {_EVENT_ID}, which is reversed as a whole",
             transaction_id=_EVENT_ID,
+        ),
+    ),
+    _kind(
+        422,
+        "The event cannot be refunded in this way",
+        cause="`refunds_event_id` names no event, a refund, a reversal, or an event that posts no"
+        " amount; or the refund has another account or currency, the same sign, or a larger amount"
+        " than is left after earlier refunds or a reversal. `errors` names the member at fault.",
+        remedy="Correct what `errors` names. `GET /v1/events/{event_id}` of the event to refund"
+        " says how much of it was refunded. What a refund names is in the ledger already, so it is"
+        " no other event of the same request.",
+        example=RefundNotAllowed(
+            f"less than this is left of event {_EVENT_ID}, after its refunds or its reversal",
+            errors=[
+                FieldError(
+                    pointer="/amount_minor",
+                    detail=f"less than this is left of event {_EVENT_ID}, after its refunds or its"
+                    " reversal",
+                )
+            ],
         ),
     ),
     _kind(

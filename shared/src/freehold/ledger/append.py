@@ -45,9 +45,18 @@ class Outcome(StrEnum):
     EVENT_NOT_FOUND = "event_not_found"
     TRANSACTION_NOT_FOUND = "transaction_not_found"
     NOT_REVERSIBLE = "not_reversible"
+    ALREADY_REFUNDED = "already_refunded"
     TRANSACTION_LEG = "transaction_leg"
     PREDATES_ORIGINAL = "predates_original"
     UNBALANCED = "unbalanced"
+    REFUNDED_NOT_FOUND = "refunded_not_found"
+    REFUND_OF_REFUND = "refund_of_refund"
+    REFUND_OF_REVERSAL = "refund_of_reversal"
+    REFUND_OF_HOLD = "refund_of_hold"
+    REFUND_ACCOUNT = "refund_account"
+    REFUND_CURRENCY = "refund_currency"
+    REFUND_SIGN = "refund_sign"
+    REFUND_EXCEEDS = "refund_exceeds"
     HOLD_NOT_FOUND = "hold_not_found"
     HOLD_NOT_PENDING = "hold_not_pending"
     HOLD_EXCEEDED = "hold_exceeded"
@@ -240,6 +249,7 @@ def _facts(addition: Addition) -> tuple[object, ...]:
                 addition.amount_minor,
                 addition.currency,
                 addition.transaction_time,
+                addition.refunds_event_id,
                 addition.external_id,
                 addition.metadata or {},
             )
@@ -327,6 +337,8 @@ def _row(addition: Addition) -> dict[str, object]:
             }
             if addition.external_id is not None:
                 row["external_id"] = addition.external_id
+            if addition.refunds_event_id is not None:
+                row["refunds_event_id"] = addition.refunds_event_id
             if addition.transaction_time is not None:
                 row["transaction_time"] = addition.transaction_time
             return row
@@ -379,6 +391,7 @@ def row_of(new: NewlyWritten, transaction_id: UUID | None = None) -> Row:
         "currency": addition.currency,
         "transaction_id": transaction_id,
         "reverses_event_id": None,
+        "refunds_event_id": None,
         "external_id": addition.external_id,
         "metadata_json": metadata_json(addition.metadata),
         "hash": digest,
@@ -389,6 +402,7 @@ def row_of(new: NewlyWritten, transaction_id: UUID | None = None) -> Row:
     if isinstance(addition, NewEvent):
         row["event_type"] = addition.event_type
         row["amount_minor"] = addition.amount_minor
+        row["refunds_event_id"] = addition.refunds_event_id
     else:
         row["hold_id"] = row["event_id"]
         row["held_minor"] = addition.amount_minor

@@ -273,6 +273,15 @@ async def event(connection: Connection, event_id: UUID) -> Record | None:
     return await connection.fetchrow("SELECT * FROM event($1)", event_id)
 
 
+async def event_with_undoing(
+    connection: Connection, event_id: UUID, *, refunds_max: int
+) -> Record | None:
+    """Give one event and, in the same row, what undoes it (see `undoing` in sql/refunds.sql)."""
+    return await connection.fetchrow(
+        "SELECT e.*, u.* FROM event($1) AS e, undoing($1, $2) AS u", event_id, refunds_max
+    )
+
+
 async def legs(connection: Connection, transaction_id: UUID) -> list[Record]:
     """List the legs of a balanced transaction, or none where the ledger has none of this id."""
     return await connection.fetch("SELECT * FROM legs($1)", transaction_id)

@@ -19,6 +19,7 @@ def event_document(row: Row) -> dict[str, Any]:
     """Turn an event into the JSON document of api.md; what concerns a hold says so."""
     transaction_id = row["transaction_id"]
     reverses_event_id = row["reverses_event_id"]
+    refunds_event_id = row["refunds_event_id"]
     document = {
         "event_id": str(row["event_id"]),
         "seq": row["seq"],
@@ -33,12 +34,28 @@ def event_document(row: Row) -> dict[str, Any]:
         "metadata": orjson.Fragment(row["metadata_json"]),
         "transaction_id": None if transaction_id is None else str(transaction_id),
         "reverses_event_id": None if reverses_event_id is None else str(reverses_event_id),
+        "refunds_event_id": None if refunds_event_id is None else str(refunds_event_id),
         "hash": row["hash"].hex(),
     }
     if row["hold_id"] is not None:
         document["hold_id"] = str(row["hold_id"])
         document["held_minor"] = row["held_minor"]
     return document
+
+
+def event_with_undoing_json(row: Record) -> bytes:
+    """Write one event, and what undoes it, as JSON."""
+    reversed_by_event_id = row["reversed_by_event_id"]
+    return orjson.dumps(
+        {
+            **event_document(row),
+            "reversed_by_event_id": None
+            if reversed_by_event_id is None
+            else str(reversed_by_event_id),
+            "refunded_minor": integer(row["refunded_minor"]),
+            "refunds": orjson.loads(row["refunds"]),
+        }
+    )
 
 
 def event_json(row: Row) -> bytes:
@@ -65,6 +82,7 @@ def new_event_json(new: NewlyWritten, transaction_id: str | None = None) -> byte
             "metadata": orjson.Fragment(metadata_json(event.metadata)),
             "transaction_id": transaction_id,
             "reverses_event_id": None,
+            "refunds_event_id": event.refunds_event_id,
             "hash": digest.hex(),
         }
     )

@@ -159,6 +159,7 @@ LEDGER_SOURCE = load_source(
         "keys",
         "claims",
         "limits",
+        "refunds",
         "judgement",
         "append",
         "holds",

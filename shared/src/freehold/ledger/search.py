@@ -21,6 +21,7 @@ class EventFilters:
     account_prefix: str | None = None
     external_id: str | None = None
     transaction_id: UUID | None = None
+    refunds_event_id: UUID | None = None
     event_type: str | None = None
     currency: str | None = None
     from_time: datetime | None = None
@@ -57,12 +58,13 @@ async def events(
             more.
     """
     return await connection.fetch(
-        "SELECT * FROM events($1, $2, $3, $4, $5, $6, $7, $8, $9::text::jsonb, $10, $11, $12,"
-        " make_interval(secs => $13))",
+        "SELECT * FROM events($1, $2, $3, $4, $5, $6, $7, $8, $9, $10::text::jsonb, $11, $12, $13,"
+        " make_interval(secs => $14))",
         filters.account_id,
         filters.account_prefix,
         filters.external_id,
         filters.transaction_id,
+        filters.refunds_event_id,
         filters.event_type,
         filters.currency,
         filters.from_time,

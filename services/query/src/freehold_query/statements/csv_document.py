@@ -24,6 +24,7 @@ COLUMNS = (
     "balance",
     "transaction_id",
     "reverses_event_id",
+    "refunds_event_id",
     "metadata",
 )
 # OWASP, "CSV Injection": with these a spreadsheet begins a formula.
@@ -57,6 +58,7 @@ def _row(line: Record) -> tuple[object, ...]:
         major_units(balance_minor, currency),
         line["transaction_id"],
         line["reverses_event_id"],
+        line["refunds_event_id"],
         # An object in JSON, so it begins no formula.
         line["metadata_json"],
     )

@@ -28,8 +28,8 @@ FORMAT = 1
 _COLUMNS = {
     b"E": (
         *("event_id", "seq", "account_id", "transaction_time", "recorded_at", "event_type"),
-        *("amount_minor", "currency", "transaction_id", "reverses_event_id", "external_id"),
-        *("metadata", "hash", "hold_id", "held_minor", "hold_expires_at"),
+        *("amount_minor", "currency", "transaction_id", "reverses_event_id", "refunds_event_id"),
+        *("external_id", "metadata", "hash", "hold_id", "held_minor", "hold_expires_at"),
     ),
     b"K": ("idempotency_key", "fingerprint", "first_event_id", "last_event_id", "expires_at"),
     b"R": ("change_id", "changed_at", "kind", "subject", "terms"),

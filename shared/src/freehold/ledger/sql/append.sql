@@ -42,8 +42,8 @@ BEGIN
             SELECT event_bytes(
                 head.last_seq + a.ordinality, new_ids[a.ordinality], a.account_id,
                 coalesce(a.transaction_time, clock), instant, a.event_type, a.amount_minor,
-                a.currency, new_ids[a.ordinality - a.leg + 1], a.reverses_event_id, a.external_id,
-                a.metadata,
+                a.currency, new_ids[a.ordinality - a.leg + 1], a.reverses_event_id,
+                a.refunds_event_id, a.external_id, a.metadata,
                 CASE WHEN a.held_minor > 0 THEN new_ids[a.ordinality] ELSE a.hold_id END,
                 a.held_minor, a.hold_expires_at
             )
@@ -52,13 +52,13 @@ BEGIN
     );
     INSERT INTO ledger_events (
         event_id, seq, account_id, transaction_time, recorded_at, event_type, amount_minor,
-        currency, transaction_id, reverses_event_id, external_id, metadata, hash, hold_id,
-        held_minor, hold_expires_at
+        currency, transaction_id, reverses_event_id, refunds_event_id, external_id, metadata, hash,
+        hold_id, held_minor, hold_expires_at
     )
     SELECT new_ids[a.ordinality], head.last_seq + a.ordinality, a.account_id,
         coalesce(a.transaction_time, clock), instant, a.event_type, a.amount_minor, a.currency,
-        new_ids[a.ordinality - a.leg + 1], a.reverses_event_id, a.external_id, a.metadata,
-        hashes[a.ordinality],
+        new_ids[a.ordinality - a.leg + 1], a.reverses_event_id, a.refunds_event_id, a.external_id,
+        a.metadata, hashes[a.ordinality],
         CASE WHEN a.held_minor > 0 THEN new_ids[a.ordinality] ELSE a.hold_id END, a.held_minor,
         a.hold_expires_at
     FROM unnest(asked) WITH ORDINALITY AS a;
@@ -120,6 +120,16 @@ COMMENT ON FUNCTION write_additions IS
 --   transaction_leg         conflicting_id is the transaction, which is only reversed as a whole
 --   predates_original       its transaction_time is before that of what it reverses or settles
 --   unbalanced              the legs do not sum to zero in each currency
+--   already_refunded        conflicting_id is an event of which too little is left, after its
+--                           refunds or its reversal, for what the reversal takes from it
+--   refunded_not_found      the event to refund does not exist
+--   refund_of_refund        the event to refund is a refund itself
+--   refund_of_reversal      it is a reversal
+--   refund_of_hold          it posts no amount
+--   refund_account          it is another account's
+--   refund_currency         it has another currency
+--   refund_sign             it has the same sign as its refund
+--   refund_exceeds          too little of it is left, after earlier refunds or its reversal
 --   hold_not_found          the hold does not exist
 --   hold_not_pending        conflicting_id settled the hold (null: it has expired, or the request
 --                           settles it twice)
@@ -137,6 +147,7 @@ COMMENT ON FUNCTION write_additions IS
 --   what a replayed request has added
 --   the event that stands against a refused request
 --   an event that a refused reversal would have undone, if an account would be below its limit
+--   the event that cannot be refunded
 --
 -- One more row, of request 0, is about all requests that were created. event_ids and event_hashes
 -- (16 and 32 bytes each) are of their events, in the order of the additions: the last ones of the
@@ -211,6 +222,7 @@ BEGIN
         count((SELECT x.event_id FROM external_ids AS x WHERE x.external_id = a.external_id)) > 0
         OR count(a.reverses_event_id) + count(a.hold_id) > 0,
         count(a.reverses_event_id) + count(a.hold_id) > 0,
+        count(a.refunds_event_id) > 0,
         coalesce(bool_or(is_reserved(a.event_type)), false),
         count(a.leg) > 0
     INTO has
@@ -227,7 +239,7 @@ BEGIN
 
     judged.accepted := asked;
     -- A call of one event mostly has nothing to judge.
-    IF has.many OR has.external_ids OR has.originals OR has.own_types OR has.legs
+    IF has.many OR has.external_ids OR has.originals OR has.refunds OR has.own_types OR has.legs
         OR settings.with_event_types OR settings.with_account_limits
     THEN
         judged := judge(asked, has, settings, clock);

@@ -241,8 +241,8 @@ BEGIN
                 || event_bytes(
                     s.seq, s.event_id, s.account_id, s.transaction_time, s.recorded_at,
                     s.event_type, s.amount_minor, s.currency, s.transaction_id,
-                    s.reverses_event_id, s.external_id, s.metadata, s.hold_id, s.held_minor,
-                    s.hold_expires_at
+                    s.reverses_event_id, s.refunds_event_id, s.external_id, s.metadata, s.hold_id,
+                    s.held_minor, s.hold_expires_at
                 )
             ) AS unproven
         FROM staged_events AS s

@@ -93,7 +93,8 @@ BEGIN
                 ELSE coalesce(a.amount_minor, -e.held_minor)
             END,
             coalesce(e.currency, a.currency),
-            a.external_id, a.metadata, coalesce(l.event_id, a.reverses_event_id), a.hold_id,
+            a.external_id, a.metadata, coalesce(l.event_id, a.reverses_event_id),
+            a.refunds_event_id, a.hold_id,
             CASE WHEN a.hold_id IS NULL THEN a.held_minor ELSE -e.held_minor END,
             a.hold_expires_at
         )::addition
@@ -118,6 +119,43 @@ $$;
 COMMENT ON FUNCTION completed IS
 'Additions with what reversals and settlements take from their originals, and a transaction''s '
 'reversal as those of its legs. None is dated before its original.';
+
+CREATE OR REPLACE FUNCTION takings(asked addition[], short shortage[]) RETURNS TABLE (
+    request integer,
+    turn integer,
+    index integer,
+    number integer,
+    outcome text,
+    conflicting_id uuid,
+    event_id uuid,
+    change numeric
+)
+LANGUAGE plpgsql STABLE
+SET search_path FROM CURRENT
+AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
+    SELECT t.request, 3, min(t.index) FILTER (WHERE t.change < 0), s.ordinality::integer,
+        CASE WHEN bool_or(t.is_refund) THEN 'refund_exceeds' ELSE 'already_refunded' END,
+        s.event_id, s.event_id, sum(t.change)
+    FROM takings_of_originals(asked) AS t
+    INNER JOIN unnest(short) WITH ORDINALITY AS s USING (event_id)
+    GROUP BY t.request, s.ordinality, s.event_id
+    UNION ALL
+    SELECT a.request, 4, min(a.index) FILTER (WHERE a.amount_minor < coalesce(a.held_minor, 0)),
+        s.ordinality::integer, 'insufficient_funds', NULL,
+        -- Of a reversal only the ledger knows the account: any original there names it.
+        (array_agg(a.reverses_event_id))[1],
+        sum(a.amount_minor - coalesce(a.held_minor, 0)::numeric)
+    FROM unnest(asked) AS a
+    INNER JOIN unnest(short) WITH ORDINALITY AS s USING (account_id, currency)
+    GROUP BY a.request, s.ordinality;
+END
+$$;
+COMMENT ON FUNCTION takings IS
+'What each request takes from each thing that is short, or adds to it, with the number of the '
+'shortage, and the outcome where there is too little.';
 
 CREATE OR REPLACE FUNCTION judge_in_order(
     asked addition[], refused answer[], short shortage[]
@@ -159,15 +197,9 @@ BEGIN
             r.outcome, r.conflicting_id, r.first_event_id, NULL
         FROM unnest(refused) AS r
         UNION ALL
-        SELECT a.request, 3,
-            min(a.index) FILTER (WHERE a.amount_minor < coalesce(a.held_minor, 0)),
-            'taking', s.ordinality::integer, 'insufficient_funds', NULL,
-            -- Of a reversal only the ledger knows the account: any original there names it.
-            (array_agg(a.reverses_event_id))[1],
-            sum(a.amount_minor - coalesce(a.held_minor, 0)::numeric)
-        FROM unnest(asked) AS a
-        INNER JOIN unnest(short) WITH ORDINALITY AS s USING (account_id, currency)
-        GROUP BY a.request, s.ordinality
+        SELECT t.request, t.turn, t.index, 'taking', t.number, t.outcome, t.conflicting_id,
+            t.event_id, t.change
+        FROM takings(asked, short) AS t
         ORDER BY request, turn, index, kind
     LOOP
         IF step.request <> judged THEN
@@ -204,7 +236,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION judge_in_order IS
-'Judges requests one by one: those that claim the same as others, or take from short accounts. '
+'Judges requests one by one: those that claim the same as others, or take from what is short. '
 'Those that are refused whatever the others do come as `refused`.';
 
 CREATE OR REPLACE FUNCTION judge(
@@ -233,6 +265,9 @@ BEGIN
     IF has.claims THEN
         refused := refused_claims(asked, clock);
     END IF;
+    IF has.refunds THEN
+        refused := refused || refused_refunds(asked);
+    END IF;
     IF has.own_types OR settings.with_event_types THEN
         refused := refused || refused_types(asked, settings, clock);
     END IF;
@@ -253,8 +288,11 @@ BEGIN
     END IF;
     accepted := without(asked, refused);
 
+    IF has.refunds OR has.originals THEN
+        short := short_originals(accepted);
+    END IF;
     IF settings.with_account_limits THEN
-        short := short_accounts(accepted);
+        short := short || short_accounts(accepted);
     END IF;
     IF short <> '{}' OR are_contested(asked, has) THEN
         refused := judge_in_order(asked, refused, short);

@@ -6,7 +6,7 @@ SET search_path FROM CURRENT
 AS $$
 BEGIN
     RETURN ARRAY(
-        SELECT (s.account_id, s.currency, s.room)::shortage
+        SELECT (s.account_id, s.currency, NULL, s.room)::shortage
         FROM (
             SELECT
                 c.*,

@@ -54,6 +54,7 @@ CREATE OR REPLACE FUNCTION event_bytes(
     currency char(3),
     transaction_id uuid,
     reverses_event_id uuid,
+    refunds_event_id uuid,
     external_id text,
     metadata jsonb,
     hold_id uuid,
@@ -71,6 +72,7 @@ BEGIN ATOMIC
         || convert_to(currency::text, 'UTF8')
         || coalesce(uuid_send(transaction_id), '\x00000000000000000000000000000000')
         || coalesce(uuid_send(reverses_event_id), '\x00000000000000000000000000000000')
+        || coalesce(uuid_send(refunds_event_id), '\x00000000000000000000000000000000')
         || int4send(utf8_length(account_id)) || convert_to(account_id, 'UTF8')
         || int4send(utf8_length(event_type)) || convert_to(event_type, 'UTF8')
         || coalesce(
@@ -169,8 +171,8 @@ BEGIN
                         || event_bytes(
                             e.seq, e.event_id, e.account_id, e.transaction_time, e.recorded_at,
                             e.event_type, e.amount_minor, e.currency, e.transaction_id,
-                            e.reverses_event_id, e.external_id, e.metadata, e.hold_id, e.held_minor,
-                            e.hold_expires_at
+                            e.reverses_event_id, e.refunds_event_id, e.external_id, e.metadata,
+                            e.hold_id, e.held_minor, e.hold_expires_at
                         )
                     ) THEN 'the hash does not match the event and the hash before it'
             END AS fault

@@ -29,24 +29,25 @@ AS $$
         'SELECT x.event_id FROM external_ids AS x WHERE x.external_id = $6))'
         ' AND ($7 IS NULL OR l.event_id = ANY (ARRAY('
         'SELECT t.event_id FROM legs($7) AS t)))'
-        ' AND ($8 IS NULL OR l.event_type = $8)'
-        ' AND ($9 IS NULL OR l.currency = $9)'
-        ' AND ($10 IS NULL OR l.transaction_time >= $10)'
-        ' AND ($11 IS NULL OR l.transaction_time < $11)'
-        ' %s ORDER BY l.%I %s LIMIT $13',
+        ' AND ($8 IS NULL OR l.refunds_event_id = $8)'
+        ' AND ($9 IS NULL OR l.event_type = $9)'
+        ' AND ($10 IS NULL OR l.currency = $10)'
+        ' AND ($11 IS NULL OR l.transaction_time >= $11)'
+        ' AND ($12 IS NULL OR l.transaction_time < $12)'
+        ' %s ORDER BY l.%I %s LIMIT $14',
         CASE WHEN descending THEN '<' ELSE '>' END,
         CASE
             WHEN NOT by_metadata THEN ''
-            WHEN NOT is_indexed THEN 'AND l.metadata_json::jsonb @> $12'
+            WHEN NOT is_indexed THEN 'AND l.metadata_json::jsonb @> $13'
             ELSE 'AND l.event_id IN ('
-                'SELECT v.event_id FROM jsonb_each_text($12) AS w'
+                'SELECT v.event_id FROM jsonb_each_text($13) AS w'
                 ' CROSS JOIN LATERAL ('
                 'SELECT v.event_id FROM metadata_values AS v'
                 ' WHERE v.metadata_key = w.key AND v.metadata_value = w.value'
                 ' AND v.seq BETWEEN $1 AND $2'
                 ' OFFSET 0) AS v'
                 ' GROUP BY v.event_id'
-                ' HAVING count(*) = (SELECT count(*) FROM jsonb_object_keys($12)))'
+                ' HAVING count(*) = (SELECT count(*) FROM jsonb_object_keys($13)))'
         END,
         in_order,
         CASE WHEN descending THEN 'DESC' ELSE 'ASC' END
@@ -61,6 +62,7 @@ CREATE OR REPLACE FUNCTION events(
     account_prefix text DEFAULT NULL,
     external_id text DEFAULT NULL,
     transaction_id uuid DEFAULT NULL,
+    refunds_event_id uuid DEFAULT NULL,
     event_type text DEFAULT NULL,
     currency text DEFAULT NULL,
     from_time timestamptz DEFAULT NULL,
@@ -111,7 +113,7 @@ BEGIN
     END IF;
 
     -- One index finds no more than the page's events: in a single step.
-    IF coalesce(external_id, transaction_id::text) IS NOT NULL THEN
+    IF coalesce(external_id, transaction_id::text, refunds_event_id::text) IS NOT NULL THEN
         step := rest_last;
     ELSIF coalesce(
         account_prefix, event_type, currency, from_time::text, to_time::text, metadata::text
@@ -143,7 +145,7 @@ BEGIN
             descending, in_order, metadata IS NOT NULL, last <= indexed
         )
         USING first, last, after_event_id, account_id, account_prefix, external_id, transaction_id,
-            event_type, currency, from_time, to_time, metadata, rows_left;
+            refunds_event_id, event_type, currency, from_time, to_time, metadata, rows_left;
         GET DIAGNOSTICS found = ROW_COUNT;
         rows_left := rows_left - found;
         EXIT WHEN rows_left <= 0;

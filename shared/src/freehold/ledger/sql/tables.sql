@@ -46,6 +46,7 @@ CREATE TABLE ledger_events (
     currency char(3) COLLATE "C" NOT NULL,
     transaction_id uuid,
     reverses_event_id uuid,
+    refunds_event_id uuid,
     external_id text COLLATE "C",
     metadata jsonb NOT NULL,
     hash bytea NOT NULL,
@@ -65,6 +66,8 @@ COMMENT ON COLUMN ledger_events.recorded_at IS 'When the ledger accepted the eve
 COMMENT ON COLUMN ledger_events.amount_minor IS 'Signed, in minor units of the currency.';
 COMMENT ON COLUMN ledger_events.transaction_id IS
 'The first leg''s event_id, on each leg of a balanced transaction; legs stand next to each other.';
+COMMENT ON COLUMN ledger_events.refunds_event_id IS
+'The event of which this one gives back a part, or all (refunds.sql).';
 COMMENT ON COLUMN ledger_events.hash IS
 'sha256(hash of the event before || event_bytes of this one); the first follows 32 zero bytes.';
 COMMENT ON COLUMN ledger_events.hold_id IS 'The event_id of the event that placed the hold.';
@@ -87,6 +90,9 @@ USING brin (
 -- By seq and not by event_id, although they rise together: no plan can then use this index in place
 -- of the primary key's.
 CREATE INDEX ledger_events_account_idx ON ledger_events (account_id, seq);
+-- An event's refunds. Other events are not in it, so that it costs their appends nothing.
+CREATE INDEX ledger_events_refunds_idx ON ledger_events (refunds_event_id, seq)
+WHERE refunds_event_id IS NOT NULL; -- noqa: CP04
 
 CREATE TABLE ledger_head (
     only_row boolean NOT NULL DEFAULT true

@@ -25,6 +25,8 @@ CREATE TYPE addition AS (
     -- The event to reverse. With `leg` 1 it names a transaction, until `completed` makes of it the
     -- reversals of all its legs.
     reverses_event_id uuid,
+    -- The event to refund.
+    refunds_event_id uuid,
     -- The hold to settle.
     hold_id uuid,
     -- The amount to hold.
@@ -45,6 +47,8 @@ CREATE TYPE traits AS (
     claims boolean,
     -- There is a reversal or a settlement.
     originals boolean,
+    -- There is a refund.
+    refunds boolean,
     -- There is an event type of the ledger's own.
     own_types boolean,
     -- There are legs of transactions.
@@ -77,9 +81,13 @@ COMMENT ON TYPE judgement IS 'What is to be written, and the answers to refused 
 CREATE TYPE shortage AS (
     account_id text COLLATE "C",
     currency char (3) COLLATE "C",
+    -- An event instead of an account.
+    event_id uuid,
     room numeric
 );
-COMMENT ON TYPE shortage IS 'How far an account is above its limit, and a call takes more.';
+COMMENT ON TYPE shortage IS
+'How far an account is above its limit, or what is left of an event to refund or reverse: a call '
+'takes more.';
 
 CREATE TYPE growth AS (
     last_seq bigint,

@@ -27,6 +27,7 @@ SELECT
     e.currency::text AS currency,
     e.transaction_id,
     e.reverses_event_id,
+    e.refunds_event_id,
     e.external_id,
     e.metadata::text AS metadata_json,
     e.hash,

@@ -36,6 +36,7 @@ def append_event(
     amount_minor: int,
     currency: str,
     transaction_time: Time | None = None,
+    refunds_event_id: str | None = None,
     external_id: str | None = None,
     metadata: Mapping[str, str] | None = None,
     idempotency_key: str | None = None,
@@ -48,6 +49,9 @@ def append_event(
         event_type: Not REVERSAL or HOLD, and not beginning with REVERSAL_ or HOLD_: these are the
             ledger's own.
         currency: Looks like USD or EUR (a code of ISO 4217, in capitals).
+        refunds_event_id: The event of which this one gives back a part, or all: of the same account
+            and currency, with the opposite sign. All refunds of an event together are at most its
+            amount. It is in the ledger already, so it is none of the same request.
     """
     return new_call(
         ROUTES["append_event"],
@@ -60,6 +64,7 @@ def append_event(
             **given(
                 {
                     "transaction_time": transaction_time,
+                    "refunds_event_id": refunds_event_id,
                     "external_id": external_id,
                     "metadata": metadata,
                 }
@@ -373,13 +378,13 @@ def get_credentials(tenant_id: str) -> Call[models.CustomerCredentials]:
     return new_call(ROUTES["get_credentials"], models.CustomerCredentials, (tenant_id,))
 
 
-def get_event(event_id: str) -> Call[models.LedgerEvent]:
-    """One event (scope read or audit).
+def get_event(event_id: str) -> Call[models.EventWithUndoing]:
+    """One event, with its reversal and its refunds (scope read or audit).
 
     Args:
         event_id: The event's UUID.
     """
-    return new_call(ROUTES["get_event"], models.LedgerEvent, (event_id,))
+    return new_call(ROUTES["get_event"], models.EventWithUndoing, (event_id,))
 
 
 def get_hold(hold_id: str) -> Call[models.Hold]:
@@ -611,6 +616,7 @@ def list_events(
     account_id: str | None = None,
     external_id: str | None = None,
     transaction_id: str | None = None,
+    refunds_event_id: str | None = None,
     event_type: str | None = None,
     currency: str | None = None,
     metadata: Mapping[str, str] | None = None,
@@ -630,6 +636,7 @@ def list_events(
         account_id: Only events of this account.
         external_id: The one with this id.
         transaction_id: Only legs of this balanced transaction.
+        refunds_event_id: Only refunds of this event.
         event_type: Only events of this type.
     """
     return new_call(
@@ -645,6 +652,7 @@ def list_events(
                     "account_id": account_id,
                     "external_id": external_id,
                     "transaction_id": transaction_id,
+                    "refunds_event_id": refunds_event_id,
                     "event_type": event_type,
                     "currency": currency,
                 }

@@ -260,6 +260,37 @@ class EventTypeSwitch(Model):
     closed: bool
 
 
+class EventWithUndoing(Model):
+    """An event, and what undoes it: its reversal and its refunds."""
+
+    event_id: str
+    """UUIDv7; sorts as seq does."""
+    seq: int
+    """The ledger's gap-free event number."""
+    account_id: str
+    event_type: str
+    amount_minor: int
+    currency: str
+    transaction_time: datetime
+    recorded_at: datetime
+    external_id: str | None
+    metadata: dict[str, str]
+    transaction_id: str | None
+    """On each leg of a balanced transaction; the event_id of its first leg."""
+    reverses_event_id: str | None
+    refunds_event_id: str | None
+    hash: str
+    reversed_by_event_id: str | None
+    refunded_minor: int
+    """What all its refunds have given back, without the sign, and without the refunds that were reversed."""
+    refunds: list[Refund]
+    """The first 100; `GET /v1/events?refunds_event_id=` lists all."""
+    hold_id: str | None = None
+    """Only in events of holds."""
+    held_minor: int | None = None
+    """Only in events of holds: what the event adds to the amount held; negative if it settles the hold."""
+
+
 class FieldError(Model):
     """
     One broken rule: where in the body (RFC 6901 pointer) or query, and what is wrong.
@@ -422,6 +453,7 @@ class LedgerEvent(Model):
     transaction_id: str | None
     """On each leg of a balanced transaction; the event_id of its first leg."""
     reverses_event_id: str | None
+    refunds_event_id: str | None
     hash: str
     hold_id: str | None = None
     """Only in events of holds."""
@@ -518,6 +550,15 @@ class ReconciliationOverview(Model):
     tenants_with_findings_count: int
 
 
+class Refund(Model):
+    """An event that refunds another one."""
+
+    event_id: str
+    amount_minor: int
+    reversed_by_event_id: str | None
+    """The event that undoes the refund, which then does not count."""
+
+
 class Region(Model):
     """A region that tenants can live in."""
 
@@ -609,6 +650,7 @@ class StatementLine(Model):
     transaction_id: str | None
     """On each leg of a balanced transaction; the event_id of its first leg."""
     reverses_event_id: str | None
+    refunds_event_id: str | None
     hash: str
     balance_minor: int
     """The opening balance and all lines up to this one, in order of time, whichever order is asked for."""

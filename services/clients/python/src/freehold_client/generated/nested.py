@@ -17,5 +17,7 @@ class NewEvent(TypedDict):
     currency: str
     """Looks like USD or EUR (a code of ISO 4217, in capitals)."""
     transaction_time: NotRequired[datetime | str | None]
+    refunds_event_id: NotRequired[str | None]
+    """The event of which this one gives back a part, or all: of the same account and currency, with the opposite sign. All refunds of an event together are at most its amount. It is in the ledger already, so it is none of the same request."""
     external_id: NotRequired[str | None]
     metadata: NotRequired[dict[str, str] | None]

@@ -3,6 +3,12 @@
 from freehold_client.errors import Problem
 
 
+class AlreadyRefunded(Problem):
+    """Refunds stand against the reversal."""
+
+    slug = "already-refunded"
+
+
 class AlreadyReversed(Problem):
     """The event has been reversed."""
 
@@ -115,6 +121,12 @@ class Overloaded(Problem):
     """There is more work than can be done in time."""
 
     slug = "overloaded"
+
+
+class RefundNotAllowed(Problem):
+    """The event cannot be refunded in this way."""
+
+    slug = "refund-not-allowed"
 
 
 class RequestTimeout(Problem):
