@@ -33,6 +33,7 @@ PUBLISHED = {
     "request-timeout": 408,
     "duplicate-external-id": 409,
     "already-reversed": 409,
+    "already-refunded": 409,
     "hold-not-pending": 409,
     "tenant-exists": 409,
     "tenant-deleted": 409,
@@ -43,6 +44,7 @@ PUBLISHED = {
     "validation-failed": 422,
     "idempotency-key-reused": 422,
     "not-reversible": 422,
+    "refund-not-allowed": 422,
     "statement-too-long": 422,
     "insufficient-funds": 422,
     "too-many-requests": 429,
@@ -117,6 +119,8 @@ PRODUCED = {
     "idempotency-key-reused": (
         "e2e/test_idempotency.py::test_a_key_used_for_another_event_is_refused"
     ),
+    "already-refunded": "e2e/test_refunds.py::test_an_event_is_either_refunded_or_reversed",
+    "refund-not-allowed": "e2e/test_refunds.py::test_a_refund_that_does_not_fit_says_why",
     "not-reversible": "e2e/test_reversals.py::test_the_smallest_amount_has_no_opposite",
     "statement-too-long": (
         "integration/query/test_statements.py::test_a_pdf_of_too_many_lines_is_refused"

@@ -69,7 +69,8 @@ async def send_all(tenant: Tenant, seed: int) -> Expectation:
                 place = chance.randrange(len(expected.reversible))
                 event = expected.reversible.pop(place)
                 number += 1
-                await send_reversal(tenant, expected, chance, event, number)
+                send = send_refunds if kind > 0.9 else send_reversal
+                await send(tenant, expected, chance, event, number)
 
     async with asyncio.TaskGroup() as group:
         for _ in range(WORKERS):
@@ -107,6 +108,25 @@ async def send_reversal(
     assert reversal["reverses_event_id"] == event["event_id"]
     if chance.random() < 0.1:
         problem(await tenant.post(path, {}), "already-reversed")
+
+
+async def send_refunds(
+    tenant: Tenant, expected: Expectation, chance: random.Random, event: Document, number: int
+) -> None:
+    part = chance.randint(1, abs(event["amount_minor"]))
+    sign = -1 if event["amount_minor"] > 0 else 1
+    body = {
+        **{name: event[name] for name in ("account_id", "currency")},
+        "event_type": "REFUND",
+        "refunds_event_id": event["event_id"],
+    }
+    for place, amount in enumerate((part, abs(event["amount_minor"]) - part)):
+        if amount:
+            body["amount_minor"] = sign * amount
+            key = f"refund-{number}-{place}"
+            refund = await send_perhaps_twice(tenant, chance, "/events", body, key)
+            expected.add(refund, sign * amount)
+    problem(await tenant.post("/events", body), "refund-not-allowed")
 
 
 async def send_perhaps_twice(

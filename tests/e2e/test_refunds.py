@@ -52,7 +52,7 @@ async def test_no_route_gives_back_more_than_there_was(tenant: Tenant, upstream:
     ):
         answer = await tenant.post(path, body)
         assert pointers(answer, "refund-not-allowed") == [f"{place}/amount_minor"]
-        assert event["event_id"] in answer.json()["detail"]
+        assert f"left of event {event['event_id']}, which is 100" in answer.json()["detail"]
     message = await upstream.ask(tenant, too_much, message_id="k")
     assert refusal(message, "refund-not-allowed")["errors"][0]["pointer"] == "/amount_minor"
     last = await imported(
@@ -109,6 +109,7 @@ async def test_an_event_is_either_refunded_or_reversed(tenant: Tenant) -> None:
         await tenant.post(f"/events/{refunded['event_id']}/reversal"), "already-refunded"
     )
     assert conflict["refunded_event_id"] == refunded["event_id"]
+    assert "1500, after refunds" in conflict["detail"]
     await tenant.reverse(undone["event_id"])
     problem(await tenant.post("/events", refund_body(undone, -1)), "refund-not-allowed")
     # A mistaken refund is reversed, and leaves all of the event.

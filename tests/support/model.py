@@ -44,6 +44,7 @@ class Decision:
     outcome: Outcome
     conflicting_id: UUID | None = None
     index: int | None = None
+    room: int | None = None
     facts: list[Row] = field(default_factory=list)
     """Of each event to be created: what its row has to say."""
     rows: list[Row] = field(default_factory=list)
@@ -206,13 +207,14 @@ class ModelLedger:
             return Decision(Outcome.UNBALANCED)
         exhausted = self._exhausted(facts)
         if exhausted:
-            index, original_id = min(exhausted)
+            index, original_id, left = min(exhausted)
             is_refund = facts[index]["refunds_event_id"] is not None
             outcome = Outcome.REFUND_EXCEEDS if is_refund else Outcome.ALREADY_REFUNDED
-            return Decision(outcome, original_id, index)
+            return Decision(outcome, original_id, index, left)
         lacking = self._lacking(facts)
         if lacking:
-            return Decision(Outcome.INSUFFICIENT_FUNDS, index=min(lacking))
+            index, room = min(lacking)
+            return Decision(Outcome.INSUFFICIENT_FUNDS, index=index, room=room)
         return None
 
     def _refused(
@@ -312,8 +314,8 @@ class ModelLedger:
         named.add(settlement.hold_id)
         return None
 
-    def _exhausted(self, facts: Sequence[Row]) -> list[tuple[int, UUID]]:
-        """Where a request first takes from each event of which it takes more than is left."""
+    def _exhausted(self, facts: Sequence[Row]) -> list[tuple[int, UUID, int]]:
+        """Where a request first takes from each event of which too little is left, and how much."""
         changes: dict[UUID, int] = defaultdict(int)
         first_taking: dict[UUID, int] = {}
         for index, fact in enumerate(facts):
@@ -325,9 +327,9 @@ class ModelLedger:
             if change < 0:
                 first_taking.setdefault(original_id, index)
         return [
-            (first_taking[original_id], original_id)
+            (first_taking[original_id], original_id, left)
             for original_id, change in changes.items()
-            if change < 0 and self.left(original_id) + change < 0
+            if change < 0 and (left := self.left(original_id)) + change < 0
         ]
 
     def left(self, original_id: UUID) -> int:
@@ -347,8 +349,8 @@ class ModelLedger:
         undone = self._by_id[event["reverses_event_id"]]
         return self._original(undone) or undone["event_id"]
 
-    def _lacking(self, facts: Sequence[Row]) -> list[int]:
-        """Where a request first takes from each account that it takes below its limit."""
+    def _lacking(self, facts: Sequence[Row]) -> list[tuple[int, int]]:
+        """Where a request first takes from each account that has too little, and how much."""
         changes: dict[Account, int] = defaultdict(int)
         first_taking: dict[Account, int] = {}
         for index, fact in enumerate(facts):
@@ -358,11 +360,11 @@ class ModelLedger:
             if change < 0:
                 first_taking.setdefault(account, index)
         return [
-            first_taking[account]
+            (first_taking[account], room)
             for account, change in changes.items()
             if change < 0
             and account in self.limits
-            and self._available(account) + change < self.limits[account]
+            and (room := self._available(account) - self.limits[account]) + change < 0
         ]
 
     def _available(self, account: Account) -> int:

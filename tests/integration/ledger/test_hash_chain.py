@@ -43,7 +43,7 @@ AWKWARD_EVENTS = [
 
 @pytest.fixture(scope="module")
 async def chained_ledger(ledgers: Ledgers) -> AsyncIterator[Ledger]:
-    """A ledger of the awkward events and some reversals, made by several calls."""
+    """A ledger of the awkward events, some reversals and a refund, made by several calls."""
     async with ledgers.fresh() as ledger, ledger.connection() as connection:
         await append_chain(connection)
         yield ledger
@@ -79,7 +79,10 @@ async def append_chain(connection: Connection) -> None:
         [
             append_request(undo(first.events[0]["event_id"])),
             append_request(undo(first.events[1]["event_id"], 'a "reason"')),
-            append_request(*(new_event("cus_2", number) for number in range(1, 10))),
+            append_request(
+                *(new_event("cus_2", number) for number in range(1, 9)),
+                new_event("cus_1", -3, refunds=first.events[-1]["event_id"]),
+            ),
         ],
     )
 

@@ -559,10 +559,11 @@ class LedgerMachine(RuleBasedStateMachine):
     def _check_answer(self, request: AppendRequest, answer: Answer, created: Iterator[Row]) -> None:
         decision = self._model.decide(request)
         self.seen[decision.outcome] += 1
-        assert (answer.outcome, answer.conflicting_id, answer.index) == (
+        assert (answer.outcome, answer.conflicting_id, answer.index, answer.room) == (
             decision.outcome,
             decision.conflicting_id,
             decision.index,
+            decision.room,
         )
         rows = [dict(row) for row in answer.events]
         if decision.outcome is not Outcome.CREATED:

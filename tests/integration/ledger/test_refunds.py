@@ -60,10 +60,11 @@ async def test_an_event_is_refunded_in_parts_and_never_beyond_its_amount(
     (first,) = await written(connection, refund(paid, -500))
     assert (first["refunds_event_id"], first["reverses_event_id"]) == (paid, None)
     answer = await decide(connection, refund(paid, -1501))
-    assert (answer.outcome, answer.conflicting_id, answer.index) == (
+    assert (answer.outcome, answer.conflicting_id, answer.index, answer.room) == (
         Outcome.REFUND_EXCEEDS,
         paid,
         0,
+        1500,
     )
     (second,) = await written(connection, refund(paid, -1500))
     assert (await decide(connection, refund(paid, -1))).outcome is Outcome.REFUND_EXCEEDS

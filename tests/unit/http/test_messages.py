@@ -52,11 +52,11 @@ BIGGEST = 2**63 - 1
 LIKE_64_BITS = f"amount_minor must be between {-BIGGEST - 1} and {BIGGEST}"
 NO_TENANT_ID = (
     "there is no member tenant_id, only account_id, event_type, amount_minor, currency,"
-    " transaction_time, external_id, metadata"
+    " transaction_time, refunds_event_id, external_id, metadata"
 )
 NO_COLOUR = (
     "there is no parameter colour, only from, to, limit, cursor, order, account_id, external_id,"
-    " transaction_id, event_type, currency"
+    " transaction_id, refunds_event_id, event_type, currency"
 )
 
 OF_AN_EVENT: list[tuple[dict[str, Any], str]] = [

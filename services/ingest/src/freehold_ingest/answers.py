@@ -68,8 +68,8 @@ _CONFLICTS = {
     ),
     Outcome.ALREADY_REFUNDED: _Conflict(
         AlreadyRefunded,
-        "refunds of event {existing} stand against the reversal: refund what is left of the event,"
-        " or reverse its refunds first",
+        "less is left of event {existing} than the reversal takes ({room}, after refunds): refund"
+        " what is left, or reverse the refunds first",
         "refunded_event_id",
     ),
     Outcome.HOLD_NOT_FOUND: _Conflict(NotFound, "there is no such hold"),
@@ -93,42 +93,42 @@ _FAULTS = {
         ValidationFailed, "amount_minor", "{event_type} is declared for {sign} amounts only"
     ),
     Outcome.REFUNDED_NOT_FOUND: _Fault(
-        RefundNotAllowed, "refunds_event_id", "there is no such event"
+        RefundNotAllowed, "refunds_event_id", "refunds_event_id must name an event, and names none"
     ),
     Outcome.REFUND_OF_REFUND: _Fault(
         RefundNotAllowed,
         "refunds_event_id",
-        "event {existing} is a refund itself, which is undone by its reversal",
+        "refunds_event_id must not name a refund, which event {existing} is: reverse it instead",
     ),
     Outcome.REFUND_OF_REVERSAL: _Fault(
         RefundNotAllowed,
         "refunds_event_id",
-        "event {existing} is a reversal, which is undone by a reversal of its own",
+        "refunds_event_id must not name a reversal, which event {existing} is: reverse it instead",
     ),
     Outcome.REFUND_OF_HOLD: _Fault(
         RefundNotAllowed,
         "refunds_event_id",
-        "event {existing} posts no amount: of a hold only its capture can be refunded",
+        "refunds_event_id must name an event that posts an amount, and event {existing} posts none",
     ),
     Outcome.REFUND_ACCOUNT: _Fault(
         RefundNotAllowed,
         "account_id",
-        "a refund is of the same account as event {existing}, which it refunds",
+        "account_id must be that of event {existing}, which is to be refunded",
     ),
     Outcome.REFUND_CURRENCY: _Fault(
         RefundNotAllowed,
         "currency",
-        "a refund is in the same currency as event {existing}, which it refunds",
+        "currency must be that of event {existing}, which is to be refunded",
     ),
     Outcome.REFUND_SIGN: _Fault(
         RefundNotAllowed,
         "amount_minor",
-        "a refund has the opposite sign of event {existing}, which it refunds",
+        "amount_minor must have the opposite sign of event {existing}, which is to be refunded",
     ),
     Outcome.REFUND_EXCEEDS: _Fault(
         RefundNotAllowed,
         "amount_minor",
-        "less than this is left of event {existing}, after its refunds or its reversal",
+        "amount_minor must not give back more than is left of event {existing}, which is {room}",
     ),
     Outcome.HOLD_EXCEEDED: _Fault(
         ValidationFailed, "amount_minor", "amount_minor must not be more than the hold holds"
@@ -190,7 +190,8 @@ def refusal(answer: Answer, at: str | None = "") -> DomainError:
     if conflict is not None:
         existing = None if answer.conflicting_id is None else str(answer.conflicting_id)
         members: dict[str, Any] = {} if conflict.member is None else {conflict.member: existing}
-        return conflict.error(conflict.detail.format(existing=existing), **members)
+        detail = conflict.detail.format(existing=existing, room=answer.room)
+        return conflict.error(detail, **members)
     fault = _FAULTS[answer.outcome]
     detail = _detail(fault.detail, answer)
     if answer.outcome is Outcome.PREDATES_ORIGINAL:
@@ -268,5 +269,9 @@ def _detail(sentence: str, answer: Answer) -> str:
         event_type = addition.event_type
         sign = "negative" if addition.amount_minor > 0 else "positive"
     return sentence.format(
-        account=account, event_type=event_type, sign=sign, existing=answer.conflicting_id
+        account=account,
+        event_type=event_type,
+        sign=sign,
+        existing=answer.conflicting_id,
+        room=answer.room,
     )

@@ -30,6 +30,15 @@ NEW_EVENT_EXAMPLE: dict[str, Any] = {
     "metadata": {"plan": "pro"},
 }
 
+NEW_REFUND_EXAMPLE: dict[str, Any] = {
+    "account_id": "cus_42",
+    "event_type": "REFUND",
+    "amount_minor": -500,
+    "currency": "USD",
+    "refunds_event_id": "019ca9a8-5a00-7000-8000-0007c0a8d5e1",
+    "external_id": "re_1",
+}
+
 LEDGER_EVENT_EXAMPLE: dict[str, Any] = {
     "event_id": "019ca9a8-5a00-7000-8000-0007c0a8d5e1",
     "seq": 7,
@@ -67,7 +76,9 @@ class Request(BaseModel):
 class NewEvent(Request):
     """One event to append. Positive amounts add to the balance, negative ones take from it."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [NEW_EVENT_EXAMPLE]})
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [NEW_EVENT_EXAMPLE, NEW_REFUND_EXAMPLE]}
+    )
 
     account_id: AccountId
     event_type: EventType = Field(

@@ -327,8 +327,8 @@ _OF_LEDGERS = (
         remedy="Refund what is left: `GET /v1/events/{event_id}` says how much was refunded. If the"
         " refunds are mistaken, reverse them first.",
         example=AlreadyRefunded(
-            f"refunds of event {_EVENT_ID} stand against the reversal: refund what is left of the"
-            " event, or reverse its refunds first",
+            f"less is left of event {_EVENT_ID} than the reversal takes (1500, after refunds):"
+            " refund what is left, or reverse the refunds first",
             refunded_event_id=_EVENT_ID,
         ),
     ),
@@ -379,19 +379,21 @@ _OF_LEDGERS = (
     _kind(
         422,
         "The event cannot be refunded in this way",
-        cause="`refunds_event_id` names no event, a refund, a reversal, or an event that posts no"
-        " amount; or the refund has another account or currency, the same sign, or a larger amount"
-        " than is left after earlier refunds or a reversal. `errors` names the member at fault.",
+        cause="The event in `refunds_event_id` does not exist, is a refund or a reversal, or posts"
+        " no amount; or the refund has another account or currency, the same sign, or a larger"
+        " amount than is left after earlier refunds or a reversal. `errors` names the member at"
+        " fault.",
         remedy="Correct what `errors` names. `GET /v1/events/{event_id}` of the event to refund"
         " says how much of it was refunded. What a refund names is in the ledger already, so it is"
         " no other event of the same request.",
         example=RefundNotAllowed(
-            f"less than this is left of event {_EVENT_ID}, after its refunds or its reversal",
+            "amount_minor must not give back more than is left of event"
+            f" {_EVENT_ID}, which is 1500",
             errors=[
                 FieldError(
                     pointer="/amount_minor",
-                    detail=f"less than this is left of event {_EVENT_ID}, after its refunds or its"
-                    " reversal",
+                    detail="amount_minor must not give back more than is left of event"
+                    f" {_EVENT_ID}, which is 1500",
                 )
             ],
         ),

@@ -135,7 +135,8 @@ class Answer:
     `conflicting_id` names the event or the transaction that stands against a refused request.
     `index` counts its additions from 0, or the legs of the transaction that it reverses, and names
     the one at fault. `existing` is the event that stands against it, or the one whose reversal
-    would take an account below its limit; None where the ledger has no such event.
+    would take an account below its limit; None where the ledger has no such event. `room` is how
+    much is left of what it takes too much of, in minor units; None for other outcomes.
     """
 
     __slots__ = (
@@ -147,6 +148,7 @@ class Answer:
         "index",
         "outcome",
         "request",
+        "room",
     )
 
     def __init__(
@@ -158,7 +160,9 @@ class Answer:
         written: Written | None = None,
         first: int = 0,
         events: Sequence[Row] | None = None,
+        room: int | None = None,
     ) -> None:
+        self.room = room
         self.outcome = outcome
         self.request = request
         self.conflicting_id = conflicting_id
@@ -272,12 +276,12 @@ def _facts(addition: Addition) -> tuple[object, ...]:
 
 
 _APPEND = (
-    "SELECT a.request, a.index, a.outcome, a.conflicting_id, a.event_ids, a.event_hashes,"
-    " a.first_seq, a.recorded_at AS written_at, a.default_time, a.last_seq, a.last_event_id,"
-    " a.last_hash, (a.event).*"
+    "SELECT a.request, a.index, a.outcome, a.conflicting_id, a.room, a.event_ids,"
+    " a.event_hashes, a.first_seq, a.recorded_at AS written_at, a.default_time, a.last_seq,"
+    " a.last_event_id, a.last_hash, (a.event).*"
     " FROM agreed_now($2, $3), append($1::json) AS a"
 )
-_FACTS = 12
+_FACTS = 13
 """The columns before the event's own."""
 _ID = 16
 _HASH = 32
@@ -470,7 +474,7 @@ def _appended(requests: Sequence[AppendRequest], rows: Sequence[Record]) -> Appe
 def _shown(request: AppendRequest, rows: Sequence[Record]) -> Answer:
     """Make the answer of a request from its rows, each with an event or none."""
     first = rows[0]
-    index = first["index"]
+    index, room = first["index"], first["room"]
     events = [
         dict(islice(row.items(), _FACTS, None)) for row in rows if row["event_id"] is not None
     ]
@@ -480,4 +484,5 @@ def _shown(request: AppendRequest, rows: Sequence[Record]) -> Answer:
         first["conflicting_id"],
         None if index is None else index - 1,
         events=events,
+        room=None if room is None else int(room),
     )

@@ -142,6 +142,9 @@ COMMENT ON FUNCTION write_additions IS
 -- index is the request's addition at fault, or the leg of the transaction that it reverses; null
 -- where no single one is.
 --
+-- room is how much is left of what a request takes too much of: of an event to refund or reverse,
+-- or of an account above its limit.
+--
 -- A caller is shown the events that it cannot make of its requests, each in a row of the answer:
 --   what a reversal or a settlement has added, and what placed the hold that is settled
 --   what a replayed request has added
@@ -162,6 +165,7 @@ CREATE OR REPLACE FUNCTION append(additions json) RETURNS TABLE (
     index integer,
     outcome text,
     conflicting_id uuid,
+    room numeric,
     event event_lines,
     event_ids bytea,
     event_hashes bytea,

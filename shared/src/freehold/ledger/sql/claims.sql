@@ -9,7 +9,7 @@ BEGIN
     RETURN ARRAY(
         SELECT (
             j.request, j.index, j.outcome, j.conflicting_id, NULL, NULL, j.conflicting_id,
-            j.conflicting_id
+            j.conflicting_id, NULL
         )::answer
         FROM (
             SELECT

@@ -8,7 +8,7 @@ SET search_path FROM CURRENT
 AS $$
 BEGIN
     RETURN ARRAY(
-        SELECT (a.request, a.index, a.outcome, NULL, NULL, NULL, NULL, NULL)::answer
+        SELECT (a.request, a.index, a.outcome, NULL, NULL, NULL, NULL, NULL, NULL)::answer
         FROM (
             SELECT a.request, a.index,
                 CASE
@@ -43,7 +43,8 @@ SET search_path FROM CURRENT
 AS $$
 BEGIN
     RETURN ARRAY(
-        SELECT DISTINCT (a.request, NULL, 'unbalanced', NULL, NULL, NULL, NULL, NULL)::answer
+        SELECT DISTINCT
+            (a.request, NULL, 'unbalanced', NULL, NULL, NULL, NULL, NULL, NULL)::answer
         FROM unnest(asked) AS a
         WHERE a.leg IS NOT NULL
         GROUP BY a.request, a.currency
@@ -229,7 +230,8 @@ BEGIN
             judged, nullif(step.index, 0), step.outcome, step.conflicting_id,
             CASE WHEN step.kind = 'claim' THEN holders[step.number] END,
             CASE WHEN step.kind = 'claim' THEN holder_indexes[step.number] END,
-            step.event_id, step.event_id
+            step.event_id, step.event_id,
+            CASE WHEN step.kind = 'taking' THEN rooms[step.number] END
         )::answer;
     END LOOP;
     RETURN answers;
@@ -280,7 +282,7 @@ BEGIN
             SELECT DISTINCT ON (r.request)
                 (
                     r.request, r.index, r.outcome, r.conflicting_id, NULL, NULL, r.first_event_id,
-                    r.last_event_id
+                    r.last_event_id, NULL
                 )::answer
             FROM unnest(refused) WITH ORDINALITY AS r
             ORDER BY r.request, r.index, r.ordinality
@@ -318,7 +320,7 @@ BEGIN
     RETURN ARRAY(
         SELECT (
             r.request, r.index, r.outcome, coalesce(r.conflicting_id, n.event_id), NULL, NULL,
-            coalesce(r.first_event_id, n.event_id), coalesce(r.last_event_id, n.event_id)
+            coalesce(r.first_event_id, n.event_id), coalesce(r.last_event_id, n.event_id), r.room
         )::answer
         FROM unnest(answers) AS r
         LEFT JOIN (
@@ -335,7 +337,7 @@ BEGIN
     ) || ARRAY(
         SELECT (
             a.request, NULL, 'created', NULL, NULL, NULL, id_at(new_ids, min(a.ordinality)),
-            id_at(new_ids, max(a.ordinality))
+            id_at(new_ids, max(a.ordinality)), NULL
         )::answer
         FROM unnest(accepted) WITH ORDINALITY AS a
         GROUP BY a.request
@@ -348,7 +350,12 @@ COMMENT ON FUNCTION late_answers IS
 'what became of the keys that later requests have too, the events of reversals and settlements.';
 
 CREATE OR REPLACE FUNCTION with_events(answers answer[]) RETURNS TABLE (
-    request integer, index integer, outcome text, conflicting_id uuid, event event_lines
+    request integer,
+    index integer,
+    outcome text,
+    conflicting_id uuid,
+    room numeric,
+    event event_lines
 )
 LANGUAGE plpgsql STABLE
 SET search_path FROM CURRENT
@@ -356,7 +363,7 @@ AS $$
 #variable_conflict use_column
 BEGIN
     RETURN QUERY
-    SELECT r.request, r.index, r.outcome, r.conflicting_id, e.event
+    SELECT r.request, r.index, r.outcome, r.conflicting_id, r.room, e.event
     FROM unnest(answers) AS r
     LEFT JOIN LATERAL (
         SELECT s.event, s.seq

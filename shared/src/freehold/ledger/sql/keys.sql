@@ -11,7 +11,7 @@ BEGIN
             CASE WHEN k.fingerprint = a.fingerprint THEN 'replayed' ELSE 'key_reused' END,
             NULL, NULL, NULL,
             CASE WHEN k.fingerprint = a.fingerprint THEN k.first_event_id END,
-            k.last_event_id
+            k.last_event_id, NULL
         )::answer
         FROM unnest(asked) AS a
         CROSS JOIN LATERAL (

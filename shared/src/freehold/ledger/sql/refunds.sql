@@ -65,7 +65,7 @@ AS $$
 BEGIN
     RETURN ARRAY(
         SELECT (
-            r.request, r.index, r.outcome, r.event_id, NULL, NULL, r.event_id, r.event_id
+            r.request, r.index, r.outcome, r.event_id, NULL, NULL, r.event_id, r.event_id, NULL
         )::answer
         FROM (
             SELECT a.request, a.index, e.event_id,

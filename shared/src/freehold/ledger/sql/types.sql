@@ -66,7 +66,9 @@ CREATE TYPE answer AS (
     conflicting_index integer,
     -- The first and the last event that the caller is to be shown, if any.
     first_event_id uuid,
-    last_event_id uuid
+    last_event_id uuid,
+    -- How much is left of what the request takes too much of.
+    room numeric
 );
 COMMENT ON TYPE answer IS
 'Why a request adds nothing, or what it added that its caller does not know. The outcome is null '
