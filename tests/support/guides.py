@@ -18,7 +18,7 @@ import shutil
 import signal
 import sys
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -26,7 +26,7 @@ from typing import Any
 
 GUIDES = Path(__file__).parents[2] / "services/guides"
 NODE = shutil.which("node")
-TIMEOUT_S = 240
+TIMEOUT_S = 600
 
 # What runs the block in the file {}; the names of modules are then those of the reader's folder.
 _RUNNERS = {
@@ -35,8 +35,7 @@ _RUNNERS = {
     "js": "node --input-type=module - < {}",
 }
 _SHOWN = ("json", "text")
-_SAVED = (*_RUNNERS, "html")
-_FENCE = re.compile(r"^ *```(\w*)$")
+_FENCE = re.compile(r" *(?:```|~~~)(.*)")
 _NOT_RUN = re.compile(r"<!-- not run: .+ -->")
 _FILE_NAME = re.compile(r"(?:#|//|<!--) ([\w-]+\.\w+)(?: -->)?")
 _ANY = "…"
@@ -118,10 +117,10 @@ def _blocks(page: str) -> Iterator[tuple[Step, bool]]:
         if fence := _FENCE.match(line):
             text = []
             for _, inner in lines:
-                if inner.strip() == "```":
+                if _FENCE.match(inner):
                     break
                 text.append(inner + "\n")
-            yield Step(number, fence[1], "".join(text)), is_run
+            yield Step(number, fence[1].strip(), "".join(text)), is_run
         if line.strip():
             is_run = _NOT_RUN.fullmatch(line) is None
 
@@ -171,7 +170,8 @@ async def followed(
         yield left_out
     finally:
         # The shell waits for its input, so the group is there, with whatever servers it started.
-        os.killpg(shell.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.killpg(shell.pid, signal.SIGKILL)
         await shell.wait()
 
 

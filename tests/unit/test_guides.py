@@ -75,6 +75,8 @@ async def test_a_page_that_does_not_fails(
     [
         "```\nls\n```\n",
         "```ruby\nputs 1\n```\n",
+        "~~~\nls\n~~~\n",
+        "```sh title=a\nls\n```\n",
         "- a list\n\n  ```yaml\n  a: 1\n  ```\n",
         "```json\n{}\n```\n",
         "```sh\ntrue\n```\n```text\n```\n```text\n```\n",
