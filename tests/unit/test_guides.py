@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from freehold.contracts.currency import MINOR_UNIT_EXPONENTS
+from support import guides
 from support.guides import GUIDES, followed, steps_of
 
 # Runs in any shell, without servers.
@@ -46,6 +47,15 @@ print('{"seq": 7, "event_id": "0198", "data": [null]}')
 async def test_a_page_that_tells_the_truth_passes(tmp_path: Path) -> None:
     async with followed(PAGE, tmp_path, {}) as left_out:
         assert not left_out
+
+
+async def test_without_node_its_blocks_are_left_out_and_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guides, "NODE", None)
+    page = "```js\nthrow 1\n```\n```text\nnothing\n```\n```sh\nnode missing.mjs\n```\n"
+    async with followed(page, tmp_path, {}) as left_out:
+        assert [step.line for step in left_out] == [1, 7]
 
 
 @pytest.mark.parametrize(
