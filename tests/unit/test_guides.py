@@ -107,21 +107,3 @@ def test_the_table_of_minor_units_is_the_contracts() -> None:
         for currency in row[2].split()
     }
     assert named == {code: digits for code, digits in MINOR_UNIT_EXPONENTS.items() if digits != 2}
-
-
-@pytest.mark.parametrize("page", list(GUIDES.glob("*.md")), ids=lambda page: page.name)
-def test_links_lead_somewhere(page: Path) -> None:
-    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
-        file, _, anchor = target.partition("#")
-        if "://" in target:
-            continue
-        aim = (page.parent / file).resolve() if file else page
-        assert aim.exists(), target
-        if anchor:
-            assert anchor in headings(aim), target
-
-
-def headings(page: Path) -> set[str]:
-    """The anchors that a page's headings have."""
-    titles = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
