@@ -102,7 +102,7 @@ async def test_an_earlier_instant_is_previewed_next_to_the_live_ledger(
 
 async def test_a_refused_restore_says_why(tenant: Tenant, operator: dict[str, str]) -> None:
     for options, said in (
-        (("--to", "2999-01-01T00:00:00Z"), "future"),
+        (("--to", "2999-01-01T00:00:00Z"), "must not lie ahead"),
         (("--to", "2001-01-01T00:00:00Z"), "no ledger then"),
         (("--backup", "nonsense"), "backup_id"),
         (("--backup", str(uuid.uuid4())), "no such backup"),
