@@ -15,6 +15,7 @@ PACKAGES = sorted(
 )
 MODULES = sorted(ROOT.glob("services/clients/*/package.json"))
 DOCUMENTS = sorted(ROOT.glob("services/clients/*.json"))
+CHANGELOG = (ROOT / "CHANGELOG.md").read_text()
 DOCKERFILE = (ROOT / "deploy/Dockerfile").read_text()
 
 
@@ -33,3 +34,8 @@ def test_images_are_labelled_with_it() -> None:
     assert default == this_release().version
     # Where the build writes the commit, the package looks for it.
     assert f"shared/src/freehold/{COMMIT_FILE}" in DOCKERFILE
+
+
+def test_the_changelog_says_what_is_in_it() -> None:
+    headings = re.findall(r"^## \[(.+?)\](?: - \d{4}-\d\d-\d\d)?$", CHANGELOG, re.MULTILINE)
+    assert headings[:2] == ["Unreleased", this_release().version]
