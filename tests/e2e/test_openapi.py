@@ -4,11 +4,13 @@ Schemathesis makes the requests: of each operation by itself, and of operations 
 other, where the answer to one names what the next one takes.
 """
 
+import json
 from typing import Any
 
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from schemathesis import Case, GenerationMode
 from schemathesis.checks import not_a_server_error
 from schemathesis.core.result import Ok
@@ -19,7 +21,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from support.clients import Freehold, Tenant
+from support.clients import Freehold, Tenant, event_body
 from support.waiting import PATIENCE_S
 
 CHECKS = [
@@ -42,7 +44,15 @@ FEW = settings(
     suppress_health_check=list(HealthCheck),
 )
 
-schemathesis.serializer.alias("application/x-ndjson", "text/plain")
+# The lines of an import: events, most of which are good ones, and what is none.
+LINES = st.lists(
+    st.builds(event_body, external_id=st.text(max_size=9), amount_minor=st.integers(-9, 9)).map(
+        lambda event: json.dumps(event).encode()
+    )
+    | st.binary(max_size=40),
+    max_size=5,
+)
+schemathesis.openapi.media_type("application/x-ndjson", LINES.map(b"\n".join))
 
 
 class Service:

@@ -24,9 +24,12 @@ from support.clients import (
     pointers,
     problem,
 )
+from support.documents import media_of, operations, resolved, validate
 from support.funds import ask_ingest, hold_body, leg
 
-HEALTH = {("get", path) for path in ("/healthz", "/readyz", "/metrics")}
+PUBLIC = {
+    ("get", path) for path in ("/healthz", "/readyz", "/metrics", "/problems", "/problems/{slug}")
+}
 ROUTES = {
     "tenant-manager": {
         ("post", "/v1/tenants"),
@@ -210,7 +213,7 @@ async def test_every_body_is_json_and_has_each_member_once(
 async def test_every_route_is_documented(freehold: Freehold, service: str) -> None:
     document = await openapi(freehold, service)
     documented = {(method, path) for method, path, _ in operations(document)}
-    assert documented == ROUTES[service] | HEALTH
+    assert documented == ROUTES[service] | PUBLIC
     for method, path, operation in operations(document):
         route = f"{method} {path}"
         assert operation["summary"], route
@@ -228,7 +231,7 @@ async def test_the_documentation_is_valid_openapi(freehold: Freehold, service: s
     document = await openapi(freehold, service)
     assert document["openapi"].startswith("3.1")
     assert document["info"]["title"]
-    assert document["info"]["version"] == "1"
+    assert document["info"]["version"] == this_release().version
     ids = [operation["operationId"] for _, _, operation in operations(document)]
     assert len(set(ids)) == len(ids)
     resolver = Registry().with_resource("", DRAFT202012.create_resource(document)).resolver()
@@ -238,6 +241,8 @@ async def test_the_documentation_is_valid_openapi(freehold: Freehold, service: s
         jsonschema.Draft202012Validator.check_schema(schema)
 
 
+# Their bodies are no text that could be shown.
+FILES = {"application/pdf", "application/sql", "application/octet-stream", "text/csv"}
 # What OpenAPI 3.1 has in the objects that we write, and no more: a misspelt field says nothing.
 FIELDS = {
     "document": {"openapi", "info", "servers", "paths", "components", "security", "tags"},
@@ -251,10 +256,11 @@ FIELDS = {
         "responses",
         "security",
     },
-    "parameter": {"name", "in", "required", "description", "schema"},
+    "parameter": {"name", "in", "required", "description", "schema", "style", "explode"},
     "body": {"required", "description", "content"},
     "response": {"description", "headers", "content"},
-    "media type": {"schema"},
+    "media type": {"schema", "examples"},
+    "example": {"summary", "value"},
     "header": {"description", "schema"},
 }
 
@@ -266,9 +272,13 @@ async def test_the_documentation_has_what_openapi_knows_and_nothing_else(
     document = await openapi(freehold, service)
     assert set(document) <= FIELDS["document"]
     assert document["servers"]
-    assert set(document["components"]) == {"schemas", "headers", "securitySchemes"}
-    for header in document["components"]["headers"].values():
+    components = document["components"]
+    assert set(components) == {"schemas", "responses", "examples", "headers", "securitySchemes"}
+    for header in components["headers"].values():
         assert set(header) == FIELDS["header"]
+        jsonschema.Draft202012Validator.check_schema(header["schema"])
+    for example in components["examples"].values():
+        assert set(example) == FIELDS["example"]
     for method, path, operation in operations(document):
         route = f"{method} {path}"
         assert set(operation) <= FIELDS["operation"], route
@@ -278,16 +288,19 @@ async def test_the_documentation_has_what_openapi_knows_and_nothing_else(
             jsonschema.Draft202012Validator.check_schema(parameter["schema"])
         for body in bodies:
             assert set(body) <= FIELDS["body"], route
-        for status, response in operation["responses"].items():
+        responses = {
+            status: resolved(document, response)
+            for status, response in operation["responses"].items()
+        }
+        for status, response in responses.items():
             assert re.fullmatch("[1-5][0-9][0-9]|default", status), route
             assert response["description"], route
             assert set(response) <= FIELDS["response"], route
             assert status == "default" or "X-Request-Id" in response["headers"], route
             assert ("Retry-After" in response.get("headers", {})) == (status in {"429", "503"})
-        for described in [*bodies, *operation["responses"].values()]:
-            for media in described.get("content", {}).values():
-                assert set(media) == FIELDS["media type"], route
-                jsonschema.Draft202012Validator.check_schema(media["schema"])
+        for _, media in media_of(document, operation):
+            assert {"schema"} <= set(media) <= FIELDS["media type"], route
+            jsonschema.Draft202012Validator.check_schema(media["schema"])
         if operation.get("security") != []:
             assert {"401", "422", "500", "503"} <= set(operation["responses"]), route
     # Pydantic's names of bounds are none of JSON Schema's.
@@ -321,20 +334,11 @@ async def test_every_body_that_is_asked_for_or_answered_has_an_example(
     freehold: Freehold, service: str
 ) -> None:
     document = await openapi(freehold, service)
-    schemas = document["components"]["schemas"]
     for method, path, operation in operations(document):
-        contents = [
-            operation.get("requestBody", {}),
-            *(response for response in operation["responses"].values()),
-        ]
-        for content in contents:
-            for media in content.get("content", {}).values():
-                schema = media.get("schema", {})
-                for one in schema.get("oneOf", [schema]):
-                    name = one.get("$ref", "").rpartition("/")[2]
-                    # A file has none.
-                    if path.startswith("/v1/") and one.get("format") != "binary":
-                        assert schemas.get(name, one)["examples"], f"{method} {path}"
+        for media_type, media in media_of(document, operation):
+            schema = resolved(document, media["schema"])
+            if path.startswith("/v1/") and media_type not in FILES:
+                assert schema["examples"], f"{method} {path}"
 
 
 async def test_answers_are_as_documented(freehold: Freehold, tenant: Tenant) -> None:
@@ -380,7 +384,7 @@ async def test_answers_are_as_documented(freehold: Freehold, tenant: Tenant) -> 
         validate(document, media["schema"], answer.json())
     refused = await tenant.post("/events", event_body(amount_minor=0))
     documented = ingest["paths"]["/v1/events"]["post"]["responses"]["422"]
-    media = documented["content"][refused.headers["content-type"]]
+    media = resolved(ingest, documented)["content"][refused.headers["content-type"]]
     validate(ingest, media["schema"], refused.json())
 
 
@@ -460,12 +464,6 @@ async def openapi(freehold: Freehold, service: str) -> Document:
     return found(await freehold.ask("GET", f"{address(freehold, service)}/openapi.json"))
 
 
-def operations(document: Document) -> Iterator[tuple[str, str, Document]]:
-    for path, methods in document["paths"].items():
-        for method, operation in methods.items():
-            yield method, path, operation
-
-
 def values_of(document: Any, name: str) -> Iterator[Any]:
     """Every value that stands under this name, anywhere in a document."""
     if isinstance(document, dict):
@@ -478,14 +476,6 @@ def values_of(document: Any, name: str) -> Iterator[Any]:
             yield from values_of(value, name)
 
 
-def validate(document: Document, schema: Document, instance: Any) -> None:
-    """Hold an instance to a schema whose references lead into an OpenAPI document."""
-    whole = {**schema, "components": document["components"]}
-    jsonschema.Draft202012Validator(whole, format_checker=jsonschema.FormatChecker()).validate(
-        instance
-    )
-
-
 def concrete(template: str) -> str:
     """A path of a route, to what is not there."""
     parts = {
@@ -495,5 +485,6 @@ def concrete(template: str) -> str:
         "event_type": "CHARGE",
         "account_id": "cus_42",
         "currency": "USD",
+        "slug": "unknown",
     }
     return re.sub(r"\{(\w+)\}", lambda found: parts.get(found[1], str(uuid4())), template)

@@ -16,6 +16,7 @@ import httpx
 from freehold.http.catalogue import PROBLEM_TYPES
 from freehold_client import AsyncFreehold, NoAnswerError
 from freehold_client.transports import AsyncTransport
+from support.documents import resolved, validate
 from support.operations import ended
 from support.stacks import Addresses
 from support.waiting import PATIENCE_S, eventually
@@ -109,9 +110,7 @@ class Freehold:
             if operation is not None and re.fullmatch(pattern, path):
                 named = operation["responses"].get(str(answer.status_code))
                 assert named is not None, f"{method} {path}: {answer.text}"
-                (content,) = named["content"].values()
-                kinds = content["schema"]["properties"]["type"]["enum"]
-                assert answer.json()["type"] in kinds, f"{method} {path}: {answer.text}"
+                _check_as_documented(self._documents[base], named, answer)
                 return
 
     async def head(self, url: str, **more: Any) -> httpx.Response:
@@ -403,6 +402,16 @@ def check_problem_document(document: Document) -> None:
             assert fault["detail"], document
     for text in (document["detail"], *(fault["detail"] for fault in document.get("errors") or ())):
         assert not FRAMEWORK.search(text), document
+
+
+def _check_as_documented(document: Document, named: Document, answer: httpx.Response) -> None:
+    """Hold a problem to the types of its operation, and to a schema that names each member."""
+    named = resolved(document, named)
+    (content,) = named["content"].values()
+    assert answer.json()["type"].rpartition("/")[2] in content["examples"], answer.text
+    schema = resolved(document, content["schema"])
+    validate(document, schema, answer.json())
+    assert set(answer.json()) <= set(schema["properties"]), answer.text
 
 
 def _check_problem(answer: httpx.Response) -> None:

@@ -7,6 +7,7 @@ service, and stand in each service's own document.
 
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -23,6 +24,7 @@ from freehold_tenant_manager.application import build_application as make_tenant
 
 FILE = CHECKOUT / "services" / "clients" / "openapi.json"
 
+_REFERENCE = re.compile(r'"#/components/(\w+)/([\w.-]+)"')
 _MAKE: Mapping[str, Callable[[Any], FastAPI]] = {
     "ingest": make_ingest,
     "query": make_query,
@@ -70,7 +72,25 @@ def merged_document() -> dict[str, Any]:
         "servers": [_server(service) for service in documents],
         "tags": [{"name": tag, "description": text} for tag, text in TAGS.items() if tag in used],
         "paths": paths,
-        "components": components,
+        "components": _reached(paths, components),
+    }
+
+
+def _reached(paths: Mapping[str, Any], components: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the components that paths lead to, and what credentials there are."""
+    reached: set[tuple[str, str]] = set()
+    rest: list[Any] = [paths]
+    while rest:
+        new = set(_REFERENCE.findall(json.dumps(rest.pop()))) - reached
+        reached |= new
+        rest += [components[kind][name] for kind, name in new]
+    return {
+        kind: {
+            name: value
+            for name, value in named.items()
+            if kind == "securitySchemes" or (kind, name) in reached
+        }
+        for kind, named in components.items()
     }
 
 

@@ -1,8 +1,8 @@
 """Routes that append: each takes its request in the same steps, and is a direct route."""
 
 import re
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple
 from uuid import UUID
 
 from fastapi import APIRouter, Request
@@ -11,9 +11,10 @@ from pydantic import BaseModel
 from freehold.contracts.errors import DomainError
 from freehold.http.bodies import json_body, read_body
 from freehold.http.direct import Reply
-from freehold.http.openapi import answering, documented_headers
+from freehold.http.openapi import answering
 from freehold.http.parameters import path_id
 from freehold.http.preferences import amounts_as_preferred, prefer_header
+from freehold.http.response_headers import documented_headers
 from freehold.tenants.homes import Home
 from freehold_ingest.admission import Admission
 from freehold_ingest.requests import KEY_HEADER, idempotency_key, refuse_parameters
@@ -65,10 +66,6 @@ def add_append_route(
         preferences: A sentence for each preference that it takes beside that of amounts.
     """
     found = _PATH_ID.search(path)
-    in_path: list[Mapping[str, Any]] = []
-    if found:
-        schema = {"type": "string", "title": found[1].replace("_", " ").title()}
-        in_path = [{"name": found[1], "in": "path", "required": True, "schema": schema}]
 
     async def append(request: Request) -> Reply:
         with await admission.let_in(request) as home:
@@ -89,7 +86,7 @@ def add_append_route(
         summary=summary,
         responses={201: documented_headers("Preference-Applied")},
         openapi_extra={
-            "parameters": [*in_path, KEY_HEADER, prefer_header(*preferences)],
+            "parameters": [KEY_HEADER, prefer_header(*preferences)],
             **json_body(body, required=body_required),
             **answering(*problems),
         },

@@ -3,15 +3,17 @@
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from typing_extensions import TypeAliasType
 
 from freehold.contracts.events import Request
 from freehold.contracts.fields import (
-    AMOUNT_MAX,
-    AMOUNT_MIN,
+    AccountId,
     Currency,
+    EventType,
     MetadataValue,
     readable_or_empty,
 )
+from freehold.contracts.values import CurrencyCode, Cursor, PostedMinor
 
 _DECLARED_EXAMPLE: dict[str, Any] = {
     "event_type": "CHARGE",
@@ -21,7 +23,7 @@ _DECLARED_EXAMPLE: dict[str, Any] = {
 
 _LIMIT_EXAMPLE: dict[str, Any] = {"currency": "USD", "min_balance_minor": 0}
 
-Sign = Literal["positive", "negative", "any"]
+Sign = TypeAliasType("Sign", Literal["positive", "negative", "any"])
 
 
 class NewEventType(Request):
@@ -45,9 +47,9 @@ class DeclaredEventType(BaseModel):
 
     model_config = ConfigDict(frozen=True, json_schema_extra={"examples": [_DECLARED_EXAMPLE]})
 
-    event_type: str
+    event_type: EventType
     sign: Sign
-    description: str
+    description: MetadataValue
 
 
 class EventTypeSwitch(Request):
@@ -70,7 +72,7 @@ class EventTypeList(BaseModel):
 
     closed: bool
     data: list[DeclaredEventType]
-    next_cursor: str | None
+    next_cursor: Cursor | None
 
 
 class NewAccountLimit(Request):
@@ -83,7 +85,7 @@ class NewAccountLimit(Request):
     )
 
     currency: Currency
-    min_balance_minor: Annotated[int, Field(ge=AMOUNT_MIN, le=AMOUNT_MAX)] | None = Field(
+    min_balance_minor: PostedMinor | None = Field(
         description="What must be left of the balance less what is held; null lifts the limit."
     )
 
@@ -93,8 +95,8 @@ class AccountLimit(BaseModel):
 
     model_config = ConfigDict(frozen=True, json_schema_extra={"examples": [_LIMIT_EXAMPLE]})
 
-    currency: str
-    min_balance_minor: int
+    currency: CurrencyCode
+    min_balance_minor: PostedMinor
 
 
 class AccountLimits(BaseModel):
@@ -110,5 +112,5 @@ class AccountLimits(BaseModel):
         },
     )
 
-    account_id: str
+    account_id: AccountId
     limits: list[AccountLimit]

@@ -5,6 +5,7 @@ or its proxy, may prefer an answer that begins when all is done.
 """
 
 import asyncio
+import json
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator
 from contextlib import (
@@ -23,13 +24,22 @@ from starlette.types import Receive, Send
 from starlette.types import Scope as ASGIScope
 
 from freehold.contracts.errors import Overloaded
-from freehold.contracts.imports import NDJSON, ImportLine, ImportProgress, ImportResult
+from freehold.contracts.events import NEW_EVENT_EXAMPLE
+from freehold.contracts.imports import (
+    IMPORT_PROGRESS_EXAMPLE,
+    IMPORT_RESULT_EXAMPLE,
+    NDJSON,
+    ImportLine,
+    ImportProgress,
+    ImportResult,
+)
 from freehold.http.authentication import authenticate, sole_authorization
 from freehold.http.bodies import header_values
 from freehold.http.media_types import require
-from freehold.http.openapi import documented_headers
 from freehold.http.preferences import APPLIED, preference
 from freehold.http.problems import late_body
+from freehold.http.response_headers import documented_headers
+from freehold.http.schemas import reference, stream_of
 from freehold.security.api_keys import Scope
 from freehold.tenants.directory import Directory
 from freehold.tenants.homes import Home
@@ -50,12 +60,18 @@ _HEADERS = {
     # Without it nginx holds the progress back until the answer is complete (proxy_buffering).
     "X-Accel-Buffering": "no",
 }
+
+
+def _lines(*documents: Any) -> str:
+    return "".join(f"{json.dumps(document)}\n" for document in documents)
+
+
 _REQUEST: dict[str, Any] = {
     "parameters": [
         {
             "name": "Prefer",
             "in": "header",
-            "schema": {"type": "string"},
+            "schema": {"type": "string", "maxLength": 1024},
             "description": "`progress=none` has the answer begin when all lines are decided, with"
             " the result alone: for proxies that send no more of a body once its answer has begun.",
         }
@@ -65,7 +81,16 @@ _REQUEST: dict[str, Any] = {
         "description": "One event on each line, of at most 65,536 bytes. Empty lines are skipped. A"
         " body without any event is refused: with 422 if it has no bytes at all, otherwise in the"
         " last line of the answer.",
-        "content": {NDJSON: {"schema": {"$ref": "#/components/schemas/ImportLine"}}},
+        "content": {
+            NDJSON: {
+                "schema": stream_of(
+                    NDJSON,
+                    reference(ImportLine),
+                    example=_lines(NEW_EVENT_EXAMPLE, {**NEW_EVENT_EXAMPLE, "external_id": "ch_2"}),
+                    binary=True,
+                )
+            }
+        },
     },
 }
 _RESPONSES: dict[int | str, dict[str, Any]] = {
@@ -74,12 +99,13 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {
         **documented_headers(APPLIED),
         "content": {
             NDJSON: {
-                "schema": {
-                    "oneOf": [
-                        {"$ref": "#/components/schemas/ImportProgress"},
-                        {"$ref": "#/components/schemas/ImportResult"},
-                    ]
-                }
+                "schema": stream_of(
+                    NDJSON,
+                    reference(ImportProgress),
+                    reference(ImportResult),
+                    example=_lines(IMPORT_PROGRESS_EXAMPLE, IMPORT_RESULT_EXAMPLE),
+                    binary=True,
+                )
             }
         },
     }

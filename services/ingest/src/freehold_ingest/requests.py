@@ -16,7 +16,7 @@ KEY_HEADER: dict[str, Any] = {
     "name": "Idempotency-Key",
     "in": "header",
     "required": True,
-    "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+    "schema": {"type": "string", "pattern": "^[\\x20-\\x7e]{1,255}$"},
     "description": "Send the same key again to repeat a request safely.",
 }
 

@@ -15,9 +15,9 @@ from freehold.http.application import json_response
 from freehold.http.bodies import field_errors, json_body, parse, read_body
 from freehold.http.cursors import Cursors, cursor_refused
 from freehold.http.direct import Reply
-from freehold.http.openapi import documented_headers
 from freehold.http.parameters import PageQuery, documented_query, read_query
 from freehold.http.preferences import amounts_as_preferred, prefer_header
+from freehold.http.response_headers import documented_headers
 from freehold.ledger import rules
 from freehold.ledger.client import Record
 from freehold.ledger.clocks import Clock

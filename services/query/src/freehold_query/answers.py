@@ -15,8 +15,8 @@ from fastapi import Request
 
 from freehold.http.bodies import header_values
 from freehold.http.direct import Reply
-from freehold.http.openapi import documented_headers
 from freehold.http.preferences import amounts_as_preferred
+from freehold.http.response_headers import documented_headers
 from freehold.ledger.client import Record
 
 CACHING = {"Cache-Control": "private, no-cache", "Vary": "Authorization, Prefer, Accept-Encoding"}

@@ -24,7 +24,7 @@ from freehold_query.settings import Settings
 from freehold_query.statements.routes import STATEMENT_PATH, statement_routes
 from freehold_query.stream.admission import Admission
 from freehold_query.stream.doorbells import Doorbells
-from freehold_query.stream.routes import STREAM_PATH, stream_routes
+from freehold_query.stream.routes import STREAM_MODELS, STREAM_PATH, stream_routes
 from freehold_query.tokens import ReadTokens
 from freehold_query.totals import total_routes
 
@@ -86,7 +86,7 @@ def make_application(settings: Settings) -> Application:
         description="Balances, statements and events, read from each tenant's own database.",
         lifespan=lifespan,
         readiness=readiness,
-        request_models=(*READ_TOKEN_MODELS, *SEARCHABLE_METADATA_MODELS),
+        request_models=(*READ_TOKEN_MODELS, *SEARCHABLE_METADATA_MODELS, *STREAM_MODELS),
         caller_problems=TENANTS_CALLERS,
         timeout_s=settings.request_timeout_s,
         requests_in_flight_max=settings.requests_in_flight_max,

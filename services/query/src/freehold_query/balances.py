@@ -50,10 +50,7 @@ def balance_routes(readers: Readers, reads: Reads) -> APIRouter:
         summary="All balances of an account",
         response_model=AccountBalances,
         responses=DOCUMENTED_ANSWERS,
-        openapi_extra={
-            **documented(BalanceQuery, account_id="The account."),
-            **answering(NotFound),
-        },
+        openapi_extra={**documented(BalanceQuery), **answering(NotFound)},
     )
     async def account_balances(request: Request) -> Reply:
         rows, document = await account_rows(request)
@@ -65,12 +62,7 @@ def balance_routes(readers: Readers, reads: Reads) -> APIRouter:
         summary="One balance of an account",
         response_model=AccountBalance,
         responses=DOCUMENTED_ANSWERS,
-        openapi_extra={
-            **documented(
-                BalanceQuery, account_id="The account.", currency="An ISO 4217 code, in capitals."
-            ),
-            **answering(NotFound),
-        },
+        openapi_extra={**documented(BalanceQuery), **answering(NotFound)},
     )
     async def account_balance(request: Request) -> Reply:
         rows, document = await account_rows(request)

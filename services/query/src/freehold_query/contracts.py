@@ -1,14 +1,23 @@
 """What query answers, and takes in bodies; activity and statements have their own contracts."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Any
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
 
 from freehold.contracts.events import LEDGER_EVENT_EXAMPLE, LedgerEvent, Request
-from freehold.contracts.fields import AccountPrefix, MetadataKey
+from freehold.contracts.fields import AccountId, AccountPrefix, MetadataKey
+from freehold.contracts.values import (
+    Count,
+    CurrencyCode,
+    Cursor,
+    Exponent,
+    PostedMinor,
+    SumMinor,
+    UnsignedSumMinor,
+)
 
 BALANCE_EXAMPLE: dict[str, Any] = {
     "currency": "USD",
@@ -52,7 +61,7 @@ class Refund(BaseModel):
     model_config = ConfigDict(frozen=True, json_schema_extra={"examples": [_REFUND_EXAMPLE]})
 
     event_id: UUID
-    amount_minor: int
+    amount_minor: PostedMinor
     reversed_by_event_id: UUID | None = Field(
         description="The event that undoes the refund, which then does not count."
     )
@@ -64,10 +73,9 @@ class EventWithUndoing(LedgerEvent):
     model_config = ConfigDict(frozen=True, json_schema_extra={"examples": [_EVENT_EXAMPLE]})
 
     reversed_by_event_id: UUID | None
-    refunded_minor: int = Field(
-        ge=0,
+    refunded_minor: UnsignedSumMinor = Field(
         description="What all its refunds have given back, without the sign, and without the"
-        " refunds that were reversed.",
+        " refunds that were reversed."
     )
     refunds: list[Refund] = Field(
         max_length=REFUNDS_SHOWN_MAX,
@@ -80,25 +88,24 @@ class Balance(BaseModel):
 
     model_config = ConfigDict(frozen=True, json_schema_extra={"examples": [BALANCE_EXAMPLE]})
 
-    currency: str
-    exponent: int = Field(
-        ge=0, le=4, description="The currency's decimals (ISO 4217): 2 where minor units are cents."
+    currency: CurrencyCode
+    exponent: Exponent = Field(
+        description="The currency's decimals (ISO 4217): 2 where minor units are cents."
     )
-    current_balance_minor: int = Field(
+    current_balance_minor: SumMinor = Field(
         description="In minor units, and up to 38 digits: more than 64 bits can hold."
     )
-    held_minor: Annotated[int, Field(ge=0)] | SkipJsonSchema[None] = Field(
+    held_minor: UnsignedSumMinor | SkipJsonSchema[None] = Field(
         default=None, description="What pending holds set aside; only of the present."
     )
-    available_minor: int | SkipJsonSchema[None] = Field(
+    available_minor: SumMinor | SkipJsonSchema[None] = Field(
         default=None, description="current_balance_minor - held_minor; only of the present."
     )
-    event_count: int = Field(
-        ge=0,
-        description="Events of holds too: of placing and of settling. 0 before the first event.",
+    event_count: Count = Field(
+        description="Events of holds too: of placing and of settling. 0 before the first event."
     )
     last_ledger_event_id: UUID | None
-    last_seq: int = Field(ge=0)
+    last_seq: Count
     last_updated_time: datetime | None = Field(
         description="When the balance was projected, or at a point in time, when its last event"
         " was recorded."
@@ -112,7 +119,7 @@ class AccountBalance(Balance):
         frozen=True, json_schema_extra={"examples": [ACCOUNT_BALANCE_EXAMPLE]}
     )
 
-    account_id: str
+    account_id: AccountId
 
 
 class AccountBalances(BaseModel):
@@ -123,7 +130,7 @@ class AccountBalances(BaseModel):
         json_schema_extra={"examples": [{"account_id": "cus_42", "balances": [BALANCE_EXAMPLE]}]},
     )
 
-    account_id: str
+    account_id: AccountId
     balances: list[Balance] = Field(min_length=1)
 
 
@@ -136,7 +143,7 @@ class BalancePage(BaseModel):
     )
 
     data: list[AccountBalance]
-    next_cursor: str | None = Field(description="Asks for the next page; null on the last.")
+    next_cursor: Cursor | None = Field(description="Asks for the next page; null on the last.")
 
 
 class Total(BaseModel):
@@ -144,13 +151,15 @@ class Total(BaseModel):
 
     model_config = ConfigDict(frozen=True, json_schema_extra={"examples": [TOTAL_EXAMPLE]})
 
-    currency: str
-    exponent: int = Field(
-        ge=0, le=4, description="The currency's decimals (ISO 4217): 2 where minor units are cents."
+    currency: CurrencyCode
+    exponent: Exponent = Field(
+        description="The currency's decimals (ISO 4217): 2 where minor units are cents."
     )
-    balance_minor: int = Field(description="In minor units; may be more than 64 bits can hold.")
-    account_count: int = Field(ge=0, description="Accounts with an event by then.")
-    event_count: int = Field(ge=0)
+    balance_minor: SumMinor = Field(
+        description="In minor units; may be more than 64 bits can hold."
+    )
+    account_count: Count = Field(description="Accounts with an event by then.")
+    event_count: Count
 
 
 class Totals(BaseModel):
@@ -185,9 +194,9 @@ class Lag(BaseModel):
         },
     )
 
-    head_seq: int = Field(ge=0)
-    projected_seq: int = Field(ge=0)
-    events_behind: int = Field(ge=0)
+    head_seq: Count
+    projected_seq: Count
+    events_behind: Count
     seconds_behind: float = Field(
         ge=0, description="The age of the oldest event that is not projected yet."
     )

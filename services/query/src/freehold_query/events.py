@@ -29,7 +29,7 @@ from freehold.security.api_keys import Scope
 from freehold_query.answers import DOCUMENTED_ANSWERS, answer, page_answer
 from freehold_query.contracts import REFUNDS_SHOWN_MAX, EventWithUndoing, Lag
 from freehold_query.cursors import CursorScope
-from freehold_query.parameters import EventListQuery, documented
+from freehold_query.parameters import SEARCHED_METADATA, EventListQuery, documented
 from freehold_query.readers import Reader, Readers
 from freehold_query.reads import Reads
 
@@ -68,7 +68,7 @@ def event_routes(readers: Readers, reads: Reads) -> APIRouter:
         " ends early, and its `next_cursor` goes on there.",
         response_model=EventPage,
         responses=DOCUMENTED_ANSWERS,
-        openapi_extra=documented(EventListQuery),
+        openapi_extra=documented(EventListQuery, SEARCHED_METADATA),
     )
     async def list_events(request: Request) -> Reply:
         reader = await readers.reader(request, Scope.READ, Scope.AUDIT)
@@ -103,7 +103,7 @@ def event_routes(readers: Readers, reads: Reads) -> APIRouter:
         summary="One event, with its reversal and its refunds (scope read or audit)",
         response_model=EventWithUndoing,
         responses=DOCUMENTED_ANSWERS,
-        openapi_extra=documented(NoQuery, event_id="The event's UUID."),
+        openapi_extra=documented(NoQuery),
     )
     async def event(request: Request) -> Reply:
         (row,) = await found(request, "event", "event", _event, Scope.READ, Scope.AUDIT)
@@ -116,7 +116,7 @@ def event_routes(readers: Readers, reads: Reads) -> APIRouter:
         summary="A balanced transaction with its legs (scope read or audit)",
         response_model=AppendedTransaction,
         responses=DOCUMENTED_ANSWERS,
-        openapi_extra=documented(NoQuery, transaction_id="The transaction's UUID."),
+        openapi_extra=documented(NoQuery),
     )
     async def transaction(request: Request) -> Reply:
         rows = await found(request, "transaction", "legs", ledger.legs, Scope.READ, Scope.AUDIT)
@@ -131,7 +131,7 @@ def event_routes(readers: Readers, reads: Reads) -> APIRouter:
         " within seconds, and before the tenant's next append.",
         response_model=Hold,
         responses=DOCUMENTED_ANSWERS,
-        openapi_extra=documented(NoQuery, hold_id="The hold's UUID."),
+        openapi_extra=documented(NoQuery),
     )
     async def hold(request: Request) -> Reply:
         rows = await found(request, "hold", "hold_events", ledger.hold_events, Scope.READ)

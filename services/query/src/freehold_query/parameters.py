@@ -1,12 +1,12 @@
 """The query parameters of query's routes."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from freehold.contracts.fields import (
-    ACCOUNT_ID_PATTERN,
     AccountId,
     AccountPrefix,
     Currency,
@@ -16,11 +16,33 @@ from freehold.contracts.fields import (
     MetadataValue,
     PointInTime,
 )
-from freehold.http.parameters import Integer, NoQuery, PageQuery, documented_query
+from freehold.http.parameters import NoQuery, PageQuery, SumInteger, documented_query
 from freehold.http.preferences import prefer_header
 from freehold.ledger.points_in_time import Moment
 
 _METADATA = "metadata."
+_IF_NONE_MATCH: Mapping[str, Any] = {
+    "name": "If-None-Match",
+    "in": "header",
+    "required": False,
+    "description": "The `ETag` of an earlier answer, to get 304 without a body while it holds.",
+    "schema": {"type": "string", "maxLength": 1024},
+}
+SEARCHED_METADATA: Mapping[str, Any] = {
+    "name": "metadata",
+    "in": "query",
+    "required": False,
+    "description": "Only events with these values: a parameter for each searchable key, which is"
+    " named `metadata.` and the key, as `metadata.order_id=o1`.",
+    "style": "form",
+    "explode": True,
+    "schema": {
+        "type": "object",
+        "propertyNames": {"pattern": r"^metadata\..+$", "maxLength": 49},
+        "additionalProperties": {"type": "string", "maxLength": 500},
+    },
+}
+"""The parameters of `EventListQuery` that have no fixed names."""
 
 
 def _metadata_parameter(name: str) -> str:
@@ -70,10 +92,10 @@ class BalanceQuery(MomentQuery):
 class BalanceListQuery(PageQuery, BranchQuery):
     """Parameters of the list of balances."""
 
-    least: Integer | None = Field(
+    least: SumInteger | None = Field(
         default=None, alias="min", description="Only balances of at least this many minor units."
     )
-    most: Integer | None = Field(
+    most: SumInteger | None = Field(
         default=None, alias="max", description="Only balances of at most this many minor units."
     )
 
@@ -133,17 +155,6 @@ class EventListQuery(PageQuery, PeriodQuery):
         }
 
 
-def documented(query: type[NoQuery], **path: str) -> dict[str, Any]:
-    """Describe, for OpenAPI, a read's parameters: its query's, and its `path`'s by their names."""
-    in_path = [
-        {
-            "name": name,
-            "in": "path",
-            "required": True,
-            "description": description,
-            "schema": {"type": "string"}
-            | ({"pattern": ACCOUNT_ID_PATTERN} if name == "account_id" else {}),
-        }
-        for name, description in path.items()
-    ]
-    return {"parameters": [*in_path, *documented_query(query), prefer_header()]}
+def documented(query: type[NoQuery], *others: Mapping[str, Any]) -> dict[str, Any]:
+    """Describe, for OpenAPI, what a read takes beside its path: a query, and other parameters."""
+    return {"parameters": [*documented_query(query), *others, prefer_header(), _IF_NONE_MATCH]}

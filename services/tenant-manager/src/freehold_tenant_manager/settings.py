@@ -4,15 +4,15 @@ from pathlib import Path
 from typing import Annotated, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, SecretStr, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from freehold.settings import AmqpUrl, ServiceSettings
+from freehold_tenant_manager.contracts.names import Name
 from freehold_tenant_manager.server.roles import USUAL_BOUNDS, CustomerBounds
 from freehold_tenant_manager.server.server import catalog_name
 
 _DEFAULT_PORT = 5432
 _TIME_MAX_S = 2_000_000  # Postgres counts milliseconds in 32 bits.
-NAME_PATTERN = r"^[a-z][a-z0-9-]{0,62}$"
 
 
 def _plain(password: SecretStr) -> SecretStr:
@@ -24,7 +24,6 @@ def _plain(password: SecretStr) -> SecretStr:
 
 
 Password = Annotated[SecretStr, Field(min_length=8), AfterValidator(_plain)]
-Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
 
 
 class Settings(ServiceSettings):

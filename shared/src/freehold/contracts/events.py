@@ -5,6 +5,7 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, FailFast, Field
+from pydantic.json_schema import SkipJsonSchema
 
 from freehold.contracts.fields import (
     AccountId,
@@ -17,6 +18,7 @@ from freehold.contracts.fields import (
     MetadataValue,
     TransactionTime,
 )
+from freehold.contracts.values import CurrencyCode, Cursor, HexSha256, PostedMinor, Seq
 
 BATCH_EVENTS_MAX = 10_000
 
@@ -134,23 +136,25 @@ class LedgerEvent(BaseModel):
     )
 
     event_id: UUID = Field(description="UUIDv7; sorts as seq does.")
-    seq: int = Field(ge=1, description="The ledger's gap-free event number.")
-    account_id: str
-    event_type: str
-    amount_minor: int
-    currency: str
+    seq: Seq = Field(description="The ledger's gap-free event number.")
+    account_id: AccountId
+    event_type: EventType
+    amount_minor: PostedMinor
+    currency: CurrencyCode
     transaction_time: datetime
     recorded_at: datetime
-    external_id: str | None
-    metadata: dict[str, str]
+    external_id: ExternalId | None
+    metadata: Metadata
     transaction_id: UUID | None = Field(
         description="On each leg of a balanced transaction; the event_id of its first leg."
     )
     reverses_event_id: UUID | None
     refunds_event_id: UUID | None
-    hash: str = Field(pattern="^[0-9a-f]{64}$")
-    hold_id: UUID | None = Field(default=None, description="Only in events of holds.")
-    held_minor: int | None = Field(
+    hash: HexSha256
+    hold_id: UUID | SkipJsonSchema[None] = Field(
+        default=None, description="Only in events of holds."
+    )
+    held_minor: PostedMinor | SkipJsonSchema[None] = Field(
         default=None,
         description="Only in events of holds: what the event adds to the amount held; negative if"
         " it settles the hold.",
@@ -170,11 +174,12 @@ class AppendedBatch(BaseModel):
         },
     )
 
-    first_seq: int
-    last_seq: int
-    events: list[LedgerEvent] | None = Field(
-        default=None, description="Left out with `Prefer: return=minimal`."
-    )
+    first_seq: Seq
+    last_seq: Seq
+    events: (
+        Annotated[list[LedgerEvent], Field(min_length=1, max_length=BATCH_EVENTS_MAX)]
+        | SkipJsonSchema[None]
+    ) = Field(default=None, description="Left out with `Prefer: return=minimal`.")
 
 
 class EventPage(BaseModel):
@@ -186,4 +191,4 @@ class EventPage(BaseModel):
     )
 
     data: list[LedgerEvent]
-    next_cursor: str | None
+    next_cursor: Cursor | None

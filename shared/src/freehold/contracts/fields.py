@@ -9,6 +9,7 @@ from unicodedata import category
 from uuid import UUID
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
+from typing_extensions import TypeAliasType
 
 from freehold.contracts.currency import MINOR_UNIT_EXPONENTS
 from freehold.contracts.excerpts import excerpt
@@ -204,7 +205,9 @@ MetadataKey = Annotated[
 MetadataValue = Annotated[
     str, StringConstraints(max_length=500), AfterValidator(no_control_characters)
 ]
-Metadata = Annotated[dict[MetadataKey, MetadataValue], Field(max_length=50)]
+Metadata = TypeAliasType(
+    "Metadata", Annotated[dict[MetadataKey, MetadataValue], Field(max_length=50)]
+)
 
 
 def is_account_id(text: str) -> bool:

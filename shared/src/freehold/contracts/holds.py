@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
+from typing_extensions import TypeAliasType
 
 from freehold.contracts.events import Request
 from freehold.contracts.fields import (
@@ -15,6 +16,7 @@ from freehold.contracts.fields import (
     ExternalId,
     Metadata,
 )
+from freehold.contracts.values import CurrencyCode, Seq
 
 NEW_HOLD_EXAMPLE: dict[str, Any] = {
     "account_id": "cus_42",
@@ -41,6 +43,7 @@ HOLD_EXAMPLE: dict[str, Any] = {
     "seq": 7,
 }
 
+HoldStatus = TypeAliasType("HoldStatus", Literal["pending", "captured", "released", "expired"])
 HeldMinor = Annotated[int, Field(ge=1, le=AMOUNT_MAX)]
 
 
@@ -98,17 +101,17 @@ class Hold(BaseModel):
     )
 
     hold_id: UUID
-    status: Literal["pending", "captured", "released", "expired"]
-    account_id: str
-    currency: str
-    amount_minor: int = Field(ge=1, description="The amount that was set aside.")
-    captured_minor: int = Field(
-        ge=0, description="The part that was posted, and so taken from the balance."
+    status: HoldStatus
+    account_id: AccountId
+    currency: CurrencyCode
+    amount_minor: HeldMinor = Field(description="The amount that was set aside.")
+    captured_minor: Annotated[int, Field(ge=0, le=AMOUNT_MAX)] = Field(
+        description="The part that was posted, and so taken from the balance."
     )
     expires_at: datetime | None
     created_at: datetime
     settled_at: datetime | None = Field(description="Null while it is pending.")
-    external_id: str | None
-    metadata: dict[str, str]
+    external_id: ExternalId | None
+    metadata: Metadata
     event_id: UUID = Field(description="The hold's latest event.")
-    seq: int = Field(ge=1, description="That event's number.")
+    seq: Seq = Field(description="That event's number.")

@@ -1,13 +1,15 @@
 """Imports: newline-delimited JSON of any length, and the answer to it."""
 
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic.json_schema import SkipJsonSchema
 
 from freehold.contracts.events import NEW_EVENT_EXAMPLE, NewEvent
-from freehold.contracts.fields import ExternalId
+from freehold.contracts.fields import TENANT_ID_PATTERN, ExternalId
 from freehold.contracts.problems import FieldError, ProblemDocument
+from freehold.contracts.values import Count, Seq
 
 NDJSON = "application/x-ndjson"
 LINE_BYTES_MAX = 65_536
@@ -27,6 +29,23 @@ _REJECTED_EXAMPLE: dict[str, Any] = {
     "errors": [{"pointer": "/amount_minor", "detail": "amount_minor must not be zero"}],
 }
 
+IMPORT_PROGRESS_EXAMPLE: dict[str, Any] = {
+    "line": 40000,
+    "accepted": 39990,
+    "duplicates": 8,
+    "conflicts": 1,
+    "rejected_count": 2,
+}
+IMPORT_RESULT_EXAMPLE: dict[str, Any] = {
+    "done": True,
+    "tenant_id": "acme",
+    "lines": 120000,
+    "accepted": 119990,
+    "duplicates": 8,
+    "conflicts": 1,
+    "rejected_count": 2,
+    "rejected": [_REJECTED_EXAMPLE, _CONFLICT_EXAMPLE],
+}
 
 _CONFLICTS = "The rejected lines whose external_id belongs to an event that differs from the line."
 
@@ -46,13 +65,13 @@ class RejectedLine(BaseModel):
         frozen=True, json_schema_extra={"examples": [_REJECTED_EXAMPLE, _CONFLICT_EXAMPLE]}
     )
 
-    line: int = Field(ge=1, description="The line's number, counting empty lines.")
+    line: Seq = Field(description="The line's number, counting empty lines.")
     type: str = Field(description="The problem's type, as for a single event.")
     errors: list[FieldError] = Field(max_length=ERRORS_A_LINE_MAX)
-    external_id: str | None = Field(
+    external_id: ExternalId | SkipJsonSchema[None] = Field(
         default=None, description="Of a conflict: the external_id, which the ledger has already."
     )
-    existing_event_id: UUID | None = Field(
+    existing_event_id: UUID | SkipJsonSchema[None] = Field(
         default=None, description="Of a conflict: the event with this external_id."
     )
 
@@ -61,29 +80,17 @@ class ImportProgress(BaseModel):
     """The progress of an import. The answer has such a line about each second."""
 
     model_config = ConfigDict(
-        frozen=True,
-        json_schema_extra={
-            "examples": [
-                {
-                    "line": 40000,
-                    "accepted": 39990,
-                    "duplicates": 8,
-                    "conflicts": 1,
-                    "rejected_count": 2,
-                }
-            ]
-        },
+        frozen=True, json_schema_extra={"examples": [IMPORT_PROGRESS_EXAMPLE]}
     )
 
-    line: int = Field(ge=0, description="Every line up to this one has been decided.")
-    accepted: int = Field(ge=0, description="Events added by this request.")
-    duplicates: int = Field(
-        ge=0,
+    line: Count = Field(description="Every line up to this one has been decided.")
+    accepted: Count = Field(description="Events added by this request.")
+    duplicates: Count = Field(
         description="Lines whose external_id the ledger has already, for an event that agrees with"
-        " the line. If the import had to append a chunk again, these may be its own events.",
+        " the line. If the import had to append a chunk again, these may be its own events."
     )
-    conflicts: int = Field(default=0, ge=0, description=_CONFLICTS)
-    rejected_count: int = Field(ge=0)
+    conflicts: Count = Field(default=0, description=_CONFLICTS)
+    rejected_count: Count
 
 
 class ImportResult(BaseModel):
@@ -93,16 +100,7 @@ class ImportResult(BaseModel):
         frozen=True,
         json_schema_extra={
             "examples": [
-                {
-                    "done": True,
-                    "tenant_id": "acme",
-                    "lines": 120000,
-                    "accepted": 119990,
-                    "duplicates": 8,
-                    "conflicts": 1,
-                    "rejected_count": 2,
-                    "rejected": [_REJECTED_EXAMPLE, _CONFLICT_EXAMPLE],
-                },
+                IMPORT_RESULT_EXAMPLE,
                 {
                     "done": False,
                     "tenant_id": "acme",
@@ -126,13 +124,15 @@ class ImportResult(BaseModel):
     done: bool = Field(
         description="Whether the whole body was read. If not, `error` has the reason."
     )
-    tenant_id: str = Field(description="The tenant of the ledger.")
-    lines: int = Field(ge=0, description="The number of lines decided, from the first on.")
-    accepted: int = Field(ge=0)
-    duplicates: int = Field(ge=0)
-    conflicts: int = Field(default=0, ge=0, description=_CONFLICTS)
-    rejected_count: int = Field(ge=0)
+    tenant_id: Annotated[str, Field(pattern=TENANT_ID_PATTERN)] = Field(
+        description="The tenant of the ledger."
+    )
+    lines: Count = Field(description="The number of lines decided, from the first on.")
+    accepted: Count
+    duplicates: Count
+    conflicts: Count = Field(default=0, description=_CONFLICTS)
+    rejected_count: Count
     rejected: list[RejectedLine] = Field(
         max_length=REJECTED_SHOWN_MAX, description="The first lines that were rejected."
     )
-    error: ProblemDocument | None = None
+    error: ProblemDocument | SkipJsonSchema[None] = None

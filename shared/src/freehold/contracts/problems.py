@@ -1,8 +1,9 @@
 """The body of an error answer (RFC 9457), as clients read it, and the types of problems."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic.json_schema import SkipJsonSchema
 
 PROBLEM_MEDIA_TYPE = "application/problem+json"
 
@@ -52,11 +53,11 @@ class ProblemDocument(BaseModel):
 
     type: str
     title: str
-    status: int
+    status: Annotated[int, Field(ge=400, le=599)]
     detail: str
-    errors: list[FieldError] | None = Field(
-        default=None, description="What is wrong where: of every 422, and at least one."
-    )
+    errors: (
+        Annotated[list[FieldError], Field(min_length=1, max_length=100)] | SkipJsonSchema[None]
+    ) = Field(default=None, description="What is wrong where: of every 422, and at least one.")
 
 
 class DescribedProblem(BaseModel):
@@ -66,7 +67,7 @@ class DescribedProblem(BaseModel):
 
     type: str = Field(description="The address of this description, and the problem's `type`.")
     title: str
-    status: int
+    status: Annotated[int, Field(ge=400, le=599)]
     cause: str
     remedy: str = Field(description="What the caller can do.")
     retry: Literal["no", "now", "later"] = Field(

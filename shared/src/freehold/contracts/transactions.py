@@ -4,6 +4,7 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, FailFast, Field
+from pydantic.json_schema import SkipJsonSchema
 
 from freehold.contracts.events import LEDGER_EVENT_EXAMPLE, LedgerEvent, NewEvent, Request
 from freehold.contracts.fields import TransactionTime
@@ -103,5 +104,7 @@ class AppendedTransaction(BaseModel):
     )
 
     transaction_id: UUID = Field(description="The event_id of its first leg.")
-    reverses_transaction_id: UUID | None = Field(default=None, description="Only in reversals.")
+    reverses_transaction_id: UUID | SkipJsonSchema[None] = Field(
+        default=None, description="Only in reversals."
+    )
     events: list[LedgerEvent] = Field(min_length=2, max_length=LEGS_MAX)

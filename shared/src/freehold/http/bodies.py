@@ -19,6 +19,7 @@ from freehold.http.bounds import excess
 from freehold.http.errors import MalformedJson, malformed_json
 from freehold.http.media_types import require_json
 from freehold.http.members import repeated_member
+from freehold.http.schemas import reference
 
 _Model = TypeVar("_Model", bound=BaseModel)
 _ERRORS_SHOWN_MAX = 100
@@ -189,8 +190,6 @@ def json_body(model: type[BaseModel], *, required: bool = True) -> Mapping[str, 
     return {
         "requestBody": {
             "required": required,
-            "content": {
-                "application/json": {"schema": {"$ref": f"#/components/schemas/{model.__name__}"}}
-            },
+            "content": {"application/json": {"schema": reference(model)}},
         }
     }

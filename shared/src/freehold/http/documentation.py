@@ -7,6 +7,7 @@ from typing import Any
 
 from freehold.http.pages import document_of, prose, table, words
 
+_SAFE_INTEGER_MAX = 2**53 - 1
 _METHODS = ("get", "post", "put", "patch", "delete")
 
 
@@ -19,19 +20,32 @@ def page(document: Mapping[str, Any]) -> str:
         prose(info.get("description", "")),
         '<p>The same for programs: <a href="openapi.json">openapi.json</a>. Credentials are sent as'
         " <code>Authorization: Bearer …</code>, but where it says that none is needed. What each"
-        ' problem means: <a href="problems">problems</a>.</p><h2>Requests</h2>',
-        *(
-            _operation(method, path, item[method])
-            for path, item in document["paths"].items()
-            for method in _METHODS
-            if method in item
-        ),
+        ' problem means: <a href="problems">problems</a>.</p>',
+        *(_group(tag, document) for tag in document["tags"]),
         "<h2>Documents</h2>",
         *(_schema(name, schemas[name]) for name in sorted(schemas)),
     )
 
 
-def _operation(method: str, path: str, operation: Mapping[str, Any]) -> str:
+def _group(tag: Mapping[str, str], document: Mapping[str, Any]) -> str:
+    name = tag["name"]
+    return "".join(
+        [
+            f"<h2>{escape(name[0].upper() + name[1:])}</h2>{prose(tag['description'])}",
+            *(
+                _operation(method, path, item[method], document["components"]["responses"])
+                for path, item in document["paths"].items()
+                for method in _METHODS
+                if method in item and name in item[method]["tags"]
+            ),
+        ]
+    )
+
+
+def _operation(
+    method: str, path: str, operation: Mapping[str, Any], responses: Mapping[str, Any]
+) -> str:
+    """Write an operation; `responses` are those of the document that others refer to."""
     credential = " No credential is needed." if operation.get("security") == [] else ""
     answers = [
         [
@@ -40,7 +54,8 @@ def _operation(method: str, path: str, operation: Mapping[str, Any]) -> str:
             _contents(answer.get("content", {})),
             "<br>".join(f"<code>{escape(name)}</code>" for name in answer.get("headers", {})),
         ]
-        for status, answer in operation.get("responses", {}).items()
+        for status, named in operation["responses"].items()
+        for answer in [responses[_name(named)] if "$ref" in named else named]
     ]
     taken = [
         [
@@ -80,7 +95,8 @@ def _schema(name: str, schema: Mapping[str, Any]) -> str:
         for example in schema.get("examples", [])
     )
     head = f'<h3 id="{escape(name)}">{escape(name)}</h3>{prose(schema.get("description", ""))}'
-    return head + table(("member", "", "type", ""), members) + "".join(examples)
+    kind = "" if "properties" in schema else f"<p>{_type(schema)}</p>"
+    return head + kind + table(("member", "", "type", ""), members) + "".join(examples)
 
 
 def _contents(contents: Mapping[str, Any]) -> str:
@@ -92,8 +108,10 @@ def _contents(contents: Mapping[str, Any]) -> str:
 
 def _type(schema: Mapping[str, Any]) -> str:
     if "$ref" in schema:
-        name = escape(schema["$ref"].rpartition("/")[2])
+        name = escape(_name(schema))
         return f'<a href="#{name}">{name}</a>'
+    if "contentSchema" in schema:
+        return f"stream, each {_type(schema['contentSchema']['items'])}"
     for choices in ("anyOf", "oneOf"):
         if choices in schema:
             return " or ".join(map(_type, schema[choices]))
@@ -111,4 +129,12 @@ def _rules(schema: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _is_plain(value: Any) -> bool:
-    return isinstance(value, str | int | float)
+    # A bound beyond these is that of the format or of the ledger's sums: it tells a person nothing.
+    return isinstance(value, str | float) or (
+        isinstance(value, int) and abs(value) <= _SAFE_INTEGER_MAX
+    )
+
+
+def _name(reference: Mapping[str, Any]) -> str:
+    name: str = reference["$ref"].rpartition("/")[2]
+    return name

@@ -5,7 +5,7 @@ Idempotency-Key. A route names only the others, with `answering`.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from fastapi import FastAPI
 from pydantic import BaseModel
@@ -19,15 +19,13 @@ from freehold.contracts.errors import (
     Internal,
     LedgerVersionUnsupported,
     MissingScope,
-    NotFound,
     Overloaded,
-    TenantDeleted,
     TenantSuspended,
     Unauthorized,
     Unavailable,
     ValidationFailed,
 )
-from freehold.contracts.problems import PROBLEM_MEDIA_TYPE, ProblemDocument
+from freehold.contracts.problems import ProblemDocument
 from freehold.http.catalogue import BY_SLUG, CATALOGUE, ProblemType
 from freehold.http.errors import (
     BodyTooLarge,
@@ -37,6 +35,17 @@ from freehold.http.errors import (
     UnsupportedMediaType,
 )
 from freehold.http.media_types import JSON
+from freehold.http.path_parameters import documented_path, path_parameters
+from freehold.http.problem_schemas import (
+    NOT_HTTP,
+    name_problem_types,
+    problem_examples,
+    problem_response,
+    problem_responses,
+    problem_schemas,
+)
+from freehold.http.response_headers import RESPONSE_HEADERS, documented_headers
+from freehold.http.schemas import tidy
 from freehold.http.tags import TAGS
 
 API_KEY = "api_key"
@@ -54,47 +63,16 @@ _ANYWHERE = (Internal, Overloaded)
 _WITH_CREDENTIAL = (Unauthorized, ValidationFailed, Unavailable)
 _WITH_BODY = (MalformedCoding, RequestTimeout, BodyTooLarge, UnsupportedMediaType)
 _WITH_KEY = (IdempotencyKeyMissing, IdempotencyKeyInvalid, IdempotencyKeyReused)
-_IN_PATH: Mapping[str, Sequence[type[DomainError]]] = {
-    "tenant_id": (NotFound, TenantDeleted),
-    # An unknown one is a new one.
-    "account_id": (),
-    "currency": (),
-    "event_type": (),
-}
-_OTHERS_IN_PATH = (NotFound,)
 
 _SECURITY_SCHEMES: Mapping[str, str] = {
     API_KEY: "A tenant's API key, which begins with `fh_`; for reads also a read token.",
     OPERATOR_TOKEN: "The operator's token, which is the setting `FREEHOLD_OPERATOR_TOKEN`.",
 }
 
-_HEADERS: Mapping[str, str] = {
-    "X-Request-Id": "The request's own, where it sent one of at most 64 letters and digits.",
-    "Retry-After": "In how many seconds to come again.",
-    "WWW-Authenticate": "How to send a credential.",
-    "Accept": "The media type that is taken, where another one was sent.",
-    "Accept-Encoding": "The codings that are taken, where another one was sent.",
-    "Idempotency-Replayed": "`true` where this is the answer to an earlier request of that key.",
-    "Preference-Applied": "The preferences that were applied.",
-    "ETag": "What to send as `If-None-Match`, to get a body only after a change.",
-    "Content-Disposition": "The file's name.",
-}
-_HEADERS_OF = {
-    401: ("WWW-Authenticate",),
-    415: ("Accept", "Accept-Encoding"),
-    429: ("Retry-After",),
-    503: ("Retry-After",),
-}
-
 
 def answering(*errors: type[DomainError]) -> Mapping[str, Any]:
     """Name, in a route's `openapi_extra`, the errors that do not follow from what it is."""
     return {_OWN: [error.slug for error in errors]}
-
-
-def documented_headers(*names: str) -> dict[str, Any]:
-    """Document headers of an answer."""
-    return {"headers": {name: {"$ref": f"#/components/headers/{name}"} for name in names}}
 
 
 def complete_openapi(
@@ -149,32 +127,31 @@ def _complete_components(document: dict[str, Any], models: Iterable[type[BaseMod
         name: {"type": "http", "scheme": "bearer", "description": text}
         for name, text in _SECURITY_SCHEMES.items()
     }
-    components["headers"] = {
-        name: {"description": text, "schema": {"type": "string"}} for name, text in _HEADERS.items()
-    }
+    components["headers"] = dict(RESPONSE_HEADERS)
+    components["examples"] = problem_examples()
+    components["responses"] = problem_responses()
     schemas = components.setdefault("schemas", {})
-    read_or_raised: list[type[BaseModel]] = [*models, ProblemDocument]
-    _, found = models_json_schema(
-        [(model, "validation") for model in read_or_raised],
-        ref_template="#/components/schemas/{model}",
-    )
-    schemas.update(found.get("$defs", {}))
+    # FastAPI rounds bounds and removes nulls from examples.
+    answered = [model for model in _own_models() if model.__name__ in schemas]
+    schemas.update(_described("serialization", answered))
+    schemas.update(_described("validation", [*models, ProblemDocument]))
     # FastAPI's own form of a 422, which no route answers.
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
-    # FastAPI removes nulls from examples.
-    for model in _models():
-        documented = schemas.get(model.__name__, {})
-        extra = model.model_config.get("json_schema_extra")
-        if "examples" in documented and isinstance(extra, dict):
-            documented["examples"] = extra["examples"]
+    schemas.update(problem_schemas())
+    name_problem_types(schemas)
+    for schema in schemas.values():
+        tidy(schema)
 
 
 def _complete(
     path: str, method: str, operation: dict[str, Any], of_callers: Sequence[type[DomainError]]
 ) -> None:
     """Add to an operation the errors that it answers, and the headers of all its answers."""
+    _complete_parameters(path, operation)
     responses = operation["responses"]
+    # FastAPI's own, which no route answers.
+    responses.pop("422", None)
     has_key = any(one["name"] == "Idempotency-Key" for one in operation.get("parameters", ()))
     for status, response in responses.items():
         names = ["X-Request-Id"]
@@ -185,17 +162,21 @@ def _complete(
     for kind in sorted(_problems(path, operation, of_callers)):
         by_status.setdefault(kind.status, []).append(kind)
     for status in sorted(by_status):
-        responses[str(status)] = _response(by_status[status])
+        responses[str(status)] = problem_response(by_status[status])
     operation["responses"] = responses = dict(sorted(responses.items()))
-    responses["default"] = {
-        "description": "A request that HTTP itself does not allow: `malformed-request`,"
-        " `uri-too-long`, `head-too-large`, `not-implemented`, `http-version-unsupported`.",
-        "content": _content(),
-    }
+    responses["default"] = dict(NOT_HTTP)
     if method == "get":
         operation["description"] = operation.get("description", "") + (
             "\n\n`HEAD` gives the headers alone."
         )
+
+
+def _complete_parameters(path: str, operation: dict[str, Any]) -> None:
+    others = [one for one in operation.pop("parameters", ()) if one["in"] != "path"]
+    if parameters := [*documented_path(path), *others]:
+        operation["parameters"] = parameters
+    for one in others:
+        tidy(one["schema"])
 
 
 def _problems(
@@ -204,9 +185,8 @@ def _problems(
     errors: set[type[DomainError]] = set(_ANYWHERE)
     if operation.get("security") != []:
         errors.update(_WITH_CREDENTIAL, of_callers)
-    for part in path.split("/"):
-        if part.startswith("{"):
-            errors.update(_IN_PATH.get(part[1:-1], _OTHERS_IN_PATH))
+    for parameter in path_parameters(path).values():
+        errors.update(parameter.errors)
     if "requestBody" in operation:
         errors.update(_WITH_BODY)
         if JSON in operation["requestBody"]["content"]:
@@ -218,23 +198,19 @@ def _problems(
     }
 
 
-def _response(kinds: Sequence[ProblemType]) -> dict[str, Any]:
-    names = ("X-Request-Id", *_HEADERS_OF.get(kinds[0].status, ()))
-    return {
-        "description": " ".join(f"`{kind.slug}`: {kind.title}." for kind in kinds),
-        "content": _content([kind.uri for kind in kinds]),
-        **documented_headers(*names),
-    }
+def _described(
+    mode: Literal["serialization", "validation"], models: Iterable[type[BaseModel]]
+) -> dict[str, Any]:
+    _, found = models_json_schema(
+        [(model, mode) for model in models], ref_template="#/components/schemas/{model}"
+    )
+    described: dict[str, Any] = found.get("$defs", {})
+    return described
 
 
-def _content(uris: Sequence[str] = ()) -> dict[str, Any]:
-    schema: dict[str, Any] = {"$ref": f"#/components/schemas/{ProblemDocument.__name__}"}
-    if uris:
-        schema["properties"] = {"type": {"enum": list(uris)}}
-    return {PROBLEM_MEDIA_TYPE: {"schema": schema}}
-
-
-def _models(base: type[BaseModel] = BaseModel) -> Iterator[type[BaseModel]]:
+def _own_models(base: type[BaseModel] = BaseModel) -> Iterator[type[BaseModel]]:
     for model in base.__subclasses__():
-        yield model
-        yield from _models(model)
+        # FastAPI has models of its own, some with the same names.
+        if model.__module__.startswith("freehold"):
+            yield model
+        yield from _own_models(model)

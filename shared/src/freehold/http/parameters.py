@@ -15,7 +15,9 @@ from freehold.contracts.errors import NotFound, ValidationFailed
 from freehold.contracts.excerpts import excerpt
 from freehold.contracts.faults import Document
 from freehold.contracts.fields import read_event_id
+from freehold.contracts.values import CURSOR_PATTERN, SUM_MAX
 from freehold.http.bodies import field_errors, pointer, refusal, schema_of
+from freehold.http.schemas import without_null
 
 _PARAMETERS_MAX = 100
 _INTEGER = re.compile(r"-?[0-9]{1,38}", re.ASCII)
@@ -32,7 +34,15 @@ def _integer(text: str) -> int:
     return int(text)
 
 
-Integer = Annotated[int, BeforeValidator(_integer)]
+def _boolean(text: str) -> bool:
+    if text not in ("true", "false"):
+        raise ValueError(f"must be true or false, and was {excerpt(text)}")
+    return text == "true"
+
+
+Boolean = Annotated[bool, BeforeValidator(_boolean)]
+# The bounds stand before the validator of the text, so that JSON Schema has them.
+SumInteger = Annotated[int, Field(ge=-SUM_MAX, le=SUM_MAX), BeforeValidator(_integer)]
 
 
 class NoQuery(BaseModel):
@@ -44,12 +54,13 @@ class NoQuery(BaseModel):
 class PageQuery(NoQuery):
     """Parameters of every list."""
 
-    # The bounds stand before the validator of the text, so that JSON Schema has them.
     limit: Annotated[int, Field(ge=1, le=1000), BeforeValidator(_integer)] = Field(
         default=100, description="How many to answer at most."
     )
     cursor: str | None = Field(
-        default=None, description="The next_cursor of the previous page, with the same filters."
+        default=None,
+        description="The next_cursor of the previous page, with the same filters.",
+        json_schema_extra={"pattern": CURSOR_PATTERN},
     )
 
 
@@ -103,7 +114,7 @@ def path_id(text: str, what: str) -> UUID:
 
 def documented_query(model: type[NoQuery]) -> list[dict[str, Any]]:
     """Describe, for OpenAPI, the query parameters of a route that parses them itself."""
-    document = model.model_json_schema()
+    document = model.model_json_schema(ref_template="#/components/schemas/{model}")
     required = document.get("required", [])
     return [
         {
@@ -111,7 +122,7 @@ def documented_query(model: type[NoQuery]) -> list[dict[str, Any]]:
             "in": "query",
             "required": name in required,
             "description": schema.pop("description", ""),
-            "schema": schema,
+            "schema": without_null(schema),
         }
         for name, schema in document.get("properties", {}).items()
     ]

@@ -21,11 +21,14 @@ APPLIED = "Preference-Applied"
 
 def prefer_header(*others: str) -> dict[str, Any]:
     """Describe the header, for OpenAPI: `amounts`, and a sentence for each other preference."""
-    amounts = "`amounts=string` answers every amount (`…_minor`) as a string."
+    amounts = (
+        "`amounts=string` answers every amount (`…_minor`) as a string of digits, where the schema"
+        " has an integer."
+    )
     return {
         "name": "Prefer",
         "in": "header",
-        "schema": {"type": "string"},
+        "schema": {"type": "string", "maxLength": 1024},
         "description": " ".join([amounts, *others]),
     }
 

@@ -15,8 +15,10 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 from typing import Literal
 
+from typing_extensions import TypeAliasType
+
 _AFTER = ".after"
-Phase = Literal["before", "after"]
+Phase = TypeAliasType("Phase", Literal["before", "after"])
 """When a migration is applied: before its release's services are deployed, or after."""
 _BASELINE = 1
 

@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+from typing_extensions import TypeAliasType
+
 from freehold.ledger.client import Connection, Record
 
-By = Literal["transaction_time", "recorded_at"]
+StatementTime = TypeAliasType("StatementTime", Literal["transaction_time", "recorded_at"])
+"""The time of events that a statement goes by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +21,7 @@ class Period:
 
     account_id: str
     currency: str
-    by: By
+    by: StatementTime
     """The time that the period and the order of lines are of. At the same time, seq decides."""
     since: datetime | None
     """None for the ledger's beginning."""

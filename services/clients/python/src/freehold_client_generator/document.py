@@ -80,6 +80,10 @@ class Document:
 
     def __init__(self, document: Mapping[str, Any]) -> None:
         self.schemas: Mapping[str, Schema] = document["components"]["schemas"]
+        self.problem_titles: Mapping[str, str] = {
+            slug: example["summary"] for slug, example in document["components"]["examples"].items()
+        }
+        """What each type of problem means, by its slug."""
         self.operations = [
             Operation(method.upper(), path, item[method])
             for path, item in document["paths"].items()

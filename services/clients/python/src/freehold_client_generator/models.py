@@ -59,11 +59,7 @@ def nested_models(document: Document) -> str:
     bodies = [document.resolved(one.body) for one in document.operations]
     names = set().union(*(references(body) for body in bodies))
     return _generated(
-        {
-            name: _sent(schema)
-            for name, schema in document.reached_from(names).items()
-            if "properties" in schema
-        },
+        {name: _sent(schema) for name, schema in document.reached_from(names).items()},
         DataModelType.TypingTypedDict,
         output_datetime_class=DatetimeClassType.Datetime,
     )

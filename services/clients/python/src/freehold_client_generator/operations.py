@@ -12,8 +12,9 @@ from freehold_client_generator.document import HEADER, Document, Operation, Sche
 # Their methods do more than to send a call and to read its answer.
 _WRITTEN_BY_HAND = frozenset({"import_events", "stream_balances"})
 _DOWNLOADS = frozenset({"export_ledger", "export_own_ledger"})
-# The pages are followed; the others are for those who do without this client.
-_UNSEEN = frozenset({"cursor", "Idempotency-Key", "Last-Event-ID"})
+# The pages are followed, and metadata has an argument of its own; the others are for those who do
+# without this client.
+_UNSEEN = frozenset({"cursor", "metadata", "Idempotency-Key", "Last-Event-ID"})
 _NAMES = {"limit": "page_size"}
 _TYPES = {"string": "str", "integer": "int", "number": "float", "boolean": "bool", "null": "None"}
 _PAGE = {"data", "next_cursor"}

@@ -7,6 +7,14 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from freehold.contracts.excerpts import excerpt
 from freehold.contracts.fields import AccountId, Currency, EventType
+from freehold.contracts.values import (
+    Count,
+    CurrencyCode,
+    Cursor,
+    Exponent,
+    SumMinor,
+    UnsignedSumMinor,
+)
 from freehold.http.parameters import PageQuery
 from freehold_query.activity.buckets import Unit, time_zones
 from freehold_query.parameters import PeriodQuery
@@ -51,13 +59,15 @@ class Activity(BaseModel):
     model_config = ConfigDict(frozen=True, json_schema_extra={"examples": [ACTIVITY_EXAMPLE]})
 
     bucket: datetime = Field(description="When it begins, with the time zone's offset then.")
-    currency: str
-    exponent: int = Field(description="How many decimals the currency has.")
-    event_type: str
-    event_count: int = Field(ge=1, description="Events of holds too, which move no amount.")
-    amount_in_minor: int = Field(ge=0, description="The sum of positive amounts.")
-    amount_out_minor: int = Field(ge=0, description="The sum of negative amounts, without sign.")
-    net_minor: int = Field(description="amount_in_minor - amount_out_minor.")
+    currency: CurrencyCode
+    exponent: Exponent = Field(description="How many decimals the currency has.")
+    event_type: EventType
+    event_count: Count = Field(description="Events of holds too, which move no amount.")
+    amount_in_minor: UnsignedSumMinor = Field(description="The sum of positive amounts.")
+    amount_out_minor: UnsignedSumMinor = Field(
+        description="The sum of negative amounts, without sign."
+    )
+    net_minor: SumMinor = Field(description="amount_in_minor - amount_out_minor.")
 
 
 class ActivityList(BaseModel):
@@ -69,4 +79,4 @@ class ActivityList(BaseModel):
     )
 
     data: list[Activity]
-    next_cursor: str | None = Field(description="Asks for the next page; null on the last.")
+    next_cursor: Cursor | None = Field(description="Asks for the next page; null on the last.")

@@ -6,9 +6,10 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from freehold.contracts.events import LEDGER_EVENT_EXAMPLE, LedgerEvent
-from freehold.contracts.fields import Currency
+from freehold.contracts.fields import AccountId, Currency
+from freehold.contracts.values import CurrencyCode, Cursor, Exponent, SumMinor, UnsignedSumMinor
 from freehold.http.parameters import PageQuery
-from freehold.ledger.statements import By
+from freehold.ledger.statements import StatementTime
 from freehold_query.parameters import PeriodQuery
 
 LINE_EXAMPLE: dict[str, Any] = {**LEDGER_EVENT_EXAMPLE, "balance_minor": 2500}
@@ -18,7 +19,7 @@ class StatementQuery(PageQuery, PeriodQuery):
     """Parameters of a statement."""
 
     currency: Currency
-    by: By = Field(
+    by: StatementTime = Field(
         default="transaction_time",
         description="The time that `from`, `to` and the order are about. At the same time, `seq`"
         " decides the order.",
@@ -33,7 +34,7 @@ class StatementLine(LedgerEvent):
 
     model_config = ConfigDict(frozen=True, json_schema_extra={"examples": [LINE_EXAMPLE]})
 
-    balance_minor: int = Field(
+    balance_minor: SumMinor = Field(
         description="The opening balance and all lines up to this one, in order of time, whichever"
         " order is asked for."
     )
@@ -64,17 +65,19 @@ class StatementPage(BaseModel):
         },
     )
 
-    account_id: str
-    currency: str
-    exponent: int = Field(ge=0, description="Minor units have this many decimals: 2 for USD.")
+    account_id: AccountId
+    currency: CurrencyCode
+    exponent: Exponent = Field(description="Minor units have this many decimals: 2 for USD.")
     since: datetime | None = Field(alias="from")
     until: datetime | None = Field(alias="to")
-    by: By
-    opening_balance_minor: int
-    closing_balance_minor: int = Field(description="opening + total_in - total_out.")
-    total_in_minor: int = Field(ge=0, description="The sum of the positive amounts.")
-    total_out_minor: int = Field(ge=0, description="The sum of the negative amounts, unsigned.")
+    by: StatementTime
+    opening_balance_minor: SumMinor
+    closing_balance_minor: SumMinor = Field(description="opening + total_in - total_out.")
+    total_in_minor: UnsignedSumMinor = Field(description="The sum of the positive amounts.")
+    total_out_minor: UnsignedSumMinor = Field(
+        description="The sum of the negative amounts, unsigned."
+    )
     data: list[StatementLine]
-    next_cursor: str | None = Field(
+    next_cursor: Cursor | None = Field(
         description="Asks for the next page, of the same state of the ledger; null on the last."
     )

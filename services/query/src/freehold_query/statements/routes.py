@@ -13,8 +13,9 @@ from freehold.http.application import response_of
 from freehold.http.bodies import field_errors, header_values
 from freehold.http.errors import NotAcceptable
 from freehold.http.media_types import JSON, preferred
-from freehold.http.openapi import answering, documented_headers
+from freehold.http.openapi import answering
 from freehold.http.parameters import read_query
+from freehold.http.response_headers import documented_headers
 from freehold.ledger.statements import Period
 from freehold.security.api_keys import Scope
 from freehold_query.answers import (
@@ -74,7 +75,7 @@ def statement_routes(readers: Readers, reads: Reads, *, timeout_s: float) -> API
         response_model=StatementPage,
         responses=_DOCUMENTED,
         openapi_extra={
-            **documented(StatementQuery, account_id="The account."),
+            **documented(StatementQuery),
             **answering(NotFound, NotAcceptable, StatementTooLong),
         },
     )

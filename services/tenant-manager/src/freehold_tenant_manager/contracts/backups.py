@@ -6,6 +6,8 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 
 from freehold.contracts.times import UtcTime
+from freehold.contracts.values import Count, Cursor, Epoch, HexSha256, Version
+from freehold_tenant_manager.contracts.names import TenantId
 
 BACKUP_EXAMPLE: dict[str, Any] = {
     "backup_id": "0b0c7a52-7f0c-4c86-9a35-0d7c0f4f2a11",
@@ -29,18 +31,20 @@ class Backup(BaseModel):
     model_config = ConfigDict(frozen=True, json_schema_extra={"examples": [BACKUP_EXAMPLE]})
 
     backup_id: UUID
-    tenant_id: str
+    tenant_id: TenantId
     status: Literal["complete", "damaged"] = Field(
         description="Damaged once a verification found that it cannot be relied on."
     )
-    epoch: int = Field(description="The tenant's epoch when it was made.")
-    schema_version: int = Field(description="The last migration that the ledger had.")
-    head_seq: int = Field(description="Where the ledger ended in the snapshot that was dumped.")
-    head_hash: str | None = Field(description="The hash it ended with; null for an empty one.")
-    events: int = Field(description="How many events are in it.")
+    epoch: Epoch = Field(description="The tenant's epoch when it was made.")
+    schema_version: Version = Field(description="The last migration that the ledger had.")
+    head_seq: Count = Field(description="Where the ledger ended in the snapshot that was dumped.")
+    head_hash: HexSha256 | None = Field(
+        description="The hash it ended with; null for an empty one."
+    )
+    events: Count = Field(description="How many events are in it.")
     created_at: UtcTime
-    bytes: int = Field(description="The size of what is stored.")
-    sha256: str = Field(description="The checksum of what is stored, in hex.")
+    bytes: Count = Field(description="The size of what is stored.")
+    sha256: HexSha256 = Field(description="The checksum of what is stored, in hex.")
     verified_at: UtcTime | None = Field(description="When it was last restored on trial.")
 
 
@@ -53,4 +57,4 @@ class BackupPage(BaseModel):
     )
 
     data: list[Backup]
-    next_cursor: str | None
+    next_cursor: Cursor | None

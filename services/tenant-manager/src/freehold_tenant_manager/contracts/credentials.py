@@ -4,14 +4,18 @@ Only tenant-manager answers with these, and only to the operator. The customer's
 only one that is ever shown.
 """
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+from typing_extensions import TypeAliasType
 
 from freehold.contracts.events import Request
 from freehold.contracts.times import UtcTime
+from freehold_tenant_manager.contracts.names import Identifier
 
-Service = Literal["ingest", "projector", "query", "manager", "backup", "auditor"]
+Service = TypeAliasType(
+    "Service", Literal["ingest", "projector", "query", "manager", "backup", "auditor"]
+)
 
 _CREDENTIALS_EXAMPLE: dict[str, Any] = {
     "dsn": "postgresql://fh_0a1b2c3d4e5f6071_auditor:Yk3…@db.example.com:5432/fh_0a1b2c3d4e5f6071",
@@ -33,10 +37,12 @@ class CustomerCredentials(BaseModel):
 
     dsn: str = Field(repr=False, description="All of it as one connection string (libpq).")
     host: str
-    port: int
-    database: str
-    schema_name: str = Field(alias="schema", description="The ledger's tables and functions.")
-    user: str
+    port: Annotated[int, Field(ge=1, le=65_535)]
+    database: Identifier
+    schema_name: Identifier = Field(
+        alias="schema", description="The ledger's tables and functions."
+    )
+    user: Identifier
     password: str = Field(repr=False)
 
 

@@ -4,13 +4,17 @@ from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from typing_extensions import TypeAliasType
 
 from freehold.contracts.events import Request
 from freehold.contracts.times import UtcTime
+from freehold.contracts.values import Count, Cursor, Version
 from freehold.ledger.schema import Phase
-from freehold_tenant_manager.contracts.tenants import TenantId
+from freehold_tenant_manager.contracts.names import TenantId
 
-MigrationStatus = Literal["current", "behind", "waiting", "running", "failed"]
+MigrationStatus = TypeAliasType(
+    "MigrationStatus", Literal["current", "behind", "waiting", "running", "failed"]
+)
 
 TENANTS_MAX = 1_000
 
@@ -89,8 +93,8 @@ class VersionCount(_Answer):
 
     model_config = ConfigDict(json_schema_extra={"examples": [_VERSION_EXAMPLE]})
 
-    schema_version: int
-    tenants: int
+    schema_version: Version
+    tenants: Count
 
 
 class TenantMigration(_Answer):
@@ -98,8 +102,8 @@ class TenantMigration(_Answer):
 
     model_config = ConfigDict(json_schema_extra={"examples": [_FAILED_EXAMPLE, _CURRENT_EXAMPLE]})
 
-    tenant_id: str
-    schema_version: int = Field(description="The last migration that the ledger has.")
+    tenant_id: TenantId
+    schema_version: Version = Field(description="The last migration that the ledger has.")
     status: MigrationStatus = Field(
         description="`behind` lacks a migration and was not asked for; `waiting` has a"
         " turn to come, perhaps another one after a failure that may pass; `failed` is told in"
@@ -108,7 +112,7 @@ class TenantMigration(_Answer):
     due: Phase | None = Field(description="The phase that has something for the ledger.")
     operation_id: UUID | None = Field(description="The last operation that the tenant was part of.")
     phase: Phase | None = Field(description="What that operation applied.")
-    attempts: int
+    attempts: Count
     error: str | None = Field(description="Why the last attempt failed; null where none did.")
     started_at: UtcTime | None
     finished_at: UtcTime | None
@@ -132,9 +136,9 @@ class MigrationOverview(_Answer):
         }
     )
 
-    ledger_version: int = Field(description="The last migration of this release.")
-    ledger_version_min: int = Field(description="What this release's services need.")
+    ledger_version: Version = Field(description="The last migration of this release.")
+    ledger_version_min: Version = Field(description="What this release's services need.")
     versions: list[VersionCount] = Field(description="Of all tenants, whatever page this is.")
-    statuses: dict[MigrationStatus, int] = Field(description="Of all tenants, too.")
+    statuses: dict[MigrationStatus, Count] = Field(description="Of all tenants, too.")
     data: list[TenantMigration]
-    next_cursor: str | None
+    next_cursor: Cursor | None

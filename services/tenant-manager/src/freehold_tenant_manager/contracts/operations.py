@@ -4,10 +4,15 @@ from typing import Any, Literal
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from typing_extensions import TypeAliasType
 
 from freehold.contracts.times import UtcTime
+from freehold.contracts.values import Cursor
+from freehold_tenant_manager.contracts.names import TenantId
 
-OperationStatus = Literal["queued", "running", "succeeded", "failed"]
+OperationStatus = TypeAliasType(
+    "OperationStatus", Literal["queued", "running", "succeeded", "failed"]
+)
 
 _EXAMPLE: dict[str, Any] = {
     "operation_id": "5f2b6f0e-3c52-4f5e-9a53-2a1f6b7a9c11",
@@ -29,7 +34,9 @@ class Operation(BaseModel):
 
     operation_id: UUID
     kind: str
-    tenant_id: str | None = Field(description="Whose it is; null where it is no single tenant's.")
+    tenant_id: TenantId | None = Field(
+        description="Whose it is; null where it is no single tenant's."
+    )
     status: OperationStatus
     progress: float = Field(ge=0, le=1)
     message: str = Field(description="What is being done, or how it ended, for a person.")
@@ -46,4 +53,4 @@ class OperationPage(BaseModel):
     )
 
     data: list[Operation]
-    next_cursor: str | None
+    next_cursor: Cursor | None

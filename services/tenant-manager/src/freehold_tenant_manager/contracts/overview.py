@@ -5,6 +5,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from freehold.contracts.times import UtcTime
+from freehold.contracts.values import Count
+from freehold_tenant_manager.contracts.names import TenantId
 
 BrokerState = Literal["answers", "silent", "unset"]
 
@@ -68,11 +70,11 @@ class TenantCounts(_Answer):
 
     model_config = ConfigDict(json_schema_extra={"examples": [_TENANTS_EXAMPLE]})
 
-    provisioning: int = 0
-    active: int = 0
-    suspended: int = 0
-    deleting: int = 0
-    deleted: int = 0
+    provisioning: Count = 0
+    active: Count = 0
+    suspended: Count = 0
+    deleting: Count = 0
+    deleted: Count = 0
 
 
 class TenantLag(_Answer):
@@ -80,8 +82,8 @@ class TenantLag(_Answer):
 
     model_config = ConfigDict(json_schema_extra={"examples": [_TENANT_LAG_EXAMPLE]})
 
-    tenant_id: str
-    events_behind: int
+    tenant_id: TenantId
+    events_behind: Count
     seconds_behind: float
 
 
@@ -90,10 +92,10 @@ class LagOverview(_Answer):
 
     model_config = ConfigDict(json_schema_extra={"examples": [_LAG_EXAMPLE]})
 
-    tenants_asked: int = Field(description="How many databases answered.")
-    tenants_silent: int = Field(description="How many databases did not answer.")
-    tenants_unasked: int = Field(description="For how many the time was too short.")
-    events_behind: int = Field(description="The sum over the tenants.")
+    tenants_asked: Count = Field(description="How many databases answered.")
+    tenants_silent: Count = Field(description="How many databases did not answer.")
+    tenants_unasked: Count = Field(description="For how many the time was too short.")
+    events_behind: Count = Field(description="The sum over the tenants.")
     seconds_behind: float = Field(description="That of the tenant who is furthest behind.")
     worst: list[TenantLag] = Field(
         description=f"Those behind, the furthest first, {WORST_MAX} at most."
@@ -109,8 +111,8 @@ class ScheduleOverview(_Answer):
     oldest_at: UtcTime | None = Field(
         description="When the last one was made for the tenant whose last one is the oldest."
     )
-    tenants_without: int = Field(description="Tenants for whom none was made yet.")
-    tenants_late: int = Field(description="Tenants whose last one is older than twice `every_s`.")
+    tenants_without: Count = Field(description="Tenants for whom none was made yet.")
+    tenants_late: Count = Field(description="Tenants whose last one is older than twice `every_s`.")
 
 
 class BackupOverview(ScheduleOverview):
@@ -118,7 +120,7 @@ class BackupOverview(ScheduleOverview):
 
     model_config = ConfigDict(json_schema_extra={"examples": [_BACKUPS_EXAMPLE]})
 
-    damaged: int = Field(description="Backups that a verification found to be damaged.")
+    damaged: Count = Field(description="Backups that a verification found to be damaged.")
 
 
 class ReconciliationOverview(_Answer):
@@ -129,10 +131,10 @@ class ReconciliationOverview(_Answer):
     oldest_at: UtcTime | None = Field(
         description="When the tenant was reconciled whose last reconciliation is the oldest."
     )
-    tenants_with_findings: list[str] = Field(
+    tenants_with_findings: list[TenantId] = Field(
         description=f"Tenants whose state and ledger differed, {WORST_MAX} at most."
     )
-    tenants_with_findings_count: int
+    tenants_with_findings_count: Count
 
 
 class InstallationOverview(_Answer):
@@ -153,4 +155,4 @@ class InstallationOverview(_Answer):
     trials: ScheduleOverview = Field(description="Backups restored on trial.")
     reconciliations: ReconciliationOverview
     broker: BrokerState = Field(description="`unset`: this tenant-manager was given none.")
-    parked_doorbells: int | None = Field(description="Null where no broker answers.")
+    parked_doorbells: Count | None = Field(description="Null where no broker answers.")

@@ -9,6 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, model_valida
 from freehold.contracts.events import Request
 from freehold.contracts.fields import Instant
 from freehold.contracts.times import UtcTime, rfc_3339
+from freehold.contracts.values import Count, Cursor, Epoch, Seq
+from freehold_tenant_manager.contracts.names import Identifier
 
 _FORMER_EXAMPLE: dict[str, Any] = {
     "name": "fh_5c1d0f6d3a5c3cf1",
@@ -52,10 +54,8 @@ class NewRestore(Request):
         description="Everything recorded up to then, and nothing recorded after. The operation's"
         " result says which acknowledged events that leaves out.",
     )
-    to_seq: int | None = Field(
+    to_seq: Seq | None = Field(
         default=None,
-        ge=1,
-        le=2**63 - 1,
         description="Everything up to this event of the ledger as it is now, whatever the clocks"
         " said when it was recorded.",
     )
@@ -78,8 +78,8 @@ class ArchiveState(BaseModel):
 
     model_config = ConfigDict(frozen=True, json_schema_extra={"examples": [ARCHIVE_EXAMPLE]})
 
-    epoch: int = Field(ge=1, description="Counts the tenant's restores.")
-    seq: int = Field(ge=0, description="The last event that is archived.")
+    epoch: Epoch = Field(description="Counts the tenant's restores.")
+    seq: Count = Field(description="The last event that is archived.")
     archived_at: UtcTime | None = Field(description="When something was archived last.")
     fault: str | None = Field(description="Why archiving failed the last time; null: it did not.")
 
@@ -89,11 +89,11 @@ class FormerDatabase(BaseModel):
 
     model_config = ConfigDict(json_schema_extra={"examples": [_FORMER_EXAMPLE]})
 
-    name: str
+    name: Identifier
     kind: Literal["making", "preview", "former"] = Field(
         description="What a restore is making, has left to look at, or has put another in place of."
     )
-    epoch: int = Field(ge=1, description="Which of the tenant's restores it belongs to.")
+    epoch: Epoch = Field(description="Which of the tenant's restores it belongs to.")
     restored_to: UtcTime | None = Field(
         description="Of a preview: when its last event was recorded."
     )
@@ -108,4 +108,4 @@ class FormerDatabasePage(BaseModel):
     )
 
     data: list[FormerDatabase]
-    next_cursor: Annotated[str, Field(description="For the next page.")] | None
+    next_cursor: Cursor | None

@@ -9,15 +9,17 @@ from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, StringConstraints
+from pydantic.json_schema import SkipJsonSchema
+from typing_extensions import TypeAliasType
 
 from freehold.contracts.events import Request
-from freehold.contracts.fields import CALENDAR_END, TENANT_ID_PATTERN, TOO_LATE, Instant, readable
+from freehold.contracts.fields import CALENDAR_END, TOO_LATE, Instant, readable
 from freehold.contracts.times import UtcTime
+from freehold.contracts.values import Count, Cursor, Epoch, HexSha256, Version
 from freehold.security.api_keys import Scope
 from freehold_tenant_manager.contracts.backups import BACKUP_EXAMPLE, Backup
+from freehold_tenant_manager.contracts.names import ApiKeyText, Identifier, KeyId, Name, TenantId
 from freehold_tenant_manager.contracts.restores import ARCHIVE_EXAMPLE, ArchiveState
-
-KEY_ID_PATTERN = r"^[0-9a-f]{16}$"
 
 _LABEL = "What people know the key by, such as what uses it."
 
@@ -79,6 +81,7 @@ _DETAILS_EXAMPLE: dict[str, Any] = {
     "lag": _LAG_EXAMPLE,
     "reconciliation": _RECONCILIATION_EXAMPLE,
     "last_backup": None,
+    "archive": None,
 }
 _KEY_TEXT_EXAMPLE = "fh_0123456789abcdef_" + "0123456789abcdef" * 4
 _CREATED_KEY_EXAMPLE: dict[str, Any] = {
@@ -114,12 +117,15 @@ def _to_come(instant: datetime) -> datetime:
     return instant.astimezone(UTC)
 
 
-TenantStatus = Literal["provisioning", "active", "suspended", "deleting", "deleted"]
-TenantId = Annotated[str, StringConstraints(pattern=TENANT_ID_PATTERN)]
+TenantStatus = TypeAliasType(
+    "TenantStatus", Literal["provisioning", "active", "suspended", "deleting", "deleted"]
+)
+Isolation = Literal["database"]
 TenantName = Annotated[
     str, StringConstraints(min_length=1, max_length=200), AfterValidator(readable)
 ]
-KeyLabel = Annotated[str, StringConstraints(min_length=1, max_length=100), AfterValidator(readable)]
+ShownLabel = Annotated[str, StringConstraints(min_length=1, max_length=100)]
+KeyLabel = Annotated[ShownLabel, AfterValidator(readable)]
 Scopes = Annotated[list[Scope], Field(min_length=1), AfterValidator(_unique)]
 
 
@@ -145,7 +151,7 @@ class NewTenant(Request):
     region: str = Field(
         default="local", min_length=1, max_length=63, description="One of those in /v1/regions."
     )
-    isolation: Literal["database"] = Field(
+    isolation: Isolation = Field(
         default="database", description="A Postgres database of the tenant's own."
     )
 
@@ -237,10 +243,10 @@ class TenantHome(_Answer):
         json_schema_extra={"examples": [_HOME_EXAMPLE]}, serialize_by_alias=True
     )
 
-    region: str
-    cluster: str
-    database: str
-    schema_name: str = Field(alias="schema")
+    region: Name
+    cluster: Name
+    database: Identifier
+    schema_name: Identifier = Field(alias="schema")
 
 
 class Tenant(_Answer):
@@ -248,18 +254,18 @@ class Tenant(_Answer):
 
     model_config = ConfigDict(json_schema_extra={"examples": [_TENANT_EXAMPLE]})
 
-    tenant_id: str
-    name: str
-    region: str
-    isolation: Literal["database"]
+    tenant_id: TenantId
+    name: Annotated[str, Field(min_length=1, max_length=200)]
+    region: Name
+    isolation: Isolation
     status: TenantStatus
     created_at: UtcTime
-    epoch: int = Field(ge=1, description="Counts the tenant's restores.")
+    epoch: Epoch = Field(description="Counts the tenant's restores.")
     home: TenantHome
-    schema_version: int = Field(description="The last migration that their ledger has.")
+    schema_version: Version = Field(description="The last migration that their ledger has.")
     limits: TenantLimits
     deleted_at: UtcTime | None = Field(
-        default=None, description="Since then nothing is left of them but what this shows."
+        description="Since then nothing is left of them but what this shows."
     )
 
 
@@ -268,9 +274,9 @@ class LedgerHead(_Answer):
 
     model_config = ConfigDict(json_schema_extra={"examples": [_HEAD_EXAMPLE, _EMPTY_HEAD_EXAMPLE]})
 
-    seq: int
+    seq: Count
     event_id: UUID | None
-    hash: str | None
+    hash: HexSha256 | None
     recorded_at: UtcTime | None
 
 
@@ -279,10 +285,10 @@ class ProjectionLag(_Answer):
 
     model_config = ConfigDict(json_schema_extra={"examples": [_LAG_EXAMPLE]})
 
-    head_seq: int
-    projected_seq: int
-    events_behind: int
-    seconds_behind: float
+    head_seq: Count
+    projected_seq: Count
+    events_behind: Count
+    seconds_behind: Annotated[float, Field(ge=0)]
 
 
 class Reconciliation(_Answer):
@@ -300,7 +306,7 @@ class Reconciliation(_Answer):
     reconciled_at: UtcTime | None
     ok: bool | None
     findings: list[JsonValue]
-    anchor_seq: int = Field(description="The last seq whose hash is kept outside the ledger.")
+    anchor_seq: Count = Field(description="The last seq whose hash is kept outside the ledger.")
 
 
 class TenantDetails(Tenant):
@@ -316,12 +322,12 @@ class TenantDetails(Tenant):
         }
     )
 
-    size_bytes: int | None
+    size_bytes: Count | None
     head: LedgerHead | None
     lag: ProjectionLag | None
     reconciliation: Reconciliation | None
-    last_backup: Backup | None = None
-    archive: ArchiveState | None = None
+    last_backup: Backup | None
+    archive: ArchiveState | None
 
 
 class ProvisionedTenant(_Answer):
@@ -337,7 +343,7 @@ class ProvisionedTenant(_Answer):
     )
 
     tenant: Tenant
-    api_key: str | None = Field(
+    api_key: ApiKeyText | SkipJsonSchema[None] = Field(
         default=None, repr=False, description="Has every scope; shown this once."
     )
 
@@ -350,7 +356,7 @@ class TenantPage(_Answer):
     )
 
     data: list[Tenant]
-    next_cursor: str | None
+    next_cursor: Cursor | None
 
 
 class CreatedApiKey(_Answer):
@@ -358,10 +364,10 @@ class CreatedApiKey(_Answer):
 
     model_config = ConfigDict(json_schema_extra={"examples": [_CREATED_KEY_EXAMPLE]})
 
-    key_id: str
-    api_key: str = Field(repr=False)
+    key_id: KeyId
+    api_key: ApiKeyText = Field(repr=False)
     scopes: list[Scope]
-    label: str | None = Field(default=None, description=_LABEL)
+    label: ShownLabel | None = Field(description=_LABEL)
     created_at: UtcTime
     expires_at: UtcTime | None
 
@@ -371,9 +377,9 @@ class ApiKeyEntry(_Answer):
 
     model_config = ConfigDict(json_schema_extra={"examples": [_KEY_EXAMPLE]})
 
-    key_id: str
+    key_id: KeyId
     scopes: list[Scope]
-    label: str | None = Field(default=None, description=_LABEL)
+    label: ShownLabel | None = Field(description=_LABEL)
     created_at: UtcTime
     expires_at: UtcTime | None
     revoked_at: UtcTime | None
@@ -404,7 +410,7 @@ class ApiKeyPage(_Answer):
     )
 
     data: list[ApiKeyEntry]
-    next_cursor: str | None
+    next_cursor: Cursor | None
 
 
 class Region(_Answer):
@@ -412,8 +418,8 @@ class Region(_Answer):
 
     model_config = ConfigDict(json_schema_extra={"examples": [_REGION_EXAMPLE]})
 
-    region: str
-    clusters: list[str]
+    region: Name
+    clusters: list[Name]
 
 
 class RegionList(_Answer):
@@ -424,4 +430,4 @@ class RegionList(_Answer):
     )
 
     data: list[Region]
-    next_cursor: str | None = None
+    next_cursor: Cursor | None

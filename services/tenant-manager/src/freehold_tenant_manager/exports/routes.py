@@ -7,8 +7,9 @@ from pydantic import Field
 
 from freehold.contracts.errors import MissingScope, TenantDeleted, TooManyRequests
 from freehold.http.authentication import sole_authorization
-from freehold.http.openapi import WITH_API_KEY, answering, documented_headers
+from freehold.http.openapi import WITH_API_KEY, answering
 from freehold.http.parameters import NoQuery, documented_query, read_query
+from freehold.http.response_headers import documented_headers
 from freehold.security.api_keys import Scope
 from freehold_tenant_manager.exports.exports import Exports
 from freehold_tenant_manager.http.components import component

@@ -8,8 +8,8 @@ from fastapi import APIRouter, Depends, Request, Response
 from freehold.contracts.errors import ApiKeyEnded
 from freehold.http.bodies import json_body, parse, read_body
 from freehold.http.openapi import answering
+from freehold_tenant_manager.contracts.names import KEY_ID_PATTERN
 from freehold_tenant_manager.contracts.tenants import (
-    KEY_ID_PATTERN,
     ApiKeyEntry,
     ApiKeyPage,
     CreatedApiKey,

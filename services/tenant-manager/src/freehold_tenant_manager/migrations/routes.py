@@ -94,7 +94,9 @@ async def get_migrations(request: Request, catalog: TheCatalog) -> Response:
             ledger_version=LEDGER_VERSION,
             ledger_version_min=LEDGER_VERSION_MIN,
             versions=[VersionCount(**version) for version in versions],
-            statuses={status: statuses.get(status, 0) for status in get_args(MigrationStatus)},
+            statuses={
+                status: statuses.get(status, 0) for status in get_args(MigrationStatus.__value__)
+            },
             data=[TenantMigration(**row, due=_due(row["schema_version"])) for row in shown],
             next_cursor=next_cursor,
         )

@@ -7,8 +7,8 @@ from fastapi import APIRouter, Depends, Request, Response
 from pydantic import Field
 
 from freehold.contracts.errors import NotFound
-from freehold.contracts.fields import TENANT_ID_PATTERN
 from freehold.http.parameters import PageQuery, documented_query, path_id
+from freehold_tenant_manager.contracts.names import TenantId
 from freehold_tenant_manager.contracts.operations import Operation, OperationPage, OperationStatus
 from freehold_tenant_manager.http.dependencies import NO_QUERY, TheCatalog, answer
 from freehold_tenant_manager.http.pages import UUID_NAME, read_filtered_page
@@ -24,9 +24,7 @@ _OperationId = Annotated[UUID, Depends(_operation_id)]
 
 
 class _Query(PageQuery):
-    tenant_id: Annotated[str, Field(pattern=TENANT_ID_PATTERN)] | None = Field(
-        default=None, description="Only this tenant's."
-    )
+    tenant_id: TenantId | None = Field(default=None, description="Only this tenant's.")
     status: OperationStatus | None = Field(default=None, description="Only those in this status.")
 
 

@@ -7,7 +7,7 @@ from typing import get_args
 from freehold_tenant_manager.contracts.credentials import Service
 from freehold_tenant_manager.server.scram import scram_verifier
 
-SERVICES: tuple[Service, ...] = get_args(Service)
+SERVICES: tuple[Service, ...] = get_args(Service.__value__)
 """The suffixes of the names of a tenant's login roles."""
 
 SERVING: tuple[Service, ...] = ("ingest", "projector", "query")

@@ -7,6 +7,7 @@ from pydantic import Field
 
 from freehold.http.bodies import json_body, parse, read_body
 from freehold.http.parameters import PageQuery, documented_query
+from freehold_tenant_manager.contracts.names import NAME_PATTERN
 from freehold_tenant_manager.contracts.tenants import (
     Region,
     RegionList,
@@ -24,7 +25,6 @@ from freehold_tenant_manager.http.dependencies import (
     answer,
 )
 from freehold_tenant_manager.http.pages import read_filtered_page, read_page
-from freehold_tenant_manager.settings import NAME_PATTERN
 from freehold_tenant_manager.tenants.store import limit_tenant, list_regions, list_tenants
 
 router = APIRouter()

@@ -17,8 +17,8 @@ def append_batch(
     """Append events together: all or none.
 
     Args:
-        prefer: `amounts=string` answers every amount (`…_minor`) as a string. `return=minimal`
-            leaves the events out of the answer.
+        prefer: `amounts=string` answers every amount (`…_minor`) as a string of digits, where the
+            schema has an integer. `return=minimal` leaves the events out of the answer.
     """
     return new_call(
         ROUTES["append_batch"],
@@ -100,6 +100,7 @@ def capture_hold(
     """Post what a hold holds, or a part of it, and let go of the rest.
 
     Args:
+        hold_id: The hold's id.
         amount_minor: At most the amount held, which is the default.
     """
     return new_call(
@@ -128,6 +129,7 @@ def create_api_key(
     Make an API key.
 
     Args:
+        tenant_id: The tenant's id.
         expires_at: The key stops working then, before the year 9999; left out, it works until
             revoked.
         label: What people know the key by, such as what uses it.
@@ -144,6 +146,9 @@ def create_backup(tenant_id: str) -> Call[models.Operation]:
     """Make a backup; its id is the operation's.
 
     Have a backup made.
+
+    Args:
+        tenant_id: The tenant's id.
     """
     return new_call(ROUTES["create_backup"], models.Operation, (tenant_id,))
 
@@ -200,6 +205,7 @@ def declare_event_type(
     """Declare an event type, or change what is declared of it.
 
     Args:
+        event_type: The event type.
         sign: Which amounts its events may have; others are answered 422.
     """
     return new_call(
@@ -216,6 +222,7 @@ def delete_tenant(tenant_id: str, *, confirm: str) -> Call[models.Operation]:
     Delete a tenant, or continue a deletion that failed.
 
     Args:
+        tenant_id: The tenant's id.
         confirm: The name of what is to be destroyed, once more.
     """
     return new_call(
@@ -229,6 +236,8 @@ def drop_former_database(tenant_id: str, name: str, *, confirm: str) -> Call[Non
     Drop a retired database.
 
     Args:
+        tenant_id: The tenant's id.
+        name: The database's name.
         confirm: The name of what is to be destroyed, once more.
     """
     return new_call(
@@ -242,6 +251,7 @@ def export_ledger(tenant_id: str, *, format: Literal["sql", "custom"] | None = N
     Export a tenant's ledger.
 
     Args:
+        tenant_id: The tenant's id.
         format: Plain SQL for psql, or a file for pg_restore.
     """
     return new_call(
@@ -261,7 +271,11 @@ def export_own_ledger(*, format: Literal["sql", "custom"] | None = None) -> Call
 
 
 def get_account_limits(account_id: str) -> Call[models.AccountLimits]:
-    """The limits of an account; none where none is set, seen before or not."""
+    """The limits of an account; none where none is set, seen before or not.
+
+    Args:
+        account_id: The account.
+    """
     return new_call(ROUTES["get_account_limits"], models.AccountLimits, (account_id,))
 
 
@@ -316,6 +330,10 @@ def get_backup(tenant_id: str, backup_id: str) -> Call[models.Backup]:
     """Show a backup.
 
     Show a backup.
+
+    Args:
+        tenant_id: The tenant's id.
+        backup_id: The backup's id.
     """
     return new_call(ROUTES["get_backup"], models.Backup, (tenant_id, backup_id))
 
@@ -374,6 +392,9 @@ def get_credentials(tenant_id: str) -> Call[models.CustomerCredentials]:
     """Show the customer's own, read-only connection string.
 
     Show the customer's credentials.
+
+    Args:
+        tenant_id: The tenant's id.
     """
     return new_call(ROUTES["get_credentials"], models.CustomerCredentials, (tenant_id,))
 
@@ -382,7 +403,7 @@ def get_event(event_id: str) -> Call[models.EventWithUndoing]:
     """One event, with its reversal and its refunds (scope read or audit).
 
     Args:
-        event_id: The event's UUID.
+        event_id: The event's id.
     """
     return new_call(ROUTES["get_event"], models.EventWithUndoing, (event_id,))
 
@@ -394,7 +415,7 @@ def get_hold(hold_id: str) -> Call[models.Hold]:
     before the tenant's next append.
 
     Args:
-        hold_id: The hold's UUID.
+        hold_id: The hold's id.
     """
     return new_call(ROUTES["get_hold"], models.Hold, (hold_id,))
 
@@ -408,6 +429,9 @@ def get_operation(operation_id: str) -> Call[models.Operation]:
     """Show how far an operation is.
 
     Show an operation.
+
+    Args:
+        operation_id: The operation's id.
     """
     return new_call(ROUTES["get_operation"], models.Operation, (operation_id,))
 
@@ -466,6 +490,9 @@ def get_tenant(tenant_id: str) -> Call[models.TenantDetails]:
     """Show a tenant: home, status, size, head, lag.
 
     Show a tenant.
+
+    Args:
+        tenant_id: The tenant's id.
     """
     return new_call(ROUTES["get_tenant"], models.TenantDetails, (tenant_id,))
 
@@ -504,7 +531,7 @@ def get_transaction(transaction_id: str) -> Call[models.AppendedTransaction]:
     """A balanced transaction with its legs (scope read or audit).
 
     Args:
-        transaction_id: The transaction's UUID.
+        transaction_id: The transaction's id.
     """
     return new_call(ROUTES["get_transaction"], models.AppendedTransaction, (transaction_id,))
 
@@ -515,6 +542,8 @@ def label_api_key(tenant_id: str, key_id: str, *, label: str | None) -> Call[mod
     Label an API key.
 
     Args:
+        tenant_id: The tenant's id.
+        key_id: The public part of the API key.
         label: What people know the key by, such as what uses it. Null for none.
     """
     return new_call(
@@ -528,6 +557,7 @@ def list_api_keys(tenant_id: str, *, page_size: int | None = None) -> Call[model
     List a tenant's API keys.
 
     Args:
+        tenant_id: The tenant's id.
         page_size: How many to answer at most.
     """
     return new_call(
@@ -544,6 +574,7 @@ def list_backups(tenant_id: str, *, page_size: int | None = None) -> Call[models
     List a tenant's backups.
 
     Args:
+        tenant_id: The tenant's id.
         page_size: How many to answer at most.
     """
     return new_call(
@@ -670,6 +701,7 @@ def list_former_databases(
     List a tenant's retired databases.
 
     Args:
+        tenant_id: The tenant's id.
         page_size: How many to answer at most.
     """
     return new_call(
@@ -821,7 +853,11 @@ def redrive_doorbells(*, page_size: int | None = None) -> Call[models.Operation]
 
 
 def release_hold(hold_id: str, *, idempotency_key: str | None = None) -> Call[models.Hold]:
-    """Let go of a hold."""
+    """Let go of a hold.
+
+    Args:
+        hold_id: The hold's id.
+    """
     return new_call(
         ROUTES["release_hold"], models.Hold, (hold_id,), idempotency_key=idempotency_key
     )
@@ -840,6 +876,7 @@ def restore_tenant(
     Begin a restore.
 
     Args:
+        tenant_id: The tenant's id.
         to: Everything recorded up to then, and nothing recorded after. The operation's result says
             which acknowledged events that leaves out.
         to_seq: Everything up to this event of the ledger as it is now, whatever the clocks said
@@ -859,6 +896,9 @@ def resume_tenant(tenant_id: str) -> Call[models.Tenant]:
     """Let a suspended tenant's keys work again.
 
     Resume a tenant.
+
+    Args:
+        tenant_id: The tenant's id.
     """
     return new_call(ROUTES["resume_tenant"], models.Tenant, (tenant_id,))
 
@@ -870,7 +910,11 @@ def reverse_event(
     transaction_time: Time | None = None,
     idempotency_key: str | None = None,
 ) -> Call[models.LedgerEvent]:
-    """Append the event that undoes another."""
+    """Append the event that undoes another.
+
+    Args:
+        event_id: The event's id.
+    """
     return new_call(
         ROUTES["reverse_event"],
         models.LedgerEvent,
@@ -887,7 +931,11 @@ def reverse_transaction(
     transaction_time: Time | None = None,
     idempotency_key: str | None = None,
 ) -> Call[models.AppendedTransaction]:
-    """Append the transaction that undoes another."""
+    """Append the transaction that undoes another.
+
+    Args:
+        transaction_id: The transaction's id.
+    """
     return new_call(
         ROUTES["reverse_transaction"],
         models.AppendedTransaction,
@@ -901,6 +949,10 @@ def revoke_api_key(tenant_id: str, key_id: str) -> Call[None]:
     """Revoke an API key; doing so again changes nothing.
 
     Revoke an API key.
+
+    Args:
+        tenant_id: The tenant's id.
+        key_id: The public part of the API key.
     """
     return new_call(ROUTES["revoke_api_key"], None, (tenant_id, key_id))
 
@@ -913,6 +965,8 @@ def rotate_api_key(
     Replace an API key.
 
     Args:
+        tenant_id: The tenant's id.
+        key_id: The public part of the API key.
         overlap_s: Seconds for which the other one goes on working, unless it expires before.
         expires_at: The new key stops working then, before the year 9999; left out, it works until
             revoked.
@@ -935,6 +989,7 @@ def rotate_credentials(
     Replace passwords.
 
     Args:
+        tenant_id: The tenant's id.
         service: `auditor` is the customer's own; left out or null, all of them.
     """
     return new_call(
@@ -951,6 +1006,7 @@ def set_account_limit(
     """Set how low an account may be taken in one currency, or lift that limit.
 
     Args:
+        account_id: The account.
         currency: Looks like USD or EUR (a code of ISO 4217, in capitals).
         min_balance_minor: What must be left of the balance less what is held; null lifts the limit.
     """
@@ -985,6 +1041,7 @@ def set_tenant_limits(
     Set a tenant's limits. They apply to every request from now on.
 
     Args:
+        tenant_id: The tenant's id.
         events_per_s: Events accepted in a second; more are answered 429.
         requests_max: Requests worked on at once; more are answered 429.
     """
@@ -1000,6 +1057,9 @@ def suspend_tenant(tenant_id: str) -> Call[models.Tenant]:
     """Suspend a tenant: their keys are refused until they are resumed.
 
     Suspend a tenant. Their ledger is still archived, exported and backed up.
+
+    Args:
+        tenant_id: The tenant's id.
     """
     return new_call(ROUTES["suspend_tenant"], models.Tenant, (tenant_id,))
 
@@ -1008,6 +1068,10 @@ def verify_backup(tenant_id: str, backup_id: str) -> Call[models.Operation]:
     """Restore a backup on trial, and compare it with what it should be.
 
     Have a backup verified.
+
+    Args:
+        tenant_id: The tenant's id.
+        backup_id: The backup's id.
     """
     return new_call(ROUTES["verify_backup"], models.Operation, (tenant_id, backup_id))
 
@@ -1016,5 +1080,8 @@ def verify_ledger(tenant_id: str) -> Call[models.Operation]:
     """Recompute a ledger's hash chain, and compare it with the state and the head outside.
 
     Request a verification. The operation's result lists its findings.
+
+    Args:
+        tenant_id: The tenant's id.
     """
     return new_call(ROUTES["verify_ledger"], models.Operation, (tenant_id,))

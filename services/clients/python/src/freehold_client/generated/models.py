@@ -24,6 +24,7 @@ class AccountBalance(Model):
     last_updated_time: datetime | None
     """When the balance was projected, or at a point in time, when its last event was recorded."""
     account_id: str
+    """Looks like cus_42 or customer:42 (letters, digits and . _ : @ -, at most 255, a letter or digit first)."""
     held_minor: int | None = None
     """What pending holds set aside; only of the present."""
     available_minor: int | None = None
@@ -34,6 +35,7 @@ class AccountBalances(Model):
     """All balances of one account, in order of currency."""
 
     account_id: str
+    """Looks like cus_42 or customer:42 (letters, digits and . _ : @ -, at most 255, a letter or digit first)."""
     balances: list[Balance]
 
 
@@ -48,6 +50,7 @@ class AccountLimits(Model):
     """The limits of an account in order of currency; none where none is set."""
 
     account_id: str
+    """Looks like cus_42 or customer:42 (letters, digits and . _ : @ -, at most 255, a letter or digit first)."""
     limits: list[AccountLimit]
 
 
@@ -60,6 +63,7 @@ class Activity(Model):
     exponent: int
     """How many decimals the currency has."""
     event_type: str
+    """Looks like CHARGE or CARD_FEE (capitals, digits and _, at most 50, a capital first)."""
     event_count: int
     """Events of holds too, which move no amount."""
     amount_in_minor: int
@@ -83,11 +87,11 @@ class ApiKeyEntry(Model):
 
     key_id: str
     scopes: list[Scope]
+    label: str | None
+    """What people know the key by, such as what uses it."""
     created_at: datetime
     expires_at: datetime | None
     revoked_at: datetime | None
-    label: str | None = None
-    """What people know the key by, such as what uses it."""
 
 
 class ApiKeyPage(Model):
@@ -211,10 +215,10 @@ class CreatedApiKey(Model):
     key_id: str
     api_key: str
     scopes: list[Scope]
+    label: str | None
+    """What people know the key by, such as what uses it."""
     created_at: datetime
     expires_at: datetime | None
-    label: str | None = None
-    """What people know the key by, such as what uses it."""
 
 
 class CustomerCredentials(Model):
@@ -235,7 +239,8 @@ class DeclaredEventType(Model):
     """An event type that is declared."""
 
     event_type: str
-    sign: str
+    """Looks like CHARGE or CARD_FEE (capitals, digits and _, at most 50, a capital first)."""
+    sign: Sign
     description: str
 
 
@@ -268,13 +273,15 @@ class EventWithUndoing(Model):
     seq: int
     """The ledger's gap-free event number."""
     account_id: str
+    """Looks like cus_42 or customer:42 (letters, digits and . _ : @ -, at most 255, a letter or digit first)."""
     event_type: str
+    """Looks like CHARGE or CARD_FEE (capitals, digits and _, at most 50, a capital first)."""
     amount_minor: int
     currency: str
     transaction_time: datetime
     recorded_at: datetime
     external_id: str | None
-    metadata: dict[str, str]
+    metadata: Metadata
     transaction_id: str | None
     """On each leg of a balanced transaction; the event_id of its first leg."""
     reverses_event_id: str | None
@@ -326,8 +333,9 @@ class Hold(Model):
     """A hold in its current state: one event places it, another settles it."""
 
     hold_id: str
-    status: str
+    status: HoldStatus
     account_id: str
+    """Looks like cus_42 or customer:42 (letters, digits and . _ : @ -, at most 255, a letter or digit first)."""
     currency: str
     amount_minor: int
     """The amount that was set aside."""
@@ -338,11 +346,14 @@ class Hold(Model):
     settled_at: datetime | None
     """Null while it is pending."""
     external_id: str | None
-    metadata: dict[str, str]
+    metadata: Metadata
     event_id: str
     """The hold's latest event."""
     seq: int
     """That event's number."""
+
+
+HoldStatus: TypeAlias = str
 
 
 class ImportProgress(Model):
@@ -443,13 +454,15 @@ class LedgerEvent(Model):
     seq: int
     """The ledger's gap-free event number."""
     account_id: str
+    """Looks like cus_42 or customer:42 (letters, digits and . _ : @ -, at most 255, a letter or digit first)."""
     event_type: str
+    """Looks like CHARGE or CARD_FEE (capitals, digits and _, at most 50, a capital first)."""
     amount_minor: int
     currency: str
     transaction_time: datetime
     recorded_at: datetime
     external_id: str | None
-    metadata: dict[str, str]
+    metadata: Metadata
     transaction_id: str | None
     """On each leg of a balanced transaction; the event_id of its first leg."""
     reverses_event_id: str | None
@@ -470,6 +483,9 @@ class LedgerHead(Model):
     recorded_at: datetime | None
 
 
+Metadata: TypeAlias = dict[str, str]
+
+
 class MigrationOverview(Model):
     """Versions across all tenants, and a page of the tenants themselves, in order of their ids."""
 
@@ -485,6 +501,9 @@ class MigrationOverview(Model):
     next_cursor: str | None
 
 
+MigrationStatus: TypeAlias = str
+
+
 class Operation(Model):
     """Work that was asked for, and how far it is."""
 
@@ -492,7 +511,7 @@ class Operation(Model):
     kind: str
     tenant_id: str | None
     """Whose it is; null where it is no single tenant's."""
-    status: str
+    status: OperationStatus
     progress: float
     message: str
     """What is being done, or how it ended, for a person."""
@@ -509,8 +528,18 @@ class OperationPage(Model):
     next_cursor: str | None
 
 
+OperationStatus: TypeAlias = str
+
+
+Phase: TypeAlias = str
+
+
 class ProblemDocument(Model):
     pass
+
+
+ProblemType: TypeAlias = str
+"""All types of problems."""
 
 
 class ProjectionLag(Model):
@@ -570,7 +599,7 @@ class RegionList(Model):
     """A page of regions in order of their names."""
 
     data: list[Region]
-    next_cursor: str | None = None
+    next_cursor: str | None
 
 
 class RejectedLine(Model):
@@ -578,7 +607,7 @@ class RejectedLine(Model):
 
     line: int
     """The line's number, counting empty lines."""
-    type: str
+    type: ProblemType
     """The problem's type, as for a single event."""
     errors: list[FieldError]
     external_id: str | None = None
@@ -593,18 +622,25 @@ class ReplacingApiKey(Model):
     key_id: str
     api_key: str
     scopes: list[Scope]
+    label: str | None
+    """What people know the key by, such as what uses it."""
     created_at: datetime
     expires_at: datetime | None
     replaced: ApiKeyEntry
     """The other one, with the time at which it ends."""
-    label: str | None = None
-    """What people know the key by, such as what uses it."""
+
+
+class Restart(Model):
+    """The data of `event: restart`: the ledger was restored, and all balances known so far end."""
+
+    epoch: int
+    """Counts the tenant's restores, from 1."""
 
 
 class RotatedCredentials(Model):
     """Whose passwords were replaced. The old ones open nothing any more."""
 
-    services: list[str]
+    services: list[Service]
     rotated_at: datetime
 
 
@@ -632,6 +668,12 @@ class SearchableMetadata(Model):
     """In answers in their order, each once."""
 
 
+Service: TypeAlias = str
+
+
+Sign: TypeAlias = str
+
+
 class StatementLine(Model):
     """An event that moved the balance, and what the balance was then."""
 
@@ -640,13 +682,15 @@ class StatementLine(Model):
     seq: int
     """The ledger's gap-free event number."""
     account_id: str
+    """Looks like cus_42 or customer:42 (letters, digits and . _ : @ -, at most 255, a letter or digit first)."""
     event_type: str
+    """Looks like CHARGE or CARD_FEE (capitals, digits and _, at most 50, a capital first)."""
     amount_minor: int
     currency: str
     transaction_time: datetime
     recorded_at: datetime
     external_id: str | None
-    metadata: dict[str, str]
+    metadata: Metadata
     transaction_id: str | None
     """On each leg of a balanced transaction; the event_id of its first leg."""
     reverses_event_id: str | None
@@ -664,12 +708,13 @@ class StatementPage(Model):
     """A page of a statement. Balances and totals are of the whole statement."""
 
     account_id: str
+    """Looks like cus_42 or customer:42 (letters, digits and . _ : @ -, at most 255, a letter or digit first)."""
     currency: str
     exponent: int
     """Minor units have this many decimals: 2 for USD."""
     from_: datetime | None = field(name="from")
     to: datetime | None
-    by: str
+    by: StatementTime
     opening_balance_minor: int
     closing_balance_minor: int
     """opening + total_in - total_out."""
@@ -682,6 +727,9 @@ class StatementPage(Model):
     """Asks for the next page, of the same state of the ledger; null on the last."""
 
 
+StatementTime: TypeAlias = str
+
+
 class Tenant(Model):
     """A tenant, as the catalog knows them."""
 
@@ -689,7 +737,7 @@ class Tenant(Model):
     name: str
     region: str
     isolation: str
-    status: str
+    status: TenantStatus
     created_at: datetime
     epoch: int
     """Counts the tenant's restores."""
@@ -697,7 +745,7 @@ class Tenant(Model):
     schema_version: int
     """The last migration that their ledger has."""
     limits: TenantLimits
-    deleted_at: datetime | None = None
+    deleted_at: datetime | None
     """Since then nothing is left of them but what this shows."""
 
 
@@ -718,7 +766,7 @@ class TenantDetails(Model):
     name: str
     region: str
     isolation: str
-    status: str
+    status: TenantStatus
     created_at: datetime
     epoch: int
     """Counts the tenant's restores."""
@@ -726,14 +774,14 @@ class TenantDetails(Model):
     schema_version: int
     """The last migration that their ledger has."""
     limits: TenantLimits
+    deleted_at: datetime | None
+    """Since then nothing is left of them but what this shows."""
     size_bytes: int | None
     head: LedgerHead | None
     lag: ProjectionLag | None
     reconciliation: Reconciliation | None
-    deleted_at: datetime | None = None
-    """Since then nothing is left of them but what this shows."""
-    last_backup: Backup | None = None
-    archive: ArchiveState | None = None
+    last_backup: Backup | None
+    archive: ArchiveState | None
 
 
 class TenantHome(Model):
@@ -768,13 +816,13 @@ class TenantMigration(Model):
     tenant_id: str
     schema_version: int
     """The last migration that the ledger has."""
-    status: str
+    status: MigrationStatus
     """`behind` lacks a migration and was not asked for; `waiting` has a turn to come, perhaps another one after a failure that may pass; `failed` is told in `error`, and tried again by the next migration."""
-    due: str | None
+    due: Phase | None
     """The phase that has something for the ledger."""
     operation_id: str | None
     """The last operation that the tenant was part of."""
-    phase: str | None
+    phase: Phase | None
     """What that operation applied."""
     attempts: int
     error: str | None
@@ -788,6 +836,9 @@ class TenantPage(Model):
 
     data: list[Tenant]
     next_cursor: str | None
+
+
+TenantStatus: TypeAlias = str
 
 
 class Total(Model):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import NotRequired, TypedDict
+from typing import NotRequired, TypeAlias, TypedDict
+
+Metadata: TypeAlias = dict[str, str]
 
 
 class NewEvent(TypedDict):
@@ -20,4 +22,17 @@ class NewEvent(TypedDict):
     refunds_event_id: NotRequired[str | None]
     """The event of which this one gives back a part, or all: of the same account and currency, with the opposite sign. All refunds of an event together are at most its amount. It is in the ledger already, so it is none of the same request."""
     external_id: NotRequired[str | None]
-    metadata: NotRequired[dict[str, str] | None]
+    metadata: NotRequired[Metadata | None]
+
+
+Phase: TypeAlias = str
+
+
+Scope: TypeAlias = str
+"""What a key may be used for."""
+
+
+Service: TypeAlias = str
+
+
+Sign: TypeAlias = str

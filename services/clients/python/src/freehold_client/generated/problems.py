@@ -39,10 +39,22 @@ class DuplicateExternalId(Problem):
     slug = "duplicate-external-id"
 
 
+class HeadTooLarge(Problem):
+    """The request's header fields are too large."""
+
+    slug = "head-too-large"
+
+
 class HoldNotPending(Problem):
     """The hold is not pending any more."""
 
     slug = "hold-not-pending"
+
+
+class HttpVersionUnsupported(Problem):
+    """This version of HTTP is not spoken here."""
+
+    slug = "http-version-unsupported"
 
 
 class IdempotencyKeyInvalid(Problem):
@@ -93,6 +105,16 @@ class MalformedJson(Problem):
     slug = "malformed-json"
 
 
+class MalformedRequest(Problem):
+    """The request breaks the rules of HTTP."""
+
+    slug = "malformed-request"
+
+
+class MethodNotAllowed(Problem):
+    slug = "method-not-allowed"
+
+
 class MissingScope(Problem):
     """The key does not have the scope."""
 
@@ -111,6 +133,12 @@ class NotFound(Problem):
     slug = "not-found"
 
 
+class NotImplementedProblem(Problem):
+    """The request needs what is not done here."""
+
+    slug = "not-implemented"
+
+
 class NotReversible(Problem):
     """The event cannot be reversed."""
 
@@ -127,6 +155,10 @@ class RefundNotAllowed(Problem):
     """The event cannot be refunded in this way."""
 
     slug = "refund-not-allowed"
+
+
+class ReplyNotAllowed(Problem):
+    slug = "reply-not-allowed"
 
 
 class RequestTimeout(Problem):
@@ -181,6 +213,12 @@ class UnsupportedMediaType(Problem):
     """The body is not of a type that is taken here."""
 
     slug = "unsupported-media-type"
+
+
+class UriTooLong(Problem):
+    """The request's target is too long."""
+
+    slug = "uri-too-long"
 
 
 class ValidationFailed(Problem):
