@@ -1,7 +1,7 @@
 """The Python client against real services: each of its features as its users have them."""
 
 import csv
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,19 +10,18 @@ import pytest
 
 from freehold_client import (
     AsyncFreehold,
-    BalanceChange,
     DuplicateExternalId,
     Freehold,
     IdempotencyKeyInvalid,
     IdempotencyKeyReused,
     InsufficientFunds,
-    LedgerRestarted,
     NotFound,
     Unauthorized,
     ValidationFailed,
 )
 from support.clients import Tenant, tenant_body
 from support.guides import followed
+from support.live import until_balance
 from support.stacks import Addresses
 
 README = Path(__file__).parents[2] / "services/clients/python/README.md"
@@ -162,15 +161,6 @@ def test_no_proxy_stands_before_this_machine(
     assert client.get_lag().events_behind == 0
 
 
-async def until(changes: AsyncGenerator[BalanceChange | LedgerRestarted, None], minor: int) -> str:
-    """Read changes until the balance is this one, and give the position."""
-    async for change in changes:
-        assert isinstance(change, BalanceChange)
-        if change.balance.current_balance_minor == minor:
-            return change.event_id
-    raise AssertionError("a stream does not end by itself")
-
-
 async def test_a_stream_gives_what_is_and_what_changes(awaited: AsyncFreehold) -> None:
     async def append(amount_minor: int) -> None:
         await awaited.append_event(
@@ -179,14 +169,14 @@ async def test_a_stream_gives_what_is_and_what_changes(awaited: AsyncFreehold) -
 
     await append(2000)
     async with aclosing(awaited.stream_balances(account_prefix="cus_", snapshot=True)) as changes:
-        await until(changes, 2000)
+        await until_balance(changes, 2000)
         await append(500)
-        position = await until(changes, 2500)
+        position = await until_balance(changes, 2500)
 
     await append(1)
     series = awaited.stream_balances(account_prefix="cus_", last_event_id=position)
     async with aclosing(series) as changes:
-        await until(changes, 2501)
+        await until_balance(changes, 2501)
 
 
 async def test_a_stream_ends_with_its_key(

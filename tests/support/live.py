@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 
+from freehold_client import BalanceChange, LedgerRestarted
 from support.clients import Document, Tenant
 from support.waiting import PATIENCE_S, eventually
 
@@ -151,3 +152,15 @@ async def listening_at(
             yield live
         finally:
             reading.cancel()
+
+
+async def until_balance(
+    changes: AsyncIterator[BalanceChange | LedgerRestarted], amount_minor: int
+) -> str:
+    """Read the Python client's stream until the balance is this one, and give the position."""
+    async with asyncio.timeout(PATIENCE_S):
+        async for change in changes:
+            assert isinstance(change, BalanceChange)
+            if change.balance.current_balance_minor == amount_minor:
+                return change.event_id
+    raise AssertionError("a stream does not end by itself")
