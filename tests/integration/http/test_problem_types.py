@@ -37,7 +37,7 @@ async def test_a_person_reads_a_page_without_scripts_that_may_be_cached() -> Non
             assert answer.headers["content-type"].startswith("text/html")
             assert answer.headers["content-security-policy"].startswith("default-src 'none'; style")
             assert answer.headers["cache-control"] == "public, max-age=3600"
-            assert answer.headers["vary"] == "Accept"
+            assert answer.headers["vary"] == "Accept, Origin"
             assert "<script" not in answer.text
         assert PROBLEM_TYPES[-1].title in answer.text
 

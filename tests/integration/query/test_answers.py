@@ -52,7 +52,7 @@ async def test_an_unchanged_answer_is_not_sent_again(
         assert first.status_code == 200, path
         assert first.headers["cache-control"] == "private, no-cache"
         forms = ", Accept" if "statement" in path else ""
-        assert first.headers["vary"] == f"Authorization, Prefer, Accept-Encoding{forms}"
+        assert first.headers["vary"] == f"Authorization, Prefer, Accept-Encoding, Origin{forms}"
         condition = {"If-None-Match": first.headers["etag"]}
         again = await still_query.get(path, headers=condition)
         assert (again.status_code, again.content) == (304, b""), path

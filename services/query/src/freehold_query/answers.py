@@ -19,7 +19,10 @@ from freehold.http.preferences import amounts_as_preferred
 from freehold.http.response_headers import documented_headers
 from freehold.ledger.client import Record
 
-CACHING = {"Cache-Control": "private, no-cache", "Vary": "Authorization, Prefer, Accept-Encoding"}
+CACHING = {
+    "Cache-Control": "private, no-cache",
+    "Vary": "Authorization, Prefer, Accept-Encoding, Origin",
+}
 """A client may store an answer, and must revalidate it before each use."""
 DOCUMENTED_ANSWERS: dict[int | str, dict[str, Any]] = {
     200: documented_headers("ETag", "Preference-Applied"),

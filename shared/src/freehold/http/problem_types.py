@@ -19,7 +19,7 @@ from freehold.http.problems import problem_document
 
 _HTML = "text/html"
 # A release may say something better; Accept decides between the two forms.
-_HEADERS = {"Cache-Control": "public, max-age=3600", "Vary": "Accept"}
+_HEADERS = {"Cache-Control": "public, max-age=3600", "Vary": "Accept, Origin"}
 
 
 def problem_type_routes() -> APIRouter:
