@@ -16,8 +16,8 @@ from bench.load import request_bytes
 from bench.pacing import run_paced
 from freehold.ledger.schema import LEDGER_VERSION
 from freehold_local.stack import Stack
-from support.clients import Freehold, Tenant, event_body, found, reaching
-from support.operations import result_of
+from support.answers import found
+from support.clients import Freehold, Tenant, event_body, reaching
 from support.releases import earlier_release_of
 from support.stacks import addresses_of
 
@@ -64,8 +64,8 @@ async def test_a_thousand_tenants_are_migrated(crowded_stack: Stack) -> None:
 
 
 async def migrate(freehold: Freehold) -> None:
-    operation = await freehold.begin("POST", "/migrations", {"phase": "after"})
-    result_of(await freehold.end_of(operation, within_s=5 * TARGET_S))
+    operation = await freehold.operator.migrate_ledgers(phase="after")
+    await freehold.end_of(operation, within_s=5 * TARGET_S)
 
 
 async def appending(tenant: Tenant, work: Coroutine[Any, Any, None]) -> list[float]:

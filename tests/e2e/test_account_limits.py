@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 
-from support.clients import Document, Tenant, created, event_body, found, pointers, problem
-from support.funds import ask_ingest, endow, funds, limit
+from support.answers import created, found, pointers, problem
+from support.clients import Tenant, event_body
+from support.documents import Document
+from support.funds import endow, funds, limit
 
 LIMITS = "/accounts/cus_42/limits"
 
@@ -16,13 +18,13 @@ def refused(answer: Any) -> Document:
 
 
 async def test_limits_are_set_changed_and_lifted_by_currency(tenant: Tenant) -> None:
-    assert found(await ask_ingest(tenant, "GET", LIMITS)) == {"account_id": "cus_42", "limits": []}
+    assert found(await tenant.ask_ingest("GET", LIMITS)) == {"account_id": "cus_42", "limits": []}
     dollars = {"currency": "USD", "min_balance_minor": 0}
     yen = {"currency": "JPY", "min_balance_minor": -(2**63)}
     assert await limit(tenant, 0) == {"account_id": "cus_42", "limits": [dollars]}
     both = await limit(tenant, -(2**63), currency="JPY")
     assert both == {"account_id": "cus_42", "limits": [yen, dollars]}
-    assert found(await ask_ingest(tenant, "GET", LIMITS)) == both
+    assert found(await tenant.ask_ingest("GET", LIMITS)) == both
     assert (await limit(tenant, 2**63 - 1))["limits"][1]["min_balance_minor"] == 2**63 - 1
     assert await limit(tenant, None) == {"account_id": "cus_42", "limits": [yen]}
     # To lift what is not there is no fault.
@@ -67,9 +69,9 @@ async def test_withdrawals_and_deposits_at_once_never_take_an_account_below(tena
         for n in range(150):
             group.create_task(move(n))
     running = 0
-    for event in await tenant.all_of("/events"):
-        if event["account_id"] == "cus_42":
-            running += event["amount_minor"]
+    for event in await tenant.all_events():
+        if event.account_id == "cus_42":
+            running += event.amount_minor
             assert running >= 0
     assert (await funds(tenant)).posted == running
 
@@ -86,14 +88,14 @@ async def test_a_batch_is_netted_and_refused_as_a_whole(tenant: Tenant) -> None:
     ]
     refusal = refused(await tenant.post("/events/batch", {"events": batch}))
     assert [fault["pointer"] for fault in refusal["errors"]] == ["/events/2/amount_minor"]
-    assert (await tenant.lag())["head_seq"] == 3
+    assert (await tenant.lag()).head_seq == 3
 
 
 async def test_a_reversal_is_held_to_the_limit_too(tenant: Tenant) -> None:
     await endow(tenant, 10)
     deposit = await tenant.append(amount_minor=5)
     await tenant.append(amount_minor=-12)
-    refusal = refused(await tenant.post(f"/events/{deposit['event_id']}/reversal"))
+    refusal = refused(await tenant.post(f"/events/{deposit.event_id}/reversal"))
     assert refusal["detail"] == "cus_42 in USD would be taken below its limit"
     assert refusal["errors"] == [{"pointer": "", "detail": refusal["detail"]}]
     assert await funds(tenant) == (3, 0, 3)
@@ -117,8 +119,8 @@ REFUSED: dict[str, tuple[Any, list[str]]] = {
 async def test_a_limit_that_breaks_a_rule_is_refused(
     refused_tenant: Tenant, body: Any, places: list[str]
 ) -> None:
-    assert pointers(await ask_ingest(refused_tenant, "PUT", LIMITS, body)) == places
-    assert found(await ask_ingest(refused_tenant, "GET", LIMITS))["limits"] == []
+    assert pointers(await refused_tenant.ask_ingest("PUT", LIMITS, body)) == places
+    assert found(await refused_tenant.ask_ingest("GET", LIMITS))["limits"] == []
 
 
 @pytest.mark.parametrize("account_id", ["%20", "a%0A", "-a", "a" * 256, "a%00b"])
@@ -127,23 +129,23 @@ async def test_an_account_that_cannot_be_is_refused(
 ) -> None:
     body = {"currency": "USD", "min_balance_minor": 0}
     for method, sent in (("PUT", body), ("GET", None)):
-        answer = await ask_ingest(refused_tenant, method, f"/accounts/{account_id}/limits", sent)
+        answer = await refused_tenant.ask_ingest(method, f"/accounts/{account_id}/limits", sent)
         assert pointers(answer) == ["/account_id"]
 
 
 async def test_a_reader_sees_limits_and_only_a_writer_sets_them(tenant: Tenant) -> None:
     await limit(tenant, 5)
     reader = await tenant.limited_to("read")
-    assert found(await ask_ingest(reader, "GET", LIMITS))["limits"]
+    assert found(await reader.ask_ingest("GET", LIMITS))["limits"]
     body = {"currency": "USD", "min_balance_minor": None}
-    problem(await ask_ingest(reader, "PUT", LIMITS, body), "missing-scope")
+    problem(await reader.ask_ingest("PUT", LIMITS, body), "missing-scope")
     for scope in ("audit", "export"):
         other = await tenant.limited_to(scope)
         for method in ("GET", "PUT"):
-            problem(await ask_ingest(other, method, LIMITS), "missing-scope")
+            problem(await other.ask_ingest(method, LIMITS), "missing-scope")
     writer = await tenant.limited_to("ingest")
-    assert found(await ask_ingest(writer, "GET", LIMITS))["limits"]
+    assert found(await writer.ask_ingest("GET", LIMITS))["limits"]
     assert await limit(writer, None)
     for method in ("GET", "PUT"):
-        assert pointers(await ask_ingest(tenant, method, f"{LIMITS}?x/~=1", body)) == ["/x~1~0"]
-    problem(await ask_ingest(tenant, "PUT", LIMITS, b"{"), "malformed-json")
+        assert pointers(await tenant.ask_ingest(method, f"{LIMITS}?x/~=1", body)) == ["/x~1~0"]
+    problem(await tenant.ask_ingest("PUT", LIMITS, b"{"), "malformed-json")

@@ -21,7 +21,9 @@ from aiormq.exceptions import ChannelAccessRefused, ChannelPreconditionFailed
 from prometheus_client.parser import text_string_to_metric_families
 
 from freehold.messaging.topology import replies_queue
-from support.clients import Document, Tenant, created, event_body
+from freehold_client.generated.models import Lag
+from support.answers import created
+from support.clients import Tenant, event_body, event_of
 from support.guides import guide
 from support.upstream import Upstream, accepted, kept_problem, refusal
 from support.waiting import eventually
@@ -44,7 +46,7 @@ async def test_an_event_arrives_once_however_often_it_is_published(
     assert again.content == first.content
     assert REPLAYED not in first.headers
     assert again.headers[REPLAYED] == "true"
-    assert await tenant.all_of("/events") == [event]
+    assert await tenant.all_events() == [event_of(event)]
 
 
 async def test_a_batch_arrives_once_and_whole(upstream: Upstream, tenant: Tenant) -> None:
@@ -55,7 +57,7 @@ async def test_a_batch_arrives_once_and_whole(upstream: Upstream, tenant: Tenant
     assert (batch["first_seq"], batch["last_seq"]) == (1, 50)
     assert again.content == first.content
     assert again.headers[REPLAYED] == "true"
-    assert await tenant.all_of("/events") == batch["events"]
+    assert await tenant.all_events() == [event_of(event) for event in batch["events"]]
 
 
 async def test_an_answer_too_large_for_a_broker_leaves_out_the_events(
@@ -80,7 +82,7 @@ async def test_http_and_amqp_are_two_ways_to_the_same_request(
     assert (await upstream.ask(tenant, event_body(), message_id="http")).content == by_http.content
     by_amqp = await upstream.ask(tenant, event_body(), message_id="amqp")
     assert created(await tenant.post("/events", event_body(), key="amqp")) == accepted(by_amqp)
-    assert len(await tenant.all_of("/events")) == 2
+    assert len(await tenant.all_events()) == 2
 
 
 async def test_a_packed_event_is_the_same_event(upstream: Upstream, tenant: Tenant) -> None:
@@ -115,7 +117,7 @@ async def test_many_messages_are_appended_together_and_in_order(
             body = event_body(amount_minor=n)
             group.create_task(upstream.publish(tenant.api_key, body, message_id=f"m{n}"))
     await grown_to(tenant, 500)
-    amounts = [event["amount_minor"] for event in await tenant.all_of("/events")]
+    amounts = [event.amount_minor for event in await tenant.all_events()]
     assert amounts == list(range(1, 501))
     assert await appends(tenant) - before < 250
 
@@ -130,7 +132,7 @@ async def test_messages_of_many_tenants_find_their_ledgers(
             )
     for each in (tenant, other_tenant):
         await grown_to(each, 20)
-        accounts = {event["account_id"] for event in await each.all_of("/events")}
+        accounts = {event.account_id for event in await each.all_events()}
         assert accounts == {each.tenant_id}
 
 
@@ -218,7 +220,7 @@ async def test_a_credential_that_is_not_good_enough_is_refused(
         if slug == "unauthorized":
             assert answer.headers["WWW-Authenticate"].startswith("Bearer")
         assert kept_problem(await upstream.refused(mark))["type"] == f"/problems/{slug}"
-    assert await tenant.all_of("/events") == []
+    assert await tenant.all_events() == []
 
 
 async def test_conflicts_are_answered_and_kept_too(upstream: Upstream, tenant: Tenant) -> None:
@@ -363,7 +365,7 @@ async def test_a_message_that_asks_for_an_answer_into_the_queue_of_another_is_re
             assert kept.headers.get("x-freehold-user") == properties.get("user_id")
     assert await theirs.get(fail=False) is None
     # Nothing was appended.
-    assert (await tenant.lag())["head_seq"] == 0
+    assert (await tenant.lag()).head_seq == 0
 
 
 async def test_a_publisher_is_answered_directly_and_in_its_own_queue(
@@ -481,9 +483,9 @@ async def test_the_publisher_in_the_readme_publishes(tenant: Tenant, publisher_u
     for _ in range(2):
         await run_program_of("Publishing", {"FREEHOLD_PUBLISHER_URL": publisher_url}, tenant)
     await grown_to(tenant, 1)
-    accepted_event = (await tenant.all_of("/events"))[0]
-    assert (accepted_event["account_id"], accepted_event["amount_minor"]) == ("cus_42", 2000)
-    assert (await tenant.caught_up())["head_seq"] == 1
+    accepted_event = (await tenant.all_events())[0]
+    assert (accepted_event.account_id, accepted_event.amount_minor) == ("cus_42", 2000)
+    assert (await tenant.caught_up()).head_seq == 1
 
 
 async def test_the_program_in_the_readme_takes_out_what_was_refused(
@@ -530,11 +532,11 @@ async def run_program_of(heading: str, broker: Mapping[str, str], tenant: Tenant
 async def grown_to(tenant: Tenant, events: int) -> None:
     """Wait until a ledger has this number of events, and check that it has no more."""
 
-    async def grown() -> Document | None:
+    async def grown() -> Lag | None:
         lag = await tenant.lag()
-        return lag if lag["head_seq"] >= events else None
+        return lag if lag.head_seq >= events else None
 
-    assert (await eventually(grown, f"{events} events arrive"))["head_seq"] == events
+    assert (await eventually(grown, f"{events} events arrive")).head_seq == events
 
 
 async def appends(tenant: Tenant) -> float:

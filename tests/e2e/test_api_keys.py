@@ -5,7 +5,9 @@ from datetime import UTC, datetime, timedelta
 import httpx
 import pytest
 
-from support.clients import Document, Freehold, Tenant, created, found, pointers, problem
+from support.answers import created, found, pointers, problem
+from support.clients import Freehold, Tenant
+from support.documents import Document
 from support.waiting import eventually
 
 KEPT_FROM_VIEW = "0" * 64
@@ -22,10 +24,10 @@ async def test_each_scope_permits_its_own_routes_only(tenant: Tenant) -> None:
 
     await writer.append()
     for other in (reader, auditor, exporter):
-        for path in ("/events", "/events/batch", f"/events/{event['event_id']}/reversal"):
+        for path in ("/events", "/events/batch", f"/events/{event.event_id}/reversal"):
             problem(await other.post(path, {}), "missing-scope")
 
-    for path in ("/events", f"/events/{event['event_id']}"):
+    for path in ("/events", f"/events/{event.event_id}"):
         found(await reader.get(path))
         found(await auditor.get(path))
         for other in (writer, exporter):

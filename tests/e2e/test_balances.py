@@ -5,7 +5,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from support.clients import Tenant, found
+from support.answers import found
+from support.clients import Tenant
 
 
 async def test_balances_become_right_for_each_currency(tenant: Tenant) -> None:
@@ -28,7 +29,7 @@ async def test_balances_become_right_for_each_currency(tenant: Tenant) -> None:
         "held_minor": 0,
         "available_minor": 7,
         "event_count": 1,
-        "last_ledger_event_id": events[2]["event_id"],
+        "last_ledger_event_id": events[2].event_id,
         "last_seq": 3,
     }
     assert dollars == {
@@ -38,7 +39,7 @@ async def test_balances_become_right_for_each_currency(tenant: Tenant) -> None:
         "held_minor": 0,
         "available_minor": 1500,
         "event_count": 2,
-        "last_ledger_event_id": events[1]["event_id"],
+        "last_ledger_event_id": events[1].event_id,
         "last_seq": 2,
     }
     for time in updated:
@@ -56,8 +57,8 @@ async def test_a_strong_read_holds_every_event_acknowledged_before_it(tenant: Te
         (balance,) = document["balances"]
         assert balance["current_balance_minor"] == expected
         assert balance["event_count"] == amount
-        assert balance["last_ledger_event_id"] == event["event_id"]
-        assert balance["last_seq"] == event["seq"]
+        assert balance["last_ledger_event_id"] == event.event_id
+        assert balance["last_seq"] == event.seq
     one = found(await tenant.get("/accounts/cus_42/balances/USD", consistency="strong"))
     assert one["current_balance_minor"] == expected
     await tenant.caught_up()
@@ -91,5 +92,5 @@ async def test_reading_changes_nothing(tenant: Tenant) -> None:
     await tenant.append()
     before = await tenant.caught_up()
     for _ in range(3):
-        assert len(await tenant.all_of("/balances")) == 1
+        assert len(await tenant.all_balances()) == 1
     assert await tenant.lag() == before

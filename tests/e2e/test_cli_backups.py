@@ -18,7 +18,7 @@ async def test_an_export_is_a_whole_file(
     ended = await run("export", tenant.tenant_id, environment=operator, folder=tmp_path)
     assert ended.code == 0, ended.err
     text = (tmp_path / f"{tenant.tenant_id}.sql").read_text()
-    assert event["event_id"] in text
+    assert event.event_id in text
     assert "PostgreSQL database dump complete" in text
     own = {
         "FREEHOLD_TENANT_MANAGER_URL": operator["FREEHOLD_TENANT_MANAGER_URL"],

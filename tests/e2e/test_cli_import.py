@@ -4,14 +4,17 @@ import gzip
 import json
 import signal
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from freehold_cli.errors import CliError
 from freehold_cli.imports.event_file import EventFile, Format
-from support.clients import Document, Tenant, found
+from support.answers import found
+from support.clients import Tenant
 from support.commands import freehold, started
+from support.documents import Document
 from support.uploads import line, lines
 from support.waiting import eventually
 
@@ -38,7 +41,7 @@ async def test_ndjson_is_imported_with_a_temporary_key(
     assert rows[0][:2] == ["5", "amount_minor"]
     assert rows[1][:3] == ["5", "external_id", "external_id is missing"]
     assert rows[2][:2] == ["6", "this"]
-    assert (await tenant.lag())["head_seq"] == 4
+    assert (await tenant.lag()).head_seq == 4
     keys = found(await tenant.freehold.manage("GET", f"/tenants/{tenant.tenant_id}/api-keys"))
     (lent,) = [key for key in keys["data"] if key["expires_at"] is not None]
     assert lent["scopes"] == ["ingest"]
@@ -96,14 +99,14 @@ async def test_csv_is_imported_by_the_names_of_its_columns(
     }
     assert "belongs to event" in rejected[12]["detail"]
     assert rejected[7]["detail"] == "the row has 5 cells and the header 8"
-    events = await tenant.all_of("/events")
-    assert [(event["external_id"], event["amount_minor"]) for event in events] == [
+    events = await tenant.all_events()
+    assert [(event.external_id, event.amount_minor) for event in events] == [
         ("a", 2000),
         ("b", -500),
     ]
-    assert events[0]["metadata"] == {"plan": "pro, yearly", "re\u00e7u": "n\u00b0 1"}
-    assert events[0]["transaction_time"] == "2026-03-01T12:00:00.000000Z"
-    assert events[1]["metadata"] == {}
+    assert events[0].metadata == {"plan": "pro, yearly", "re\u00e7u": "n\u00b0 1"}
+    assert events[0].transaction_time == datetime(2026, 3, 1, 12, tzinfo=UTC)
+    assert events[1].metadata == {}
 
 
 WHOLE = "external_id,account_id,event_type,amount_minor,currency\na,cus_1,CHARGE,1,USD\n"
@@ -157,7 +160,7 @@ async def test_a_file_cut_off_in_a_line_is_reported_and_the_rest_imported(
             assert summary["accepted"] + summary["duplicates"] == 1
             (entry,) = summary["rejected"]
             assert "cut off" in entry["errors"][0]["detail"]
-    assert (await tenant.lag())["head_seq"] == 2
+    assert (await tenant.lag()).head_seq == 2
 
 
 def test_a_file_that_changes_while_it_is_read_is_not_finished(tmp_path: Path) -> None:
@@ -257,7 +260,7 @@ async def test_a_dry_run_sends_nothing(
     file = tmp_path / "events.ndjson"
     file.write_bytes(lines(1, 3))
     assert (await freehold("import", file, "--dry-run", environment=customer)).code == 0
-    assert (await tenant.lag())["head_seq"] == 0
+    assert (await tenant.lag()).head_seq == 0
 
 
 async def test_only_so_many_rejected_lines_are_shown(tmp_path: Path) -> None:
@@ -277,7 +280,7 @@ async def test_events_may_come_from_standard_input(
     assert ended.code == 0, ended.err
     ended = await freehold("import", "-", environment=customer, given=line(external_id="b"))
     assert ended.code == 0, ended.err
-    assert (await tenant.lag())["head_seq"] == 2
+    assert (await tenant.lag()).head_seq == 2
 
 
 async def test_a_key_may_come_from_a_file(
@@ -302,7 +305,7 @@ async def test_a_key_of_another_tenant_than_was_named_sends_nothing(
     assert ended.code == 2
     assert f"one of {tenant.tenant_id}, not of {other_tenant.tenant_id}" in ended.err
     for each in (tenant, other_tenant):
-        assert (await each.lag())["head_seq"] == 0
+        assert (await each.lag()).head_seq == 0
 
 
 async def test_the_stack_of_the_folder_is_found_where_no_url_is_set(
@@ -372,7 +375,7 @@ async def test_a_server_that_refuses_or_is_not_there_ends_with_three(
         assert said in summary["error"]
     for secret in (customer["FREEHOLD_API_KEY"], operator["FREEHOLD_OPERATOR_TOKEN"]):
         assert secret not in ended.out + ended.err
-    assert (await tenant.lag())["head_seq"] == 0
+    assert (await tenant.lag()).head_seq == 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -4,7 +4,8 @@ import json
 
 import asyncpg
 
-from support.clients import Freehold, Tenant, event_body, found, problem
+from support.answers import found, problem
+from support.clients import Freehold, Tenant, event_body
 from support.commands import freehold as run
 from support.waiting import eventually
 
@@ -45,7 +46,7 @@ async def test_a_tenant_is_deleted_with_their_final_export_kept(
     assert found(await freehold.manage("GET", f"/tenants/{tenant_id}"))["status"] == "deleted"
     export = await run("export", tenant_id, "-o", "-", environment=operator)
     assert export.code == 0, export.err
-    assert event["event_id"] in export.out
+    assert event.event_id in export.out
     again = await run("tenants", "create", tenant_id, environment=operator)
     assert again.code == 3
 

@@ -17,7 +17,7 @@ async def test_a_ledger_is_verified_and_its_head_shown(
     operation = json.loads(ended.out)
     assert (operation["kind"], operation["status"]) == ("verify", "succeeded")
     assert (operation["result"]["ok"], operation["result"]["head"]["seq"]) == (True, 2)
-    assert event["hash"] != operation["result"]["head"]["hash"]
+    assert event.hash != operation["result"]["head"]["hash"]
     ended = await freehold("verify", tenant.tenant_id, environment=operator)
     assert ended.code == 0, ended.err
     rows = [row.split() for row in ended.out.splitlines()]

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from support.clients import Document, Freehold, Tenant, found
+from support.answers import found
+from support.clients import Freehold, Tenant
 from support.commands import freehold as run
+from support.documents import Document
 
 NOWHERE = "http://127.0.0.1:1"
 
@@ -55,9 +57,9 @@ async def test_a_tenant_is_shown_with_head_and_lag(
     facts = dict(row.split(maxsplit=1) for row in _unspaced(shown.out))
     assert facts["tenant"].strip() == tenant.tenant_id
     assert facts["events"].strip() == "1"
-    assert facts["head_hash"].strip() == event["hash"]
+    assert facts["head_hash"].strip() == event.hash
     shown = await run("tenants", "show", tenant.tenant_id, "--json", environment=operator)
-    assert json.loads(shown.out)["head"]["hash"] == event["hash"]
+    assert json.loads(shown.out)["head"]["hash"] == event.hash
 
 
 async def test_limits_are_set_and_lifted(tenant: Tenant, operator: dict[str, str]) -> None:

@@ -12,7 +12,8 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 
 from freehold_local.stack import Stack
-from support.clients import Tenant, created, event_body, found, reaching
+from support.answers import created, found
+from support.clients import Tenant, event_body, reaching
 from support.load import load_on
 from support.machine import Machine
 from support.stacks import addresses_of, private_stack

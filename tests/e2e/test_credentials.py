@@ -4,7 +4,9 @@ import asyncpg
 import httpx
 import pytest
 
-from support.clients import Document, Freehold, Tenant, found, pointers, problem
+from support.answers import found, pointers, problem
+from support.clients import Freehold, Tenant
+from support.documents import Document
 
 
 @pytest.mark.local
@@ -20,7 +22,7 @@ async def test_a_customer_reads_and_verifies_their_own_ledger(
         assert proof is not None
         assert (proof["ok"], proof["events_checked"]) == (True, 1)
         held = await connection.fetchval("SELECT event_id::text FROM ledger.ledger_events")
-        assert held == event["event_id"]
+        assert held == event.event_id
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             await connection.execute("DELETE FROM ledger.ledger_events")
     finally:

@@ -4,7 +4,10 @@ import asyncpg
 import httpx
 import pytest
 
-from support.clients import Document, Freehold, Tenant, event_body, found, pointers, problem
+from freehold_client.generated.models import Operation
+from support.answers import found, pointers, problem
+from support.clients import Freehold, Tenant, event_body
+from support.documents import Document
 
 EVENTS = 300
 
@@ -16,11 +19,10 @@ async def delete(
     return await freehold.manage("DELETE", f"/tenants/{tenant_id}", params=confirmed)
 
 
-async def deleted(freehold: Freehold, tenant: Tenant) -> Document:
+async def deleted(freehold: Freehold, tenant: Tenant) -> Operation:
     """Have a tenant deleted, and give the operation as it ended."""
-    confirmed = {"confirm": tenant.tenant_id}
-    asked = await freehold.begin("DELETE", f"/tenants/{tenant.tenant_id}", params=confirmed)
-    assert (asked["kind"], asked["tenant_id"]) == ("delete", tenant.tenant_id)
+    asked = await freehold.operator.delete_tenant(tenant.tenant_id, confirm=tenant.tenant_id)
+    assert (asked.kind, asked.tenant_id) == ("delete", tenant.tenant_id)
     return await freehold.end_of(asked, within_s=120)
 
 
@@ -34,8 +36,9 @@ async def test_a_deleted_tenant_gets_the_whole_ledger_as_a_final_export(
     path = f"/tenants/{tenant.tenant_id}"
 
     operation = await deleted(freehold, tenant)
-    assert (operation["status"], operation["progress"]) == ("succeeded", 1), operation
-    assert operation["result"]["backup_id"]
+    assert (operation.status, operation.progress) == ("succeeded", 1), operation
+    assert operation.result is not None
+    assert operation.result["backup_id"]
 
     shown = found(await freehold.manage("GET", path))
     assert shown["status"] == "deleted"
@@ -65,7 +68,7 @@ async def test_a_deleted_tenant_gets_the_whole_ledger_as_a_final_export(
     wanted = {"tenant_id": tenant.tenant_id, "name": "A tenant of the tests"}
     problem(await freehold.manage("POST", "/tenants", wanted), "tenant-exists")
     await other_tenant.append()
-    assert (await other_tenant.caught_up())["head_seq"] == 2
+    assert (await other_tenant.caught_up()).head_seq == 2
 
 
 @pytest.mark.local
@@ -76,7 +79,7 @@ async def test_a_connected_customer_does_not_delay_a_deletion(
     credentials = found(await freehold.manage("GET", path))
     customer = await asyncpg.connect(credentials["dsn"], timeout=10)
     await customer.execute("BEGIN; SELECT count(*) FROM ledger.ledger_events")
-    assert (await deleted(freehold, tenant))["status"] == "succeeded"
+    assert (await deleted(freehold, tenant)).status == "succeeded"
     with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError)):
         await customer.execute("SELECT 1")
     # The database is gone, and so is the role.
@@ -85,14 +88,14 @@ async def test_a_connected_customer_does_not_delay_a_deletion(
 
 
 async def test_a_suspended_tenant_can_be_deleted(freehold: Freehold, tenant: Tenant) -> None:
-    await freehold.manage("POST", f"/tenants/{tenant.tenant_id}/suspend")
-    assert (await deleted(freehold, tenant))["status"] == "succeeded"
+    await freehold.operator.suspend_tenant(tenant.tenant_id)
+    assert (await deleted(freehold, tenant)).status == "succeeded"
 
 
 async def test_nothing_more_is_done_for_a_deleted_tenant(
     freehold: Freehold, tenant: Tenant
 ) -> None:
-    assert (await deleted(freehold, tenant))["status"] == "succeeded"
+    assert (await deleted(freehold, tenant)).status == "succeeded"
     own = f"/tenants/{tenant.tenant_id}"
     for method, path, body in (
         ("POST", "/suspend", None),

@@ -6,7 +6,8 @@ import aio_pika
 
 from freehold.contracts.messages import Appended, Projected
 from freehold.messaging.topology import LEDGER_EXCHANGE, appended_key, paced_key, projected_key
-from support.clients import Tenant, created, event_body
+from support.answers import created
+from support.clients import Tenant, event_body
 from support.waiting import eventually
 
 STREAM_S = 2.5

@@ -12,7 +12,9 @@ import httpx
 import pytest
 
 from integration.http.conversations import Conversation
-from support.clients import Document, Freehold, Tenant, created, event_body, problem
+from support.answers import created, problem
+from support.clients import Freehold, Tenant, event_body
+from support.documents import Document
 from support.waiting import eventually
 
 TWICE = (
@@ -161,7 +163,7 @@ async def test_a_client_that_disconnects_during_an_append_finds_it_done(
 
     # Sent again before it is there, it would be another request's.
     async def found() -> bool:
-        return len(await tenant.all_of("/events")) == 2
+        return len(await tenant.all_events()) == 2
 
     await eventually(found, "the event is there")
     answer = await post(freehold, tenant, body, "idempotency-key: other")
@@ -178,5 +180,5 @@ async def test_many_at_once_are_each_answered_their_own(freehold: Freehold, tena
                 assert created(await conversation.answer())["external_id"] == name
 
     await asyncio.gather(*(one(number) for number in range(30)))
-    events = await tenant.all_of("/events")
-    assert [event["seq"] for event in events] == list(range(1, 151))
+    events = await tenant.all_events()
+    assert [event.seq for event in events] == list(range(1, 151))

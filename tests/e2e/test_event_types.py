@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
-from support.clients import Document, Tenant, created, event_body, found, pointers, problem
-from support.funds import ask_ingest, hold, leg
+from support.answers import created, found, pointers, problem
+from support.clients import Tenant, event_body
+from support.documents import Document
+from support.funds import hold, leg
 from support.upstream import Upstream, refusal
 
 EVENT_TYPES_MAX = 1_000
@@ -15,11 +17,11 @@ EVENT_TYPES_MAX = 1_000
 
 async def declare(tenant: Tenant, event_type: str, sign: str, description: str = "") -> Document:
     body = {"sign": sign, "description": description}
-    return found(await ask_ingest(tenant, "PUT", f"/event-types/{event_type}", body))
+    return found(await tenant.ask_ingest("PUT", f"/event-types/{event_type}", body))
 
 
 async def close(tenant: Tenant, *, closed: bool = True) -> None:
-    answer = await ask_ingest(tenant, "PUT", "/event-types", {"closed": closed})
+    answer = await tenant.ask_ingest("PUT", "/event-types", {"closed": closed})
     assert found(answer) == {"closed": closed}
 
 
@@ -34,7 +36,7 @@ async def imported(tenant: Tenant, *lines: Document) -> Document:
 
 
 async def declared(tenant: Tenant, **params: Any) -> Document:
-    return found(await ask_ingest(tenant, "GET", "/event-types", params=params))
+    return found(await tenant.ask_ingest("GET", "/event-types", params=params))
 
 
 async def test_declared_types_are_listed_in_order_of_their_names(tenant: Tenant) -> None:
@@ -71,7 +73,7 @@ async def test_declared_types_are_listed_page_by_page(tenant: Tenant, other_tena
         (tenant, {"cursor": cursor + "A"}),
         (tenant, {"cursor": ""}),
     ):
-        answer = await ask_ingest(asked, "GET", "/event-types", params=params)
+        answer = await asked.ask_ingest("GET", "/event-types", params=params)
         assert pointers(answer) == ["/cursor"]
 
 
@@ -82,7 +84,7 @@ async def test_declared_types_are_listed_page_by_page(tenant: Tenant, other_tena
 async def test_a_list_takes_limit_and_cursor_only(
     refused_tenant: Tenant, params: dict[str, Any], pointer: str
 ) -> None:
-    answer = await ask_ingest(refused_tenant, "GET", "/event-types", params=params)
+    answer = await refused_tenant.ask_ingest("GET", "/event-types", params=params)
     assert pointers(answer) == [pointer]
 
 
@@ -103,7 +105,7 @@ async def test_an_amount_with_the_wrong_sign_is_refused(
     await declare(tenant, "CHARGE", "any")
     for amount in (taken, refused):
         await tenant.append(amount_minor=amount)
-    assert (await tenant.lag())["head_seq"] == 5
+    assert (await tenant.lag()).head_seq == 5
 
 
 async def test_a_closed_list_refuses_other_types_until_it_is_open_again(tenant: Tenant) -> None:
@@ -114,12 +116,12 @@ async def test_a_closed_list_refuses_other_types_until_it_is_open_again(tenant: 
     assert "FEE is not among the declared event types" in answer.json()["detail"]
     event = await tenant.append()
     # Not an event type that anybody chooses.
-    await tenant.reverse(event["event_id"])
+    await tenant.reverse(event.event_id)
     await hold(tenant)
     await close(tenant, closed=False)
     # A refused request is not remembered.
     created(await tenant.post("/events", event_body(event_type="FEE"), key="k"))
-    assert (await tenant.lag())["head_seq"] == 4
+    assert (await tenant.lag()).head_seq == 4
 
 
 async def test_rules_hold_for_batches_and_for_legs_and_the_place_is_named(tenant: Tenant) -> None:
@@ -138,7 +140,7 @@ async def test_rules_hold_for_batches_and_for_legs_and_the_place_is_named(tenant
         assert pointers(await tenant.post(path, body)) == [f"/{name}/1/event_type"]
     body = {"legs": [charge, leg("a", -5)]}
     created(await tenant.post("/transactions", body))
-    assert (await tenant.lag())["head_seq"] == 2
+    assert (await tenant.lag()).head_seq == 2
 
 
 async def test_rules_hold_for_messages_too(tenant: Tenant, upstream: Upstream) -> None:
@@ -149,7 +151,7 @@ async def test_rules_hold_for_messages_too(tenant: Tenant, upstream: Upstream) -
     ):
         answer = refusal(await upstream.ask(tenant, body), "validation-failed")
         assert [fault["pointer"] for fault in answer["errors"]] == [pointer]
-    assert (await tenant.lag())["head_seq"] == 0
+    assert (await tenant.lag()).head_seq == 0
 
 
 async def test_rules_hold_for_the_lines_of_an_import_too(tenant: Tenant) -> None:
@@ -175,9 +177,9 @@ async def test_the_ledgers_own_types_are_refused_on_every_way_in(
         assert [fault["pointer"] for fault in answer["errors"]] == ["/event_type"]
         (rejected,) = (await imported(tenant, body))["rejected"]
         assert rejected["errors"][0]["pointer"] == "/event_type"
-        declaring = await ask_ingest(tenant, "PUT", f"/event-types/{own}", {"sign": "any"})
+        declaring = await tenant.ask_ingest("PUT", f"/event-types/{own}", {"sign": "any"})
         assert pointers(declaring) == ["/event_type"]
-    assert (await tenant.lag())["head_seq"] == 0
+    assert (await tenant.lag()).head_seq == 0
     created(await tenant.post("/events", event_body(event_type="THRESHOLD")))
 
 
@@ -205,7 +207,7 @@ REFUSED: dict[str, tuple[str, Any, list[str]]] = {
 async def test_a_declaration_that_breaks_a_rule_is_refused(
     refused_tenant: Tenant, name: str, body: Any, places: list[str]
 ) -> None:
-    answer = await ask_ingest(refused_tenant, "PUT", f"/event-types/{name}", body)
+    answer = await refused_tenant.ask_ingest("PUT", f"/event-types/{name}", body)
     assert pointers(answer) == places
     assert (await declared(refused_tenant))["data"] == []
 
@@ -221,7 +223,7 @@ async def test_a_declaration_that_breaks_a_rule_is_refused(
     ],
 )
 async def test_a_switch_is_on_or_off(refused_tenant: Tenant, body: Any, places: list[str]) -> None:
-    answer = await ask_ingest(refused_tenant, "PUT", "/event-types", body)
+    answer = await refused_tenant.ask_ingest("PUT", "/event-types", body)
     assert pointers(answer) == places
     assert not (await declared(refused_tenant))["closed"]
 
@@ -233,13 +235,13 @@ async def test_a_reader_sees_the_rules_and_only_a_writer_sets_them(tenant: Tenan
         ("/event-types", {"closed": True}),
         ("/event-types/CHARGE", {"sign": "any"}),
     ):
-        problem(await ask_ingest(reader, "PUT", path, body), "missing-scope")
+        problem(await reader.ask_ingest("PUT", path, body), "missing-scope")
     writer = await tenant.limited_to("ingest")
     await declare(writer, "CHARGE", "any")
     assert (await declared(writer))["data"]
     auditor = await tenant.limited_to("audit")
-    problem(await ask_ingest(auditor, "GET", "/event-types"), "missing-scope")
-    problem(await ask_ingest(tenant, "PUT", "/event-types", b"{"), "malformed-json")
+    problem(await auditor.ask_ingest("GET", "/event-types"), "missing-scope")
+    problem(await tenant.ask_ingest("PUT", "/event-types", b"{"), "malformed-json")
 
 
 async def test_a_thousand_types_can_be_declared_and_no_more(tenant: Tenant) -> None:
@@ -247,7 +249,7 @@ async def test_a_thousand_types_can_be_declared_and_no_more(tenant: Tenant) -> N
     # A few at a time: a client with a thousand requests waiting is busy with those alone.
     for wave in range(0, EVENT_TYPES_MAX, 20):
         await asyncio.gather(*(declare(tenant, name, "any") for name in names[wave : wave + 20]))
-    answer = await ask_ingest(tenant, "PUT", "/event-types/ONE_MORE", {"sign": "any"})
+    answer = await tenant.ask_ingest("PUT", "/event-types/ONE_MORE", {"sign": "any"})
     assert pointers(answer) == ["/event_type"]
     # Those that are declared can still be changed.
     await declare(tenant, "T0", "positive")

@@ -2,8 +2,8 @@
 
 import pytest
 
-from support.clients import Freehold, Tenant, event_body, problem
-from support.operations import result_of
+from support.answers import problem
+from support.clients import Freehold, Tenant, event_body
 
 
 @pytest.mark.parametrize("form", ["sql", "custom"])
@@ -19,7 +19,7 @@ async def test_a_tenant_downloads_their_own_ledger(
     assert "attachment" in answer.headers["content-disposition"]
     # For its head alone nothing is dumped.
     bearing = {"Authorization": f"Bearer {exporting.api_key}"}
-    head = await freehold.head(url, headers=bearing, params={"format": form})
+    head = await freehold.send("HEAD", url, headers=bearing, params={"format": form})
     changing = {"date", "x-request-id", "content-disposition"}
     assert (head.status_code, head.content) == (200, b"")
     assert {n: v for n, v in head.headers.items() if n not in changing} == {
@@ -46,7 +46,7 @@ async def test_a_key_without_the_scope_downloads_nothing(
     )
     unknown = f"{freehold.addresses.tenant_manager}/v1/tenants/unknown/export"
     operator = {"Authorization": f"Bearer {freehold.addresses.operator_token}"}
-    assert (await freehold.head(unknown, headers=operator)).status_code == 404
+    assert (await freehold.send("HEAD", unknown, headers=operator)).status_code == 404
 
 
 async def test_the_operator_backs_a_tenant_up_and_has_it_proven(
@@ -54,12 +54,12 @@ async def test_the_operator_backs_a_tenant_up_and_has_it_proven(
 ) -> None:
     await tenant.append_batch([event_body(account_id=f"cus_{n}") for n in range(50)])
     path = f"/tenants/{tenant.tenant_id}/backups"
-    made = result_of(await freehold.end_of(await freehold.begin("POST", path)))
+    made = await freehold.result_of(await freehold.operator.create_backup(tenant.tenant_id))
     assert (made["head_seq"], made["events"]) == (50, 50)
     listed = (await freehold.manage("GET", path)).json()["data"]
     assert listed == [made]
-    verification = await freehold.begin("POST", f"{path}/{made['backup_id']}/verify")
-    checked = result_of(await freehold.end_of(verification))
+    verification = await freehold.operator.verify_backup(tenant.tenant_id, made["backup_id"])
+    checked = await freehold.result_of(verification)
     assert (checked["ok"], checked["head_hash"]) == (True, made["head_hash"])
     details = (await freehold.manage("GET", f"/tenants/{tenant.tenant_id}")).json()
     assert details["last_backup"]["backup_id"] == made["backup_id"]

@@ -7,8 +7,10 @@ from uuid import uuid4
 
 import pytest
 
-from support.clients import Document, Tenant, created, event_body, found, pointers, problem
-from support.funds import ask_ingest, endow, from_now, funds, hold, hold_body
+from support.answers import created, found, pointers, problem
+from support.clients import Tenant, event_body
+from support.documents import Document
+from support.funds import endow, from_now, funds, hold, hold_body
 from support.waiting import eventually
 
 REPLAYED = "idempotency-replayed"
@@ -41,8 +43,8 @@ async def test_a_hold_lowers_what_is_available_and_not_the_balance(tenant: Tenan
     assert found(await tenant.get(f"/holds/{document['hold_id']}")) == document
     assert await funds(tenant) == (100, 30, 70)
     await tenant.caught_up()
-    (balance,) = await tenant.all_of("/balances")
-    assert (balance["held_minor"], balance["available_minor"]) == (30, 70)
+    (balance,) = [each async for each in tenant.client.list_balances()]
+    assert (balance.held_minor, balance.available_minor) == (30, 70)
 
 
 @pytest.mark.parametrize(
@@ -91,7 +93,7 @@ async def test_a_hold_is_settled_once(tenant: Tenant, first: str) -> None:
     # Even one that asks for more than was ever held.
     answer = await tenant.post(f"/holds/{hold_id}/capture", {"amount_minor": 31})
     problem(answer, "hold-not-pending")
-    assert (await tenant.lag())["head_seq"] == 3
+    assert (await tenant.lag()).head_seq == 3
     assert (await funds(tenant)).held == 0
 
 
@@ -171,7 +173,7 @@ async def test_repeated_requests_are_answered_byte_for_byte_in_whatever_state(
     ]
     for path, body, key in others:
         problem(await tenant.post(path, body, key=key), "idempotency-key-reused")
-    assert (await tenant.lag())["head_seq"] == 4
+    assert (await tenant.lag()).head_seq == 4
 
 
 async def test_more_than_is_held_is_not_captured(tenant: Tenant) -> None:
@@ -192,7 +194,7 @@ async def test_a_hold_that_is_not_there_cannot_be_settled(
     settled = created(await tenant.post(f"/holds/{(await hold(tenant))['hold_id']}/capture"))
     for path in ("capture", "release"):
         unknown = await tenant.post(f"/holds/{uuid4()}/{path}")
-        for name in (theirs["hold_id"], event["event_id"], settled["event_id"], "0", "%20"):
+        for name in (theirs["hold_id"], event.event_id, settled["event_id"], "0", "%20"):
             answer = await tenant.post(f"/holds/{name}/{path}")
             problem(answer, "not-found")
             assert answer.content == unknown.content
@@ -214,12 +216,12 @@ async def test_a_hold_expires_by_itself_and_cannot_be_settled_then(tenant: Tenan
     await eventually(withdrawn, "the amount is available again")
     assert datetime.now(UTC) >= datetime.fromisoformat(wanted["expires_at"])
     assert await funds(tenant) == (50, 0, 50)
-    (expiry,) = [e for e in await tenant.all_of("/events") if e["event_type"] == "HOLD_EXPIRY"]
-    assert (expiry["hold_id"], expiry["held_minor"]) == (hold_id, -80)
+    (expiry,) = [e for e in await tenant.all_events() if e.event_type == "HOLD_EXPIRY"]
+    assert (expiry.hold_id, expiry.held_minor) == (hold_id, -80)
     for path in ("capture", "release"):
         conflict = problem(await tenant.post(f"/holds/{hold_id}/{path}"), "hold-not-pending")
         assert conflict["hold_status"] == "expired"
-        assert conflict["existing_event_id"] == expiry["event_id"]
+        assert conflict["existing_event_id"] == expiry.event_id
     # What was answered first is still the answer, although its time has passed.
     again = await tenant.post("/holds", wanted, key="hold")
     assert again.content == placed.content
@@ -257,7 +259,7 @@ async def test_a_hold_that_breaks_a_rule_is_refused(
     refused_tenant: Tenant, body: Any, places: list[str]
 ) -> None:
     assert pointers(await refused_tenant.post("/holds", body)) == places
-    assert (await refused_tenant.lag())["head_seq"] == 0
+    assert (await refused_tenant.lag()).head_seq == 0
 
 
 @pytest.mark.parametrize(
@@ -289,7 +291,7 @@ async def test_every_request_about_a_hold_needs_a_key_and_the_scope(tenant: Tena
         problem(await tenant.post(path, hold_body(), key=None), "idempotency-key-missing")
         problem(await tenant.post(path, b"{"), "malformed-json")
         problem(await reader.post(path, hold_body()), "missing-scope")
-    answer = await ask_ingest(tenant, "GET", "/holds")
+    answer = await tenant.ask_ingest("GET", "/holds")
     problem(answer, "method-not-allowed")
 
 
@@ -309,7 +311,7 @@ async def test_of_a_holds_events_only_a_capture_can_be_reversed(tenant: Tenant) 
     released = created(await tenant.post(f"/holds/{other['hold_id']}/release"))
     for event_id in (placed["hold_id"], released["event_id"]):
         problem(await tenant.post(f"/events/{event_id}/reversal"), "not-reversible")
-    reversal = await tenant.reverse(captured["event_id"])
+    reversal = created(await tenant.post(f"/events/{captured['event_id']}/reversal"))
     assert reversal["amount_minor"] == 30
     assert "hold_id" not in reversal
     assert await funds(tenant) == (0, 0, 0)

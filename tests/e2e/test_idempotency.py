@@ -9,7 +9,8 @@ from uuid import uuid4
 import pytest
 import zstandard
 
-from support.clients import Tenant, created, event_body, pointers, problem
+from support.answers import created, pointers, problem
+from support.clients import Tenant, event_body
 
 REPLAYED = "idempotency-replayed"
 
@@ -53,7 +54,7 @@ async def test_a_repeated_batch_is_answered_byte_for_byte(tenant: Tenant) -> Non
 
 async def test_a_repeated_reversal_is_answered_byte_for_byte(tenant: Tenant) -> None:
     event = await tenant.append()
-    path = f"/events/{event['event_id']}/reversal"
+    path = f"/events/{event.event_id}/reversal"
     first = await tenant.post(path, {"reason": "twice"}, key="k")
     again = await tenant.post(path, {"reason": "twice"}, key="k")
     assert first.status_code == again.status_code == 201
@@ -139,7 +140,7 @@ async def test_of_different_requests_with_one_key_at_once_one_is_accepted(tenant
 
 async def test_a_key_is_good_for_one_endpoint_only(tenant: Tenant) -> None:
     event = await tenant.append(key="event")
-    reversal = f"/events/{event['event_id']}/reversal"
+    reversal = f"/events/{event.event_id}/reversal"
     problem(
         await tenant.post("/events/batch", {"events": [event_body()]}, key="event"),
         "idempotency-key-reused",
@@ -152,10 +153,10 @@ async def test_a_key_is_good_for_one_endpoint_only(tenant: Tenant) -> None:
 
 async def test_a_key_is_good_for_one_reversal_only(tenant: Tenant) -> None:
     one, other = await tenant.append(), await tenant.append()
-    created(await tenant.post(f"/events/{one['event_id']}/reversal", key="k"))
-    answer = await tenant.post(f"/events/{other['event_id']}/reversal", key="k")
+    created(await tenant.post(f"/events/{one.event_id}/reversal", key="k"))
+    answer = await tenant.post(f"/events/{other.event_id}/reversal", key="k")
     problem(answer, "idempotency-key-reused")
-    answer = await tenant.post(f"/events/{one['event_id']}/reversal", {"reason": "x"}, key="k")
+    answer = await tenant.post(f"/events/{one.event_id}/reversal", {"reason": "x"}, key="k")
     problem(answer, "idempotency-key-reused")
 
 
@@ -182,12 +183,12 @@ async def test_a_refused_request_is_not_remembered(tenant: Tenant) -> None:
         "duplicate-external-id",
     )
     problem(await tenant.post(f"/events/{uuid4()}/reversal", key="k"), "not-found")
-    await tenant.reverse(first["event_id"])
-    problem(await tenant.post(f"/events/{first['event_id']}/reversal", key="k"), "already-reversed")
+    await tenant.reverse(first.event_id)
+    problem(await tenant.post(f"/events/{first.event_id}/reversal", key="k"), "already-reversed")
     answer = await tenant.post("/events", event_body(external_id="ch_2"), key="k")
     assert created(answer)["external_id"] == "ch_2"
     assert REPLAYED not in answer.headers
 
 
 async def seqs(tenant: Tenant) -> list[int]:
-    return [event["seq"] for event in await tenant.all_of("/events")]
+    return [event.seq for event in await tenant.all_events()]

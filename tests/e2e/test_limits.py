@@ -6,7 +6,8 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from support.clients import Tenant, created, event_body, found, problem
+from support.answers import created, found, problem
+from support.clients import Tenant, event_body
 from support.waiting import PATIENCE_S, eventually
 
 
@@ -88,7 +89,7 @@ async def test_a_refused_request_leaves_nothing_and_is_good_later(tenant: Tenant
     again = await eventually(let_in, "the share has grown again")
     assert again.json() == first
     assert again.headers["idempotency-replayed"] == "true"
-    assert (await tenant.caught_up())["head_seq"] == 1
+    assert (await tenant.caught_up()).head_seq == 1
 
 
 async def test_concurrent_requests_of_a_tenant_are_limited(

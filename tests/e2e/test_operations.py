@@ -14,18 +14,10 @@ from referencing import Registry
 from referencing.jsonschema import DRAFT202012
 
 from freehold.release import this_release
-from support.clients import (
-    Document,
-    Freehold,
-    Tenant,
-    created,
-    event_body,
-    found,
-    pointers,
-    problem,
-)
-from support.documents import media_of, operations, resolved, validate
-from support.funds import ask_ingest, hold_body, leg
+from support.answers import created, found, pointers, problem
+from support.clients import Freehold, Tenant, event_body
+from support.documents import Document, media_of, operations, resolved, validate
+from support.funds import hold_body, leg
 
 PUBLIC = {
     ("get", path) for path in ("/healthz", "/readyz", "/metrics", "/problems", "/problems/{slug}")
@@ -42,6 +34,8 @@ ROUTES = {
         ("delete", "/v1/tenants/{tenant_id}/api-keys/{key_id}"),
         ("put", "/v1/tenants/{tenant_id}/api-keys/{key_id}/label"),
         ("post", "/v1/tenants/{tenant_id}/api-keys/{key_id}/rotate"),
+        ("put", "/v1/tenants/{tenant_id}/api-keys/{key_id}/label"),
+        ("get", "/v1/overview"),
         ("post", "/v1/tenants/{tenant_id}/suspend"),
         ("post", "/v1/tenants/{tenant_id}/resume"),
         ("get", "/v1/tenants/{tenant_id}/credentials"),
@@ -171,7 +165,7 @@ async def test_every_resource_names_its_methods(freehold: Freehold, service: str
             assert set(answer.headers["allow"].split(", ")) == allowed, template
         if "get" in item:
             whole = await freehold.ask("GET", f"{url}{path}")
-            head = await freehold.head(f"{url}{path}")
+            head = await freehold.send("HEAD", f"{url}{path}")
             assert (head.status_code, head.content) == (whole.status_code, b""), template
             changing = {"date", "x-request-id", "content-length"}
             assert set(head.headers) - changing == set(whole.headers) - changing, template
@@ -444,7 +438,7 @@ async def rules_holds_and_transactions(tenant: Tenant) -> list[tuple[str, str, h
         ("post", "/v1/holds/{hold_id}/capture", await tenant.post(f"/holds/{captured}/capture")),
         ("post", "/v1/holds/{hold_id}/release", await tenant.post(f"/holds/{released}/release")),
         *[
-            (method.lower(), f"/v1{template}", await ask_ingest(tenant, method, path, body))
+            (method.lower(), f"/v1{template}", await tenant.ask_ingest(method, path, body))
             for method, template, path, body in (
                 ("PUT", "/event-types/{event_type}", "/event-types/CHARGE", {"sign": "any"}),
                 ("PUT", "/event-types", "/event-types", {"closed": False}),

@@ -3,7 +3,8 @@
 from datetime import datetime, timedelta
 from typing import Any
 
-from support.clients import Tenant, found, pointers, problem
+from support.answers import found, pointers, problem
+from support.clients import Tenant
 
 NOON = "2026-03-01T12:00:00.000000Z"
 LONG_AGO = "1900-01-01T00:00:00Z"
@@ -27,9 +28,9 @@ async def test_the_past_is_told_in_both_times(tenant: Tenant) -> None:
     before = datetime.fromisoformat(NOON) - timedelta(microseconds=1)
     assert await amounts(tenant, as_of="2026-03-01T13:00:00+01:00") == [1500] * 4
     assert await amounts(tenant, as_of=before.isoformat()) == [-500] * 4
-    assert await amounts(tenant, known_at=first["recorded_at"]) == [2000] * 4
-    assert await amounts(tenant, known_at=backdated["recorded_at"]) == [1500] * 4
-    assert await amounts(tenant, as_of=before.isoformat(), known_at=first["recorded_at"]) == [0] * 4
+    assert await amounts(tenant, known_at=first.recorded_at) == [2000] * 4
+    assert await amounts(tenant, known_at=backdated.recorded_at) == [1500] * 4
+    assert await amounts(tenant, as_of=before.isoformat(), known_at=first.recorded_at) == [0] * 4
     assert await amounts(tenant, as_of=LONG_AGO) == [0] * 4
     for name in ("as_of", "known_at"):
         assert pointers(await tenant.get("/totals", {name: "2026-03-01"})) == [f"/{name}"]
@@ -39,7 +40,7 @@ async def test_another_tenants_past_reads_like_nothing(
     tenant: Tenant, other_tenant: Tenant
 ) -> None:
     theirs = await other_tenant.append()
-    then = {"known_at": theirs["recorded_at"]}
+    then = {"known_at": theirs.recorded_at}
     answer = await tenant.get("/accounts/cus_42/balances", then)
     unknown = await tenant.get("/accounts/unknown/balances", then)
     problem(answer, "not-found")

@@ -4,7 +4,8 @@ from typing import Any
 
 import httpx
 
-from support.clients import NOT_UNDONE, Tenant, event_body
+from support.answers import NOT_UNDONE
+from support.clients import Tenant, event_body
 from support.funds import hold_body, leg
 
 STRINGS = {"Prefer": "amounts=string"}

@@ -2,7 +2,9 @@
 
 import re
 
-from support.clients import Document, Freehold, Tenant, created, found, tenant_body
+from support.answers import created, found
+from support.clients import Freehold, Tenant, event_body, tenant_body
+from support.documents import Document
 
 TENANT_MEMBERS = {
     "tenant_id",
@@ -32,8 +34,8 @@ async def test_a_new_tenant_is_answered_with_a_key_that_may_do_everything(
     assert re.fullmatch("fh_[0-9a-f]{16}_[0-9a-f]{64}", document["api_key"])
     tenant = Tenant(freehold, wanted["tenant_id"], document["api_key"])
     event = await tenant.append()
-    assert event["seq"] == 1
-    assert (await tenant.get(f"/events/{event['event_id']}")).status_code == 200
+    assert event.seq == 1
+    assert (await tenant.get(f"/events/{event.event_id}")).status_code == 200
     keys = await all_keys(freehold, tenant)
     assert sorted(keys[0]["scopes"]) == ["audit", "export", "ingest", "read"]
 
@@ -41,7 +43,7 @@ async def test_a_new_tenant_is_answered_with_a_key_that_may_do_everything(
 async def test_a_tenant_is_shown_with_home_size_head_and_lag(
     freehold: Freehold, tenant: Tenant
 ) -> None:
-    event = await tenant.append()
+    event = created(await tenant.post("/events", event_body()))
     await tenant.caught_up()
     shown = found(await freehold.manage("GET", f"/tenants/{tenant.tenant_id}"))
     assert set(shown) == TENANT_MEMBERS | {

@@ -12,7 +12,8 @@ import httpx
 import pytest
 
 from freehold_local.ports import LOOPBACK, free_port
-from support.clients import Tenant, created, event_body, problem
+from support.answers import created, problem
+from support.clients import Tenant, event_body
 from support.guides import guide
 from support.stacks import Addresses
 from support.tls import Authority

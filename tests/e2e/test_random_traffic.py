@@ -6,7 +6,9 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from support.clients import Document, Freehold, Tenant, created, problem
+from support.answers import created, problem
+from support.clients import Freehold, Tenant, event_of
+from support.documents import Document
 
 SEED = 20260301
 EVENTS_PER_TENANT = 2500
@@ -41,7 +43,7 @@ async def test_random_traffic_adds_up(freehold: Freehold) -> None:
     )
     for tenant, expected in zip(tenants, expectations, strict=True):
         lag = await tenant.caught_up()
-        assert lag["head_seq"] == len(expected.events) >= EVENTS_PER_TENANT
+        assert lag.head_seq == len(expected.events) >= EVENTS_PER_TENANT
         assert await tenant.all_balances() == expected.amounts
         await compare_counts(tenant, expected)
         await compare_ledger(tenant, expected)
@@ -160,22 +162,24 @@ async def compare_counts(tenant: Tenant, expected: Expectation) -> None:
     last: dict[tuple[str, str], Document] = {}
     for event in sorted(expected.events.values(), key=lambda event: int(event["seq"])):
         last[event["account_id"], event["currency"]] = event
-    for balance in await tenant.all_of("/balances"):
-        place = (balance["account_id"], balance["currency"])
-        assert balance["event_count"] == expected.numbers[place]
-        assert balance["last_seq"] == last[place]["seq"]
-        assert balance["last_ledger_event_id"] == last[place]["event_id"]
+    async for balance in tenant.client.list_balances():
+        place = (balance.account_id, balance.currency)
+        assert balance.event_count == expected.numbers[place]
+        assert balance.last_seq == last[place]["seq"]
+        assert balance.last_ledger_event_id == last[place]["event_id"]
 
 
 async def compare_ledger(tenant: Tenant, expected: Expectation) -> None:
-    ledger = await tenant.all_of("/events")
-    assert [event["seq"] for event in ledger] == list(range(1, len(ledger) + 1))
-    ids = [event["event_id"] for event in ledger]
+    ledger = await tenant.all_events()
+    assert [event.seq for event in ledger] == list(range(1, len(ledger) + 1))
+    ids = [event.event_id for event in ledger]
     assert ids == sorted(ids)
-    assert {event["event_id"]: event for event in ledger} == expected.events
+    assert {event.event_id: event for event in ledger} == {
+        event_id: event_of(event) for event_id, event in expected.events.items()
+    }
     reversals: defaultdict[str, int] = defaultdict(int)
     for event in ledger:
-        assert UUID(event["event_id"]).version == 7
-        if event["reverses_event_id"] is not None:
-            reversals[event["reverses_event_id"]] += 1
+        assert UUID(event.event_id).version == 7
+        if event.reverses_event_id is not None:
+            reversals[event.reverses_event_id] += 1
     assert set(reversals.values()) == {1}

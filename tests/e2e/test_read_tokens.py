@@ -1,6 +1,7 @@
 """Read tokens through real services: they read, append nothing, and end with their key."""
 
-from support.clients import Tenant, created, event_body, found, problem
+from support.answers import created, found, problem
+from support.clients import Tenant, event_body
 from support.waiting import eventually
 
 
@@ -28,7 +29,7 @@ async def test_a_page_reads_its_accounts_and_nothing_else(
     unknown = await page.get("/accounts/nobody/balances")
     for account_id in ("cus_43", "cus_4"):
         assert (await page.get(f"/accounts/{account_id}/balances")).content == unknown.content
-    theirs = (await other_tenant.all_of("/events"))[0]["event_id"]
+    theirs = (await other_tenant.all_events())[0].event_id
     problem(await page.get(f"/events/{theirs}"), "not-found")
     strong = found(await page.get("/accounts/cus_42/balances/USD", consistency="strong"))
     assert strong["current_balance_minor"] == 10
@@ -39,7 +40,7 @@ async def test_a_page_appends_and_exports_nothing(tenant: Tenant) -> None:
     problem(await page.post("/events", event_body()), "unauthorized")
     export = f"{tenant.freehold.addresses.tenant_manager}/v1/export"
     problem(await tenant.freehold.ask("GET", export, bearer=page.api_key), "unauthorized")
-    assert (await tenant.lag())["head_seq"] == 0
+    assert (await tenant.lag()).head_seq == 0
 
 
 async def test_a_token_ends_with_its_key(tenant: Tenant) -> None:

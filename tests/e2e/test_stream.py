@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from support.clients import Freehold, Tenant, created, event_body, found, pointers, problem
+from support.answers import created, found, pointers, problem
+from support.clients import Freehold, Tenant, event_body
 from support.live import Live, listening
 from support.load import load_on
 
@@ -42,7 +43,7 @@ async def test_holds_and_reversals_are_changes(tenant: Tenant) -> None:
             lambda live: bool(live.events) and live.events[-1].data["available_minor"] == 40,
             "the hold is shown",
         )
-        await tenant.reverse(event["event_id"])
+        await tenant.reverse(event.event_id)
         await live.shows({("cus_1", "USD"): 0})
 
 
@@ -216,7 +217,8 @@ async def test_a_stream_needs_the_scope_read(refused_tenant: Tenant) -> None:
 
 
 async def test_the_head_of_a_stream_has_no_body(tenant: Tenant) -> None:
-    answer = await tenant.freehold.head(
+    answer = await tenant.freehold.send(
+        "HEAD",
         f"{tenant.freehold.addresses.query}/v1/stream",
         headers={"Authorization": f"Bearer {tenant.api_key}"},
     )
@@ -296,12 +298,10 @@ async def test_a_revoked_key_ends_its_streams_alone(tenant: Tenant) -> None:
 
 async def test_an_expiring_key_ends_its_streams(freehold: Freehold, tenant: Tenant) -> None:
     expires_at = datetime.now(UTC) + timedelta(seconds=2)
-    answer = await freehold.manage(
-        "POST",
-        f"/tenants/{tenant.tenant_id}/api-keys",
-        {"scopes": ["read"], "expires_at": expires_at.isoformat()},
+    key = await freehold.operator.create_api_key(
+        tenant.tenant_id, scopes=["read"], expires_at=expires_at
     )
-    async with listening(tenant.bearing(answer.json()["api_key"])) as live:
+    async with listening(tenant.bearing(key.api_key)) as live:
         last = await live.ends(within_s=2 + SOON_S)
     assert datetime.now(UTC) >= expires_at
     assert (last.kind, last.data["status"]) == ("problem", 401)
@@ -309,7 +309,7 @@ async def test_an_expiring_key_ends_its_streams(freehold: Freehold, tenant: Tena
 
 async def test_suspension_ends_streams(freehold: Freehold, tenant: Tenant) -> None:
     async with listening(tenant) as live:
-        found(await freehold.manage("POST", f"/tenants/{tenant.tenant_id}/suspend"))
+        await freehold.operator.suspend_tenant(tenant.tenant_id)
         last = await live.ends(within_s=SOON_S)
         assert (last.kind, last.data["type"]) == ("problem", "/problems/tenant-suspended")
 

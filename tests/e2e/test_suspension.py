@@ -2,7 +2,9 @@
 
 import httpx
 
-from support.clients import Document, Freehold, Tenant, event_body, found, problem
+from support.answers import found, problem
+from support.clients import Freehold, Tenant, event_body
+from support.documents import Document
 from support.uploads import lines, uploading
 from support.upstream import Upstream, accepted, kept_problem, refusal
 from support.waiting import eventually
@@ -36,7 +38,7 @@ async def test_a_suspended_tenant_is_refused_by_every_service_until_resumed(
     refused: list[httpx.Response] = [
         await tenant.post("/events", event_body()),
         await tenant.post("/events/batch", {"events": [event_body()]}),
-        await tenant.post(f"/events/{event['event_id']}/reversal"),
+        await tenant.post(f"/events/{event.event_id}/reversal"),
         await tenant.post("/transactions", {"legs": []}),
         await tenant.post("/events/import", b"", headers={"Content-Type": "application/x-ndjson"}),
     ]
@@ -46,7 +48,7 @@ async def test_a_suspended_tenant_is_refused_by_every_service_until_resumed(
             "/accounts/cus_42/balances",
             "/balances",
             "/events",
-            f"/events/{event['event_id']}",
+            f"/events/{event.event_id}",
             "/lag",
         )
     ]
@@ -61,7 +63,7 @@ async def test_a_suspended_tenant_is_refused_by_every_service_until_resumed(
     for _ in range(2):
         assert (await move(tenant, "resume"))["status"] == "active"
     await until_status(tenant, 201)
-    assert (await tenant.caught_up())["head_seq"] > before["head_seq"]
+    assert (await tenant.caught_up()).head_seq > before.head_seq
 
 
 async def test_what_was_taken_before_a_suspension_is_still_projected(

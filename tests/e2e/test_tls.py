@@ -19,7 +19,6 @@ from freehold_local.installation import LOWEST_POSTGRES
 from freehold_local.stack import Stack
 from freehold_tenant_manager.dumps.dumps import DumpError, Dumps
 from support.clients import Freehold, reaching
-from support.operations import result_of
 from support.stacks import addresses_of
 from support.tls import Authority, TlsPostgres, TlsRabbitMQ
 
@@ -78,12 +77,11 @@ async def test_everything_works_where_nobody_is_let_in_without_tls(
     await tenant.append(account_id="cus_1", amount_minor=700)
     await tenant.caught_up()
     assert await tenant.balances("cus_1") == {"USD": 700}
-    path = f"/tenants/{tenant.tenant_id}"
-    exported = await secured.manage("GET", f"{path}/export")
+    exported = await secured.manage("GET", f"/tenants/{tenant.tenant_id}/export")
     assert b"CREATE FUNCTION ledger.verify(" in exported.content
-    made = result_of(await secured.end_of(await secured.begin("POST", f"{path}/backups")))
-    proof = await secured.begin("POST", f"{path}/backups/{made['backup_id']}/verify")
-    assert result_of(await secured.end_of(proof))["head_seq"] == 1
+    made = await secured.result_of(await secured.operator.create_backup(tenant.tenant_id))
+    proof = await secured.operator.verify_backup(tenant.tenant_id, made["backup_id"])
+    assert (await secured.result_of(proof))["head_seq"] == 1
     with pytest.raises(asyncpg.InvalidAuthorizationSpecificationError, match="no encryption"):
         await asyncpg.connect(servers.postgres.url, ssl="disable", timeout=10)
 

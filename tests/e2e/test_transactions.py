@@ -6,16 +6,9 @@ from uuid import uuid4
 
 import pytest
 
-from support.clients import (
-    NOT_UNDONE,
-    Document,
-    Tenant,
-    created,
-    event_body,
-    found,
-    pointers,
-    problem,
-)
+from support.answers import NOT_UNDONE, created, found, pointers, problem
+from support.clients import Tenant, event_body
+from support.documents import Document
 from support.funds import endow, funds, leg, transfer
 
 REPLAYED = "idempotency-replayed"
@@ -80,7 +73,7 @@ async def test_a_hundred_legs_go_together_and_one_more_does_not(tenant: Tenant) 
     assert len((await transfer(tenant, *legs))["events"]) == 100
     answer = await tenant.post("/transactions", transaction(*legs, leg("a", 1), leg("b", -1)))
     assert pointers(answer) == ["/legs"]
-    assert (await tenant.lag())["head_seq"] == 100
+    assert (await tenant.lag()).head_seq == 100
 
 
 PAIR = (leg("a", 1), leg("b", -1))
@@ -122,7 +115,7 @@ async def test_one_fault_refuses_the_whole_transaction(
     refused_tenant: Tenant, body: Any, places: list[str]
 ) -> None:
     assert pointers(await refused_tenant.post("/transactions", body)) == places
-    assert (await refused_tenant.lag())["head_seq"] == 0
+    assert (await refused_tenant.lag()).head_seq == 0
 
 
 async def test_a_body_that_is_not_json_and_a_missing_key_are_refused(
@@ -138,7 +131,7 @@ async def test_a_body_that_is_not_json_and_a_missing_key_are_refused(
     assert pointers(await refused_tenant.post(reversal, {"legs": []})) == ["/legs"]
     assert pointers(await refused_tenant.post("/transactions?x=1", body)) == ["/x"]
     assert pointers(await refused_tenant.post(f"{reversal}?x=1")) == ["/x"]
-    assert (await refused_tenant.lag())["head_seq"] == 0
+    assert (await refused_tenant.lag()).head_seq == 0
 
 
 async def test_only_the_scope_ingest_may(tenant: Tenant) -> None:
@@ -171,7 +164,7 @@ async def test_a_repeated_transaction_is_answered_byte_for_byte(tenant: Tenant) 
         await tenant.post("/events/batch", {"events": body["legs"]}, key="k"),
         "idempotency-key-reused",
     )
-    assert (await tenant.lag())["head_seq"] == 2
+    assert (await tenant.lag()).head_seq == 2
 
 
 async def test_an_external_id_of_an_earlier_event_refuses_the_whole_transaction(
@@ -180,10 +173,10 @@ async def test_an_external_id_of_an_earlier_event_refuses_the_whole_transaction(
     first = await tenant.append(external_id="x")
     body = transaction(leg("a", 1), leg("b", -1, external_id="x"))
     conflict = problem(await tenant.post("/transactions", body), "duplicate-external-id")
-    assert conflict["existing_event_id"] == first["event_id"]
+    assert conflict["existing_event_id"] == first.event_id
     assert {"account_id", "amount_minor"} <= set(conflict["differs"])
     assert conflict["errors"][0]["pointer"].startswith("/legs/1/")
-    assert (await tenant.lag())["head_seq"] == 1
+    assert (await tenant.lag()).head_seq == 1
 
 
 async def test_a_reversal_undoes_all_legs_and_restores_the_balances(tenant: Tenant) -> None:
@@ -241,7 +234,7 @@ async def test_a_reversal_made_again_names_the_existing_one(tenant: Tenant) -> N
             conflict = problem(answer, "already-reversed")
             assert conflict["existing_transaction_id"] == made["transaction_id"]
             assert made["transaction_id"] in conflict["detail"]
-    assert (await tenant.lag())["head_seq"] == 4
+    assert (await tenant.lag()).head_seq == 4
 
 
 async def test_one_leg_alone_is_not_reversed(tenant: Tenant) -> None:
@@ -258,7 +251,7 @@ async def test_one_leg_alone_is_not_reversed(tenant: Tenant) -> None:
     await refuse_each_leg(document)
     path = f"/transactions/{document['transaction_id']}/reversal"
     await refuse_each_leg(created(await tenant.post(path)))
-    assert (await tenant.lag())["head_seq"] == 4
+    assert (await tenant.lag()).head_seq == 4
 
 
 async def test_a_transaction_that_is_not_there_cannot_be_reversed(
@@ -270,7 +263,7 @@ async def test_a_transaction_that_is_not_there_cannot_be_reversed(
     unknown = await tenant.post(f"/transactions/{uuid4()}/reversal")
     for name in (
         theirs["transaction_id"],
-        event["event_id"],
+        event.event_id,
         document["events"][1]["event_id"],
         "0",
         "%20",
@@ -279,14 +272,14 @@ async def test_a_transaction_that_is_not_there_cannot_be_reversed(
         answer = await tenant.post(f"/transactions/{name}/reversal")
         problem(answer, "not-found")
         assert answer.content == unknown.content
-    assert (await tenant.lag())["head_seq"] == 3
+    assert (await tenant.lag()).head_seq == 3
 
 
 async def test_a_transaction_with_an_irreversible_leg_cannot_be_reversed(tenant: Tenant) -> None:
     document = await transfer(tenant, leg("a", 2**62), leg("a", 2**62), leg("b", -(2**63)))
     path = f"/transactions/{document['transaction_id']}/reversal"
     problem(await tenant.post(path), "not-reversible")
-    assert (await tenant.lag())["head_seq"] == 3
+    assert (await tenant.lag()).head_seq == 3
 
 
 async def test_legs_are_netted_before_an_accounts_limit_is_looked_at(tenant: Tenant) -> None:
@@ -298,7 +291,7 @@ async def test_legs_are_netted_before_an_accounts_limit_is_looked_at(tenant: Ten
     refusal = problem(answer, "insufficient-funds")
     assert [fault["pointer"] for fault in refusal["errors"]] == ["/legs/2/amount_minor"]
     assert "cus_42" in refusal["detail"]
-    assert (await tenant.lag())["head_seq"] == 4
+    assert (await tenant.lag()).head_seq == 4
 
 
 async def test_a_reversal_that_would_take_too_much_is_refused(tenant: Tenant) -> None:
@@ -323,10 +316,10 @@ async def test_transactions_and_events_at_once_lose_nothing(tenant: Tenant) -> N
         for n in range(1, 61):
             group.create_task(move(n))
             group.create_task(tenant.append(**event_body(account_id="c", amount_minor=n)))
-    events = await tenant.all_of("/events")
-    assert [event["seq"] for event in events] == list(range(1, 181))
-    legs = [event for event in events if event["transaction_id"]]
+    events = await tenant.all_events()
+    assert [event.seq for event in events] == list(range(1, 181))
+    legs = [event for event in events if event.transaction_id]
     for first, second in zip(legs[::2], legs[1::2], strict=True):
-        assert first["event_id"] == first["transaction_id"] == second["transaction_id"]
-        assert second["seq"] == first["seq"] + 1
-        assert first["amount_minor"] + second["amount_minor"] == 0
+        assert first.event_id == first.transaction_id == second.transaction_id
+        assert second.seq == first.seq + 1
+        assert first.amount_minor + second.amount_minor == 0

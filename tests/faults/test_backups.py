@@ -2,9 +2,8 @@
 
 import signal
 
-from support.clients import Document, Tenant, event_body
+from support.clients import event_body
 from support.machine import Machine
-from support.operations import result_of
 from support.waiting import eventually
 
 EVENTS = 8_000
@@ -18,32 +17,26 @@ async def test_operations_of_a_killed_tenant_manager_are_completed_by_another(
     for tenant in tenants:
         await tenant.append_batch([event_body(account_id=f"cus_{n % 99}") for n in range(EVENTS)])
     freehold = machine.freehold
-    first, second = (f"/tenants/{tenant.tenant_id}/backups" for tenant in tenants)
-    made = result_of(await freehold.end_of(await freehold.begin("POST", first)))["backup_id"]
+    first, second = (tenant.tenant_id for tenant in tenants)
+    made = await freehold.result_of(await freehold.operator.create_backup(first))
     asked = [
-        await freehold.begin("POST", f"{first}/{made}/verify"),
-        await freehold.begin("POST", second),
+        await freehold.operator.verify_backup(first, made["backup_id"]),
+        await freehold.operator.create_backup(second),
     ]
     await until_both_are_under_way(machine)
     await machine.replace("tenant-manager", signal.SIGKILL)
 
     for operation in asked:
-        result_of(await freehold.end_of(operation))
-    assert [backup["events"] for backup in await backups_of(machine, tenants[1])] == [EVENTS]
-    (verified,) = await backups_of(machine, tenants[0])
-    assert verified["verified_at"] is not None
+        await freehold.end_of(operation)
+    assert [backup.events async for backup in freehold.operator.list_backups(second)] == [EVENTS]
+    (verified,) = [backup async for backup in freehold.operator.list_backups(first)]
+    assert verified.verified_at is not None
     async with machine.catalog() as catalog:
         left = await catalog.fetch(
             "SELECT datname FROM pg_database WHERE starts_with(datname, 'fh_scratch_')"
             " UNION ALL SELECT rolname FROM pg_roles WHERE starts_with(rolname, 'fh_scratch_')"
         )
     assert left == []
-
-
-async def backups_of(machine: Machine, tenant: Tenant) -> list[Document]:
-    answer = await machine.freehold.manage("GET", f"/tenants/{tenant.tenant_id}/backups")
-    backups: list[Document] = answer.json()["data"]
-    return backups
 
 
 async def until_both_are_under_way(machine: Machine) -> None:

@@ -5,7 +5,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from support.clients import Freehold, Tenant, created, event_body, problem
+from support.answers import problem
+from support.clients import Freehold, Tenant, event_body
 from support.machine import CATALOG_DATABASE, Machine
 from support.waiting import eventually
 
@@ -26,12 +27,12 @@ async def test_known_tenants_work_without_the_catalog(
             assert await tenant.balances("cus_42", consistency="strong") == {
                 "USD": 2000 * (number + 2)
             }
-        assert (await tenant.caught_up())["head_seq"] == 11
+        assert (await tenant.caught_up()).head_seq == 11
         # A key that was never seen cannot be looked up: its bearer is asked to come again.
         problem(await unknown.post("/events", event_body()), "unavailable")
         problem(await unknown.get("/lag"), "unavailable")
-    acknowledged.append(created(await tenant.post("/events", event_body(), key="after")))
-    assert (await unknown.append())["seq"] == 1
+    acknowledged.append(await tenant.append(key="after"))
+    assert (await unknown.append()).seq == 1
     await machine.assert_whole(tenant, acknowledged)
     await machine.assert_whole(other_tenant, [])
 

@@ -5,9 +5,10 @@ from datetime import timedelta
 import pytest
 
 from freehold.ledger.client import Connection
+from support.answers import created, found, problem
 from support.builders import set_clock
-from support.clients import Tenant, created, event_body, found, problem
-from support.funds import ask_ingest, from_now, hold, hold_body, leg
+from support.clients import Tenant, event_body
+from support.funds import from_now, hold, hold_body, leg
 from support.machine import Machine
 from support.upstream import upstream_of
 from support.waiting import eventually
@@ -29,7 +30,7 @@ async def test_while_a_databases_clock_is_wrong_nothing_is_written_into_it(
         "/events/batch": {"events": [event_body(metadata={"key": "k1"})]},
         "/transactions": {"legs": [leg("a", -1), leg("b", 1)]},
         "/holds": hold_body(),
-        f"/events/{event['event_id']}/reversal": {},
+        f"/events/{event.event_id}/reversal": {},
     }
     async with machine.ledger(tenant) as ledger:
         await set_clock(ledger, leap)
@@ -42,7 +43,7 @@ async def test_while_a_databases_clock_is_wrong_nothing_is_written_into_it(
             ("/event-types", {"closed": True}),
             ("/accounts/a/limits", {"currency": "USD", "min_balance_minor": 0}),
         ):
-            problem(await ask_ingest(tenant, "PUT", path, rule), "clocks-disagree")
+            problem(await tenant.ask_ingest("PUT", path, rule), "clocks-disagree")
         async with upstream_of(machine.amqp_url) as upstream:
             message = event_body(metadata={"key": "m"})
             await upstream.publish(tenant.api_key, message, message_id="m")

@@ -15,9 +15,11 @@ from aio_pika.abc import AbstractChannel
 
 from freehold.contracts.messages import Appended, LedgerRange
 from freehold.messaging.topology import LEDGER_EXCHANGE, PARKED_QUEUE, appended_key
+from freehold_client.generated.models import LedgerEvent
 from support.archive import is_archived
-from support.clients import Document, Tenant, event_body
+from support.clients import Tenant, event_body
 from support.commands import freehold
+from support.documents import Document
 from support.locks import until_one_waits
 from support.machine import Machine
 from support.waiting import PATIENCE_S, eventually
@@ -29,9 +31,7 @@ FLOOD = 3_000
 async def test_doorbells_doubled_and_out_of_order_change_nothing(
     machine: Machine, broker: AbstractChannel, tenant: Tenant
 ) -> None:
-    events = (await tenant.append_batch([event_body(amount_minor=n) for n in range(1, 11)]))[
-        "events"
-    ]
+    events = await tenant.append_batch([event_body(amount_minor=n) for n in range(1, 11)])
     await tenant.caught_up()
     bells = [doorbell(tenant, event) for event in events]
     for bell in [*reversed(bells), *bells, bells[0], bells[0]]:
@@ -91,7 +91,7 @@ async def test_a_flood_of_doorbells_for_a_locked_tenant_does_not_stop_projecting
         theirs = await other_tenant.append()
         async with asyncio.timeout(PATIENCE_S):
             await other_tenant.caught_up()
-        assert (await tenant.lag())["events_behind"] == 1
+        assert (await tenant.lag()).events_behind == 1
     await machine.assert_whole(tenant, [event])
     await machine.assert_whole(other_tenant, [theirs])
 
@@ -103,7 +103,7 @@ async def test_a_doorbell_with_another_tenants_routing_key_projects_its_own_tena
     await ring(broker, other_tenant, doorbell(tenant, event))
     await everything_served(broker)
     await machine.assert_whole(tenant, [event])
-    assert (await other_tenant.lag())["head_seq"] == 0
+    assert (await other_tenant.lag()).head_seq == 0
 
 
 UNKNOWN = "unknown-tenant"
@@ -161,7 +161,7 @@ async def test_a_failing_tenants_doorbells_are_parked_and_redriven_and_delay_no_
 
         (reason,) = await eventually(in_trouble, "the doorbell is parked")
         assert "after 3 tries" in reason
-        assert (await tenant.lag())["events_behind"] == 1
+        assert (await tenant.lag()).events_behind == 1
         await ledger.execute("ALTER TABLE account_balances DROP CONSTRAINT trouble")
     waiting = await parked(broker)
     assert hopeless in waiting
@@ -243,16 +243,16 @@ async def channel_of(machine: Machine) -> AsyncIterator[AbstractChannel]:
         yield await connection.channel()
 
 
-def doorbell(tenant: Tenant, event: Document) -> Document:
+def doorbell(tenant: Tenant, event: LedgerEvent) -> Document:
     """The doorbell that ingest rings for an event."""
     bell = Appended(
         subject=tenant.tenant_id,
         data=LedgerRange(
             epoch=1,
-            first_seq=event["seq"],
-            last_seq=event["seq"],
-            last_event_id=event["event_id"],
-            head_hash=event["hash"],
+            first_seq=event.seq,
+            last_seq=event.seq,
+            last_event_id=event.event_id,
+            head_hash=event.hash,
         ),
     )
     document: Document = json.loads(bell.model_dump_json())

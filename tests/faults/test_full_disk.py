@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from freehold.ledger.client import Connection
+from freehold_client.generated.models import LedgerEvent
 from freehold_local.accounts import server_account
-from support.clients import Document, Tenant, created, event_body, problem
+from support.answers import created, problem
+from support.clients import Tenant, event_body, event_of
 from support.machine import Machine
 from support.waiting import eventually
 
@@ -25,7 +27,7 @@ EVENTS = [event_body(account_id=f"cus_{n}", metadata={"pad": "x" * 500}) for n i
 async def test_a_full_disk_refuses_events_and_loses_none(
     machine: Machine, tenant: Tenant, other_tenant: Tenant
 ) -> None:
-    acknowledged: list[Document] = (await tenant.append_batch(EVENTS))["events"]
+    acknowledged = await tenant.append_batch(EVENTS)
     async with small_disk(machine, tenant) as disk:
         fill(disk)
         for key in ("first", "second"):
@@ -33,15 +35,17 @@ async def test_a_full_disk_refuses_events_and_loses_none(
             assert "no room left on its disk" in problem(refused, "unavailable")["detail"]
             assert int(refused.headers["Retry-After"]) > 0
         # What is there is read and projected, and others append.
-        assert (await tenant.caught_up())["head_seq"] == len(EVENTS)
+        assert (await tenant.caught_up()).head_seq == len(EVENTS)
         await other_tenant.append()
 
         (disk / "filler").unlink()
         for key in ("first", "second"):
 
-            async def taken(key: str = key) -> list[Document] | None:
+            async def taken(key: str = key) -> list[LedgerEvent] | None:
                 answer = await tenant.post("/events/batch", {"events": EVENTS}, key=key)
-                return created(answer)["events"] if answer.status_code != 503 else None
+                if answer.status_code == 503:
+                    return None
+                return [event_of(event) for event in created(answer)["events"]]
 
             acknowledged += await eventually(taken, "the batch is taken")
         await machine.assert_whole(tenant, acknowledged)

@@ -9,8 +9,10 @@ from faults.test_catalog import without_catalog
 from freehold.ledger.append import append
 from freehold.ledger.client import Connection
 from freehold_client import NoAnswerError
+from support.answers import found
 from support.builders import append_request, new_hold
-from support.clients import Document, Tenant, found
+from support.clients import Tenant
+from support.documents import Document
 from support.load import load_on
 from support.machine import Machine
 from support.waiting import eventually
@@ -110,8 +112,8 @@ async def test_expired_keys_are_removed_during_appends(machine: Machine, tenant:
     assert await machine.metric("projector", "freehold_projector_keys_forgotten_total") >= 20
     # A forgotten key may be used again; one that is not stays what it was.
     anew = await tenant.append(key="old-0")
-    assert anew["event_id"] != old[0]["event_id"]
-    assert (await tenant.append(key="old-0"))["event_id"] == anew["event_id"]
+    assert anew.event_id != old[0].event_id
+    assert (await tenant.append(key="old-0")).event_id == anew.event_id
     await machine.assert_whole(tenant, [*old, *acknowledged, anew])
 
 

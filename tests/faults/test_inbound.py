@@ -14,7 +14,8 @@ import pytest
 from aio_pika.abc import AbstractIncomingMessage
 
 from freehold.messaging.topology import replies_queue
-from support.clients import Document, Tenant, event_body
+from support.clients import Tenant, event_body, event_of
+from support.documents import Document
 from support.locks import end_waiting_sessions, until_one_waits, waiting_for_a_lock
 from support.machine import Machine
 from support.servers import REPLICAS
@@ -68,7 +69,7 @@ async def test_ingest_stopped_answers_the_message_it_has_begun(
     # A second delivery would have been answered as a repetition.
     assert answer.headers == {}
     await machine.wait_until_ready("ingest")
-    await machine.assert_whole(tenant, [accepted(answer)])
+    await machine.assert_whole(tenant, [event_of(accepted(answer))])
 
 
 async def test_a_broker_killed_while_messages_flow_loses_and_doubles_nothing(
@@ -175,7 +176,7 @@ async def test_a_message_is_tried_again_after_an_unexpected_failure(
 
         await eventually(tried, "the message waits")
         await ledger.execute("ALTER TABLE idempotency_keys DROP CONSTRAINT trouble")
-    await machine.assert_whole(tenant, [accepted(await asking)])
+    await machine.assert_whole(tenant, [event_of(accepted(await asking))])
 
 
 async def test_a_message_that_always_crashes_its_consumer_is_refused(
@@ -279,7 +280,7 @@ async def arrive(machine: Machine, tenant: Tenant, events: int) -> None:
 
     await eventually(there, f"{events} events arrive")
     await machine.assert_whole(tenant, [])
-    assert (await tenant.lag())["head_seq"] == events
+    assert (await tenant.lag()).head_seq == events
 
 
 async def set_aside(machine: Machine) -> float:

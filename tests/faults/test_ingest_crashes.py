@@ -6,8 +6,9 @@ import signal
 import pytest
 
 from freehold_client import NoAnswerError
+from support.answers import created
 from support.builders import append, append_request, new_event
-from support.clients import Tenant, created, event_body
+from support.clients import Tenant, event_body, event_of
 from support.load import load_on
 from support.locks import until_one_waits
 from support.machine import Machine
@@ -37,11 +38,11 @@ async def test_an_append_that_commits_as_ingest_dies_is_announced_by_its_success
     with pytest.raises(NoAnswerError):
         await sending
     # The client got no answer. Nothing is appended meanwhile, and still the state follows.
-    assert (await tenant.caught_up())["head_seq"] == 2
+    assert (await tenant.caught_up()).head_seq == 2
     assert await tenant.balances("cus_42") == {"USD": 2007}
     again = await tenant.post("/events", body, key="second")
     assert again.headers["idempotency-replayed"] == "true"
-    await machine.assert_whole(tenant, [first, created(again)])
+    await machine.assert_whole(tenant, [first, event_of(created(again))])
 
 
 async def test_an_append_that_commits_long_after_ingest_died_is_announced(
@@ -77,7 +78,7 @@ async def test_an_append_that_commits_long_after_ingest_died_is_announced(
             # The first look comes at once, and finds what was known.
             await asyncio.sleep(1)
         await late
-    assert (await tenant.caught_up())["head_seq"] == 2
+    assert (await tenant.caught_up()).head_seq == 2
     assert await tenant.balances("cus_42") == {"USD": 2000}
     assert await tenant.balances("cus_1") == {"USD": 7}
     await machine.assert_whole(tenant, [first])
@@ -94,7 +95,7 @@ async def test_events_accepted_without_a_broker_are_announced_after_ingest_was_k
         unannounced = [await each.append(metadata={"key": "unannounced"}) for each in tenants]
         await machine.replace("ingest", signal.SIGKILL)
         for each in tenants:
-            assert (await each.lag())["events_behind"] == 1
+            assert (await each.lag()).events_behind == 1
     for each, *events in zip(tenants, before, unannounced, strict=True):
         await machine.assert_whole(each, events)
 
@@ -132,7 +133,7 @@ async def test_ingest_stopped_answers_the_request_it_has_begun(
 
             await eventually(closed, "ingest takes no more requests")
             assert await machine.pid("ingest") == before
-        second = created(await sending)
+        second = event_of(created(await sending))
     await machine.wait_until_ready("ingest")
     await machine.assert_whole(tenant, [first, second])
 

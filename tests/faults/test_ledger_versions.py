@@ -3,7 +3,9 @@
 import pytest
 
 from freehold.ledger.schema import LEDGER_VERSION, LEDGER_VERSION_MIN
-from support.clients import Document, Tenant, created, event_body, found, problem
+from support.answers import created, found, problem
+from support.clients import Tenant, event_body
+from support.documents import Document
 from support.machine import Machine
 from support.releases import earlier_release_of
 from support.waiting import eventually
@@ -38,7 +40,7 @@ async def test_a_tenant_with_an_unsupported_ledger_version_delays_no_other(
     for document in (written, read):
         assert f"version {schema_version} " in document["detail"]
         assert f" {named}" in document["detail"]
-    assert (await other_tenant.append())["seq"] == 1
+    assert (await other_tenant.append()).seq == 1
 
     await set_version(machine, tenant, LEDGER_VERSION, 0)
 
@@ -55,13 +57,13 @@ async def test_the_earliest_supported_ledger_version_can_do_everything(machine: 
     assert LEDGER_VERSION_MIN == LEDGER_VERSION, "make an earlier ledger here"
     (left,) = await earlier_release_of(machine.stack).leave(1)
     path = f"/tenants/{left.tenant_id}"
-    keys = await machine.freehold.manage(
-        "POST", f"{path}/api-keys", {"scopes": ["ingest", "read", "audit"]}
+    key = await machine.freehold.operator.create_api_key(
+        left.tenant_id, scopes=["ingest", "read", "audit"]
     )
-    tenant = Tenant(machine.freehold, left.tenant_id, created(keys)["api_key"])
+    tenant = Tenant(machine.freehold, left.tenant_id, key.api_key)
     event = await tenant.append(external_id="ch_1")
     await tenant.append_batch([event_body(), event_body(account_id="cus_1")])
-    await tenant.reverse(event["event_id"])
+    await tenant.reverse(event.event_id)
     legs = [event_body(amount_minor=5), event_body(account_id="cus_1", amount_minor=-5)]
     transaction = created(await tenant.post("/transactions", {"legs": legs}))
     hold_body = {"account_id": "cus_42", "currency": "USD", "amount_minor": 300}
@@ -71,7 +73,7 @@ async def test_the_earliest_supported_ledger_version_can_do_everything(machine: 
     assert await tenant.balances("cus_42") == {"USD": 1805}
     assert await tenant.balances("cus_42", consistency="strong") == {"USD": 1805}
     assert len(await tenant.all_balances()) == 2
-    assert len(await tenant.all_of("/events")) == 8
+    assert len(await tenant.all_events()) == 8
     found(await tenant.get(f"/transactions/{transaction['transaction_id']}"))
     found(await tenant.get(f"/holds/{hold['hold_id']}"))
     shown = found(await machine.freehold.manage("GET", path))

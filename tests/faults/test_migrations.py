@@ -6,11 +6,11 @@ from dataclasses import replace
 
 from freehold.ledger.schema import LEDGER_SOURCE, LEDGER_VERSION, Migration
 from freehold.security.key_ring import KeyRing
+from freehold_client.generated.models import LedgerEvent
 from freehold_tenant_manager.migrations.ledger_migration import LedgerMigration, Migrated
 from freehold_tenant_manager.server.server import Server
-from support.clients import Document, Tenant
+from support.clients import Tenant
 from support.machine import CATALOG_DATABASE, Machine
-from support.operations import result_of
 from support.releases import earlier_release_of
 from support.waiting import eventually
 
@@ -44,7 +44,7 @@ NEXT_RELEASE = [
 async def test_services_of_this_release_work_while_the_next_one_migrates(
     machine: Machine, tenant: Tenant, other_tenant: Tenant
 ) -> None:
-    acknowledged: dict[Tenant, list[Document]] = {tenant: [], other_tenant: []}
+    acknowledged: dict[Tenant, list[LedgerEvent]] = {tenant: [], other_tenant: []}
     over = asyncio.Event()
 
     async def append(of: Tenant) -> None:
@@ -105,7 +105,7 @@ async def test_a_migration_continues_after_its_process_was_killed(machine: Machi
     earlier = earlier_release_of(machine.stack, None)
     lefts = await earlier.leave(LEFT_BEHIND)
     names = [left.tenant_id for left in lefts]
-    operation = await machine.freehold.begin("POST", "/migrations", {"tenants": names})
+    operation = await machine.freehold.operator.migrate_ledgers(tenants=names)
     async with machine.catalog() as catalog:
 
         async def begun() -> bool:
@@ -124,8 +124,8 @@ async def test_a_migration_continues_after_its_process_was_killed(machine: Machi
             LEDGER_VERSION,
         )
     assert 0 < behind < LEFT_BEHIND
-    done = await machine.freehold.end_of(operation, within_s=60 + SILENT_S)
-    assert result_of(done)["tenants"] == LEFT_BEHIND
+    result = await machine.freehold.result_of(operation, within_s=60 + SILENT_S)
+    assert result["tenants"] == LEFT_BEHIND
     async with machine.catalog() as catalog:
         versions = await catalog.fetch(
             "SELECT DISTINCT schema_version FROM tenants WHERE tenant_id = ANY ($1)", names
@@ -139,9 +139,7 @@ async def test_a_migration_continues_after_its_process_was_killed(machine: Machi
             names,
         )
     for name in names[::6]:
-        keys = await machine.freehold.manage(
-            "POST", f"/tenants/{name}/api-keys", {"scopes": ["ingest", "read"]}
-        )
-        tenant = Tenant(machine.freehold, name, keys.json()["api_key"])
-        assert (await tenant.append())["seq"] == 1
+        key = await machine.freehold.operator.create_api_key(name, scopes=["ingest", "read"])
+        tenant = Tenant(machine.freehold, name, key.api_key)
+        assert (await tenant.append()).seq == 1
         await tenant.caught_up()

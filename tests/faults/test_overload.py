@@ -3,7 +3,8 @@
 import asyncio
 import time
 
-from support.clients import Tenant, created, event_body, found, problem
+from support.answers import created, found, problem
+from support.clients import Tenant, event_body
 from support.locks import until_one_waits
 from support.machine import Machine
 

@@ -59,4 +59,4 @@ async def test_projector_killed_under_load_applies_every_event_once(
     await machine.assert_each_whole(load.acknowledged)
     for each, events in load.acknowledged.items():
         sums = await asyncio.gather(*(each.balances(f"cus_{n}") for n in range(5)))
-        assert sum(held["USD"] for held in sums) == sum(event["amount_minor"] for event in events)
+        assert sum(held["USD"] for held in sums) == sum(event.amount_minor for event in events)

@@ -5,23 +5,23 @@ import random
 import signal
 from datetime import UTC, datetime
 
+from freehold_client.generated.models import Operation
 from support.archive import is_archived
-from support.clients import Document, Tenant, event_body, found
+from support.clients import Tenant, event_body
+from support.documents import Document
 from support.machine import Machine
-from support.operations import result_of
 
 EVENTS = 10_000
 BATCH = 1_000
 SLOW_S = 150
 
 
-async def begin_restore(tenant: Tenant, to: str) -> Document:
-    path = f"/tenants/{tenant.tenant_id}/restores"
-    return await tenant.freehold.begin("POST", path, {"to": to})
+async def begin_restore(tenant: Tenant, to: str) -> Operation:
+    return await tenant.freehold.operator.restore_tenant(tenant.tenant_id, to=to)
 
 
-async def end_of(tenant: Tenant, restore: Document) -> Document:
-    return result_of(await tenant.freehold.end_of(restore, within_s=SLOW_S))
+async def end_of(tenant: Tenant, restore: Operation) -> Document:
+    return await tenant.freehold.result_of(restore, within_s=SLOW_S)
 
 
 async def gone(machine: Machine, tenant: Tenant) -> None:
@@ -44,12 +44,9 @@ async def event_ids(machine: Machine, tenant: Tenant) -> list[str]:
 
 
 async def drop_formers(tenant: Tenant) -> None:
-    path = f"/tenants/{tenant.tenant_id}/former-databases"
-    for row in found(await tenant.freehold.manage("GET", path))["data"]:
-        answer = await tenant.freehold.manage(
-            "DELETE", f"{path}/{row['name']}?confirm={row['name']}"
-        )
-        assert answer.status_code == 204, answer.text
+    operator, tenant_id = tenant.freehold.operator, tenant.tenant_id
+    for former in [each async for each in operator.list_former_databases(tenant_id)]:
+        await operator.drop_former_database(tenant_id, former.name, confirm=former.name)
 
 
 def now() -> str:
@@ -73,7 +70,7 @@ async def test_what_was_acknowledged_is_restored_although_the_archiver_was_kille
 
     async def write() -> None:
         while not stop.is_set():
-            acknowledged.append((await tenant.append())["event_id"])
+            acknowledged.append((await tenant.append()).event_id)
 
     async with asyncio.TaskGroup() as group:
         group.create_task(write())
@@ -125,12 +122,12 @@ async def test_a_restore_killed_at_any_step_completes_and_affects_no_other_tenan
     assert result["head_seq"] == EVENTS + 1
     assert await event_ids(machine, tenant) == before
     assert len(await event_ids(machine, other_tenant)) == neighbours
-    assert before[-1] == kept["event_id"]
+    assert before[-1] == kept.event_id
     # What is in the new database is what query answers, and ids are free and taken as then.
-    assert (await tenant.get(f"/events/{dropped['event_id']}")).status_code == 404
+    assert (await tenant.get(f"/events/{dropped.event_id}")).status_code == 404
     assert (await tenant.post("/events", event_body(external_id="kept"))).status_code == 409
     again = await tenant.append(external_id="dropped")
-    assert again["seq"] == EVENTS + 2
+    assert again.seq == EVENTS + 2
     await tenant.caught_up()
     async with machine.catalog() as catalog:
         kinds = await catalog.fetch(

@@ -28,7 +28,7 @@ async def test_without_the_broker_events_are_accepted_and_announced_when_it_is_b
             await eventually(partial(unready, machine.freehold, "projector"), "projector says so")
             assert not await unready(machine.freehold, "ingest")
             assert await silent.balances("cus_42", consistency="strong") == {"USD": 2000}
-            assert (await silent.lag())["events_behind"] == 1
+            assert (await silent.lag()).events_behind == 1
         await machine.wait_until_ready("projector")
         await load.more(40)
     assert not load.refusals

@@ -11,7 +11,6 @@ from urllib.parse import urlsplit
 from support.clients import Tenant, event_body
 from support.live import Live, listening
 from support.machine import Machine
-from support.operations import result_of
 
 CLIENTS = 1_000
 EACH_KIB_MAX = 100
@@ -19,9 +18,8 @@ STOP_S = 5
 
 
 async def restore(tenant: Tenant, to: datetime) -> None:
-    path = f"/tenants/{tenant.tenant_id}/restores"
-    operation = await tenant.freehold.begin("POST", path, {"to": to.isoformat()})
-    result_of(await tenant.freehold.end_of(operation))
+    freehold = tenant.freehold
+    await freehold.end_of(await freehold.operator.restore_tenant(tenant.tenant_id, to=to))
 
 
 async def test_a_restore_restarts_streams_and_those_that_resume(tenant: Tenant) -> None:

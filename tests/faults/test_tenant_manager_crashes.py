@@ -5,9 +5,10 @@ import signal
 from typing import Any
 
 from freehold_client import NoAnswerError
-from support.clients import Document, Freehold, Tenant, event_body, found, tenant_body
+from support.answers import found
+from support.clients import Freehold, Tenant, event_body, tenant_body
+from support.documents import Document
 from support.machine import Machine
-from support.operations import result_of
 from support.waiting import eventually
 
 ROUNDS = 3
@@ -33,8 +34,8 @@ async def test_an_interrupted_creation_is_completed_by_the_same_request(machine:
         if answer.status_code == 200:
             bearer = await bearer.limited_to("ingest", "read")
         event = await bearer.append()
-        assert event["seq"] == 1
-        assert (await bearer.caught_up())["head_seq"] == 1
+        assert event.seq == 1
+        assert (await bearer.caught_up()).head_seq == 1
 
     await nothing_is_left_over(machine)
 
@@ -73,20 +74,19 @@ async def test_an_interrupted_deletion_is_completed(
     await tenant.append_batch([event_body() for _ in range(5_000)])
     kept = await other_tenant.append()
     path = f"/tenants/{tenant.tenant_id}"
-    confirmed = {"confirm": tenant.tenant_id}
-    operation = await machine.freehold.begin("DELETE", path, params=confirmed)
+    operator = machine.freehold.operator
+    operation = await operator.delete_tenant(tenant.tenant_id, confirm=tenant.tenant_id)
 
     for progress in (0.05, 0.6):
 
         async def so_far(progress: float = progress) -> bool:
-            asked = f"/operations/{operation['operation_id']}"
-            shown = found(await machine.freehold.manage("GET", asked))
-            return bool(shown["progress"] >= progress and shown["status"] != "queued")
+            shown = await operator.get_operation(operation.operation_id)
+            return shown.progress >= progress and shown.status != "queued"
 
         await eventually(so_far, f"it has come to {progress}", every_s=0.01)
         await machine.replace("tenant-manager", signal.SIGKILL)
 
-    result_of(await machine.freehold.end_of(operation, within_s=120))
+    await machine.freehold.end_of(operation, within_s=120)
     assert found(await machine.freehold.manage("GET", path))["status"] == "deleted"
     export = await machine.freehold.manage("GET", f"{path}/export")
     assert export.text.count("\tCHARGE\t2000\tUSD\t") == 5_000

@@ -4,7 +4,8 @@ import json
 from pathlib import Path
 from uuid import uuid4
 
-from support.clients import Tenant, created, event_body, problem
+from support.answers import created, problem
+from support.clients import Tenant, event_body, event_of
 from support.machine import Machine
 
 
@@ -25,7 +26,7 @@ async def test_a_failure_is_logged_without_secrets(
     problem(answer, "internal")
     assert "trouble" not in answer.text
     # Nothing of it was kept, so that the same request is good once the fault is mended.
-    event = created(await tenant.post("/events", body, key="k"))
+    event = event_of(created(await tenant.post("/events", body, key="k")))
     await machine.assert_whole(tenant, [event])
     await machine.assert_whole(other_tenant, [theirs])
 

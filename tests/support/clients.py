@@ -1,61 +1,85 @@
-"""Freehold as its users reach it: over HTTP alone.
+"""Freehold as its users reach it: with freehold-client.
 
-Every answer is held to what the contract says of all answers, so no test needs to repeat it.
+A tenant's methods set the scene and are typed; `post`, `put` and `get` give the whole answer.
 """
 
-import re
 import secrets
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import httpx
+import msgspec
 
-from freehold.http.catalogue import PROBLEM_TYPES
-from freehold_client import AsyncFreehold, NoAnswerError
+from freehold_client import AsyncFreehold, NoAnswerError, Problem
+from freehold_client.generated.models import Lag, LedgerEvent, Operation
 from freehold_client.transports import AsyncTransport
-from support.documents import resolved, validate
-from support.operations import ended
+from support.answers import Contract
+from support.documents import Document
 from support.stacks import Addresses
 from support.waiting import PATIENCE_S, eventually
 
-Document = dict[str, Any]
+Scope = Literal["ingest", "read", "audit", "export"]
 
 NEW_KEY = "a new key for each request"
 
-# Of pydantic and of Python, which speak to programmers.
-FRAMEWORK = re.compile(
-    r"\b(should (be|have|match|not)|Value error|Field required|Extra inputs|isoformat|valid string)"
-    r"|Errno|Traceback|0x[0-9a-f]{8}"
-)
-
-NOT_UNDONE: Document = {"reversed_by_event_id": None, "refunded_minor": 0, "refunds": []}
-"""What an event's own page says beside the event while nothing has undone it."""
-
-_STATUS_OF = {kind.uri: kind.status for kind in PROBLEM_TYPES}
-_SLUG = re.compile(r"/problems/[a-z0-9-]+")
-# RFC 6901; the empty one is the whole document.
-_POINTER = re.compile(r"(/([^~/]|~[01])*)*")
 _TIMEOUT_S = 60
-# Each client is one of a single address, and so takes all of its requests for this service.
-_ANY_SERVICE = "query"
 
 
 class Freehold:
-    """A running Freehold."""
+    """A running Freehold.
 
-    def __init__(self, addresses: Addresses, clients: Mapping[str, AsyncFreehold]) -> None:
+    Args:
+        addresses: Where it is.
+        http: Sends all requests.
+    """
+
+    def __init__(self, addresses: Addresses, http: httpx.AsyncClient) -> None:
+        Contract(http)
         self.addresses = addresses
-        self._clients = clients
-        self._documents: dict[str, Document] = {}
-        """What each service says of itself, by its address."""
+        self.http = http
+        """Sends all requests; each answer is held to the contract."""
+        self.operator = self.client(operator_token=addresses.operator_token)
+        self._insistent_operator = self.client(
+            operator_token=addresses.operator_token, retry_for_s=PATIENCE_S
+        )
+
+    def client(
+        self, transport: AsyncTransport | None = None, *, retry_for_s: float = 0, **settings: str
+    ) -> AsyncFreehold:
+        """Make a client that tries once, so that a test sees each refusal.
+
+        Args:
+            transport: Sends its requests in a way of its own.
+            retry_for_s: For how long it tries again.
+            settings: Credentials, and addresses that are not this Freehold's.
+        """
+        addresses = {
+            "ingest_url": self.addresses.ingest,
+            "query_url": self.addresses.query,
+            "tenant_manager_url": self.addresses.tenant_manager,
+        }
+        return AsyncFreehold(
+            **{**addresses, **settings},
+            timeout_s=_TIMEOUT_S,
+            retry_for_s=retry_for_s,
+            open_transport=lambda _: transport or AsyncTransport(self.http),
+        )
 
     @property
     def services(self) -> dict[str, str]:
         """The address of each service that is known, by the service's name."""
-        return services_at(self.addresses)
+        at = self.addresses
+        addresses = {
+            "tenant-manager": at.tenant_manager,
+            "ingest": at.ingest,
+            "query": at.query,
+            "projector": at.projector,
+        }
+        return {name: url for name, url in addresses.items() if url is not None}
 
     async def ask(
         self,
@@ -67,7 +91,7 @@ class Freehold:
         params: Mapping[str, Any] | None = None,
         body: Any = None,
     ) -> httpx.Response:
-        """Send one request and check of its answer what holds for every answer.
+        """Send one request to any address, with any credential.
 
         Args:
             method: The HTTP method.
@@ -77,89 +101,46 @@ class Freehold:
             params: The query string.
             body: Bytes are sent as they are; anything else is written as JSON.
         """
-        sent = {"Content-Type": "application/json"} if body is not None else {}
-        if bearer is not None:
-            sent["Authorization"] = f"Bearer {bearer}"
-        sent.update(headers or {})
-        written = {"content": body} if isinstance(body, bytes) else {"json": body}
-        answer = await self._send(method, url, headers=sent, params=params, **written)
-        assert answer.headers["x-request-id"]
-        assert answer.headers["x-content-type-options"] == "nosniff"
-        assert {"cache-control", "content-security-policy", "date"} <= set(answer.headers)
-        assert "server" not in answer.headers
-        if answer.status_code >= 400 and not url.endswith("/readyz"):
-            _check_problem(answer)
-            await self._check_documented(method, url, answer)
-        return answer
+        sent = {} if bearer is None else {"Authorization": f"Bearer {bearer}"}
+        written = _written(body, {**sent, **(headers or {})})
+        return await self.send(method, url, params=params, **written)
 
-    async def _check_documented(self, method: str, url: str, answer: httpx.Response) -> None:
-        """Hold a problem to those that the service's documentation names for what was asked."""
-        base = next((base for base in self.services.values() if url.startswith(base)), None)
-        if base is None:
-            return
-        if base not in self._documents:
-            try:
-                self._documents[base] = (await self._send("GET", f"{base}/openapi.json")).json()
-            except (NoAnswerError, ValueError):
-                # It is being kept from answering, and that is what the test is about.
-                return
-        path = url.removeprefix(base).partition("?")[0]
-        for template, item in self._documents[base]["paths"].items():
-            pattern = re.sub(r"\\{\w+\\}", "[^/]+", re.escape(template))
-            operation = item.get(method.lower())
-            if operation is not None and re.fullmatch(pattern, path):
-                named = operation["responses"].get(str(answer.status_code))
-                assert named is not None, f"{method} {path}: {answer.text}"
-                _check_as_documented(self._documents[base], named, answer)
-                return
-
-    async def head(self, url: str, **more: Any) -> httpx.Response:
-        """Ask for the head of an answer alone."""
-        return await self._send("HEAD", url, **more)
-
-    async def ask_streaming(
-        self, url: str, body: AsyncIterator[bytes], *, headers: Mapping[str, str]
-    ) -> httpx.Response:
-        """Post a body without a Content-Length."""
-        answer = await self._send("POST", url, content=body, headers=headers)
-        if answer.status_code >= 400:
-            _check_problem(answer)
-        return answer
-
-    async def _send(self, method: str, url: str, **request: Any) -> httpx.Response:
-        base = next(base for base in self._clients if url.startswith(base))
-        path = url.removeprefix(base)
-        return await self._clients[base].request(method, path, service=_ANY_SERVICE, **request)
+    async def send(self, method: str, url: str, **request: Any) -> httpx.Response:
+        """Send one request to any address, as `AsyncFreehold.request` does."""
+        scheme, host, *_ = urlsplit(url)
+        base = f"{scheme}://{host}"
+        # This client knows a single address, and so takes every request as one for query.
+        return await self.client(query_url=base).request(
+            method, url.removeprefix(base), service="query", **request
+        )
 
     async def manage(
         self, method: str, path: str, body: Any = None, *, params: Mapping[str, Any] | None = None
     ) -> httpx.Response:
         """Ask tenant-manager, as the operator."""
-        url = f"{self.addresses.tenant_manager}/v1{path}"
-        return await self.ask(
-            method, url, bearer=self.addresses.operator_token, body=body, params=params
+        return await self.operator.request(
+            method, f"/v1{path}", service="tenant_manager", params=params, **_written(body)
         )
 
-    async def begin(
-        self, method: str, path: str, body: Any = None, *, params: Mapping[str, Any] | None = None
-    ) -> Document:
-        """Begin an operation, as the operator, and give it."""
-        answer = await self.manage(method, path, body, params=params)
-        assert answer.status_code == 202, answer.text
-        operation: Document = answer.json()
-        return operation
+    async def end_of(
+        self, operation: Operation | str, *, within_s: float = PATIENCE_S
+    ) -> Operation:
+        """Wait until an operation has succeeded, and give it. tenant-manager may be away."""
+        return await self._insistent_operator.wait_for_operation(operation, within_s=within_s)
 
-    async def end_of(self, operation: Document, *, within_s: float = PATIENCE_S) -> Document:
-        """Wait until an operation has ended, and give it."""
-        path = f"/operations/{operation['operation_id']}"
-        return await ended(lambda: self.manage("GET", path), within_s=within_s)
+    async def result_of(
+        self, operation: Operation | str, *, within_s: float = PATIENCE_S
+    ) -> Document:
+        """Wait until an operation has succeeded, and give its result."""
+        result = (await self.end_of(operation, within_s=within_s)).result
+        assert result is not None
+        return result
 
     async def new_tenant(self) -> "Tenant":
         """Have a tenant made, with an empty ledger."""
-        wanted = tenant_body()
-        answer = await self.manage("POST", "/tenants", wanted)
-        assert answer.status_code == 201, answer.text
-        return Tenant(self, wanted["tenant_id"], answer.json()["api_key"])
+        made = await self.operator.create_tenant(**tenant_body())
+        assert made.api_key is not None
+        return Tenant(self, made.tenant.tenant_id, made.api_key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +150,11 @@ class Tenant:
     freehold: Freehold
     tenant_id: str
     api_key: str
+
+    @property
+    def client(self) -> AsyncFreehold:
+        """The tenant's client, which tries once."""
+        return self.freehold.client(api_key=self.api_key)
 
     def bearing(self, api_key: str) -> "Tenant":
         """The same tenant with another key."""
@@ -181,8 +167,7 @@ class Tenant:
 
     async def revoke(self) -> None:
         """Have the key revoked."""
-        path = f"/tenants/{self.tenant_id}/api-keys/{self.key_id}"
-        assert (await self.freehold.manage("DELETE", path)).status_code == 204
+        await self.freehold.operator.revoke_api_key(self.tenant_id, self.key_id)
 
     async def shut_out(self) -> None:
         """Wait until ingest and query refuse the key."""
@@ -194,13 +179,10 @@ class Tenant:
 
         await eventually(refused, "the revoked key is refused")
 
-    async def limited_to(self, *scopes: str) -> "Tenant":
+    async def limited_to(self, *scopes: Scope) -> "Tenant":
         """The same tenant with a new key that has these scopes only."""
-        answer = await self.freehold.manage(
-            "POST", f"/tenants/{self.tenant_id}/api-keys", {"scopes": list(scopes)}
-        )
-        assert answer.status_code == 201, answer.text
-        return self.bearing(answer.json()["api_key"])
+        made = await self.freehold.operator.create_api_key(self.tenant_id, scopes=scopes)
+        return self.bearing(made.api_key)
 
     async def post(
         self,
@@ -211,15 +193,28 @@ class Tenant:
         headers: Mapping[str, str] | None = None,
     ) -> httpx.Response:
         """Ask ingest; `key` is the Idempotency-Key, None for no such header."""
-        sent = dict(headers or {})
-        if key is not None:
-            sent["Idempotency-Key"] = uuid4().hex if key is NEW_KEY else key
-        return await self.freehold.ask(
-            "POST",
-            f"{self.freehold.addresses.ingest}/v1{path}",
-            bearer=self.api_key,
-            headers=sent,
-            body=body,
+        return await self.ask_ingest(
+            "POST", path, body, key=uuid4().hex if key is NEW_KEY else key, headers=headers
+        )
+
+    async def ask_ingest(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        key: str | None = None,
+        params: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> httpx.Response:
+        """Ask ingest for anything; `key` is the Idempotency-Key."""
+        return await self.client.request(
+            method,
+            f"/v1{path}",
+            service="ingest",
+            params=params,
+            idempotency_key=key,
+            **_written(body, headers),
         )
 
     async def get(
@@ -231,70 +226,66 @@ class Tenant:
         **more: Any,
     ) -> httpx.Response:
         """Ask query."""
-        return await self.freehold.ask(
-            "GET",
-            f"{self.freehold.addresses.query}/v1{path}",
-            bearer=self.api_key,
-            headers=headers,
-            params={**(params or {}), **more},
+        return await self.client.request(
+            "GET", f"/v1{path}", service="query", params={**(params or {}), **more}, headers=headers
         )
 
-    async def append(self, *, key: str = NEW_KEY, **changes: Any) -> Document:
-        """Have one event appended, and give it as it was answered."""
-        return created(await self.post("/events", event_body(**changes), key=key))
+    async def append(self, *, key: str | None = None, **changes: Any) -> LedgerEvent:
+        """Have one event appended, and give it."""
+        return await self.client.append_event(**event_body(**changes), idempotency_key=key)
 
-    async def append_batch(self, events: list[Document], *, key: str = NEW_KEY) -> Document:
-        """Have events appended together, and give the answer."""
-        return created(await self.post("/events/batch", {"events": events}, key=key))
+    async def append_batch(
+        self, events: Sequence[Any], *, key: str | None = None
+    ) -> list[LedgerEvent]:
+        """Have events appended together, and give them."""
+        return (await self.client.append_batch(events=events, idempotency_key=key)).events or []
 
-    async def reverse(self, event_id: str, body: Any = None) -> Document:
+    async def reverse(self, event_id: str, **more: Any) -> LedgerEvent:
         """Have an event reversed, and give the reversal."""
-        return created(await self.post(f"/events/{event_id}/reversal", body))
+        return await self.client.reverse_event(event_id, **more)
 
     async def balances(self, account_id: str, **params: Any) -> dict[str, int]:
         """An account's balances, by currency."""
-        document = found(await self.get(f"/accounts/{account_id}/balances", **params))
-        return {
-            balance["currency"]: balance["current_balance_minor"]
-            for balance in document["balances"]
-        }
+        found = await self.client.get_balances(account_id, **params)
+        return {each.currency: each.current_balance_minor for each in found.balances}
 
     async def all_balances(self) -> dict[tuple[str, str], int]:
         """Every balance, by account and currency."""
         return {
-            (balance["account_id"], balance["currency"]): balance["current_balance_minor"]
-            for balance in await self.all_of("/balances")
+            (each.account_id, each.currency): each.current_balance_minor
+            async for each in self.client.list_balances(page_size=1000)
         }
 
-    async def all_of(self, path: str, *, limit: int = 1000, **params: Any) -> list[Document]:
-        """Read a list to its end, page by page."""
-        entries: list[Document] = []
-        more: Document = {"limit": limit, **params}
-        while True:
-            page = found(await self.get(path, more))
-            assert len(page["data"]) <= limit
-            entries += page["data"]
-            if page["next_cursor"] is None:
-                return entries
-            more["cursor"] = page["next_cursor"]
+    async def all_events(self, **params: Any) -> list[LedgerEvent]:
+        """Every event, of all pages."""
+        return [each async for each in self.client.list_events(page_size=1000, **params)]
 
-    async def lag(self) -> Document:
+    async def lag(self) -> Lag:
         """How far this tenant's state is behind."""
-        return found(await self.get("/lag"))
+        return await self.client.get_lag()
 
-    async def caught_up(self, *, within_s: float = PATIENCE_S) -> Document:
+    async def caught_up(self, *, within_s: float = PATIENCE_S) -> Lag:
         """Wait until state and ledger agree."""
 
-        async def level() -> Document | None:
+        async def level() -> Lag | None:
             # After a fault was injected the service may not be back yet.
             try:
-                answer = await self.get("/lag")
-            except NoAnswerError:
+                lag = await self.lag()
+            except (NoAnswerError, Problem):
                 return None
-            lag: Document = answer.json()
-            return lag if answer.status_code == 200 and lag["events_behind"] == 0 else None
+            return lag if lag.events_behind == 0 else None
 
         return await eventually(level, f"{self.tenant_id} has caught up", within_s=within_s)
+
+
+def _written(body: Any, headers: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """What is sent of a body: bytes as they are; anything else is written as JSON."""
+    if body is None:
+        return {"headers": headers or {}}
+    return {
+        "content" if isinstance(body, bytes) else "json": body,
+        "headers": {"Content-Type": "application/json", **(headers or {})},
+    }
 
 
 @asynccontextmanager
@@ -306,36 +297,19 @@ async def reaching(addresses: Addresses, *, crowded: bool = False) -> AsyncItera
         crowded: Whether hundreds ask at once: each on a connection of their own, as a busy client
             may take longer to use one again than the servers keep it.
     """
-    async with AsyncExitStack() as stack:
-        clients = {
-            url: await stack.enter_async_context(
-                AsyncFreehold(
-                    query_url=url,
-                    timeout_s=_TIMEOUT_S,
-                    # A test says itself what it asks again.
-                    retry_for_s=0,
-                    open_transport=_crowded_transport if crowded else None,
-                )
-            )
-            for url in services_at(addresses).values()
-        }
-        yield Freehold(addresses, clients)
-
-
-def services_at(addresses: Addresses) -> dict[str, str]:
-    """The address of each service that is known, by the service's name."""
-    found = {
-        "tenant-manager": addresses.tenant_manager,
-        "ingest": addresses.ingest,
-        "query": addresses.query,
-        "projector": addresses.projector,
-    }
-    return {name: url for name, url in found.items() if url is not None}
-
-
-def _crowded_transport(_: str) -> AsyncTransport:
-    limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
-    return AsyncTransport(httpx.AsyncClient(limits=limits, trust_env=False))
+    limits = (
+        httpx.Limits(max_connections=None, max_keepalive_connections=0)
+        if crowded
+        # Shorter than the servers', so that no request goes out on a connection being closed.
+        else httpx.Limits(max_connections=64, keepalive_expiry=2)
+    )
+    async with httpx.AsyncClient(
+        timeout=_TIMEOUT_S,
+        limits=limits,
+        # The machine's proxy settings are for the world outside.
+        trust_env=False,
+    ) as http:
+        yield Freehold(addresses, http)
 
 
 def event_body(**changes: Any) -> Document:
@@ -349,6 +323,11 @@ def event_body(**changes: Any) -> Document:
     }
 
 
+def event_of(document: Document) -> LedgerEvent:
+    """An event that was answered, as the client gives it."""
+    return msgspec.convert(document, LedgerEvent, strict=False)
+
+
 def tenant_body(**changes: Any) -> Document:
     """A tenant who could be made, but for the changes."""
     return {
@@ -358,69 +337,3 @@ def tenant_body(**changes: Any) -> Document:
         "isolation": "database",
         **changes,
     }
-
-
-def created(answer: httpx.Response) -> Document:
-    """The document of a 201."""
-    assert answer.status_code == 201, f"{answer.status_code}: {answer.text}"
-    document: Document = answer.json()
-    return document
-
-
-def found(answer: httpx.Response) -> Document:
-    """The document of a 200."""
-    assert answer.status_code == 200, f"{answer.status_code}: {answer.text}"
-    document: Document = answer.json()
-    return document
-
-
-def problem(answer: httpx.Response, slug: str) -> Document:
-    """The document of a problem of this type, with the status and headers that go with it."""
-    document: Document = answer.json()
-    assert document.get("type") == f"/problems/{slug}", f"{answer.status_code}: {answer.text}"
-    _check_problem(answer)
-    return document
-
-
-def pointers(answer: httpx.Response, slug: str = "validation-failed") -> list[str]:
-    """Where a request broke rules, as its 422 answer lists it."""
-    return [fault["pointer"] for fault in problem(answer, slug)["errors"]]
-
-
-def check_problem_document(document: Document) -> None:
-    """Hold a problem document to the types that are published; every 422 says what is wrong."""
-    kind = document["type"]
-    assert _SLUG.fullmatch(kind), document
-    assert _STATUS_OF.get(kind) == document["status"], document
-    assert document["title"], document
-    assert document["detail"], document
-    if document["status"] == 422:
-        assert document["errors"], document
-        for fault in document["errors"]:
-            assert set(fault) == {"pointer", "detail"}, document
-            assert _POINTER.fullmatch(fault["pointer"]), document
-            assert fault["detail"], document
-    for text in (document["detail"], *(fault["detail"] for fault in document.get("errors") or ())):
-        assert not FRAMEWORK.search(text), document
-
-
-def _check_as_documented(document: Document, named: Document, answer: httpx.Response) -> None:
-    """Hold a problem to the types of its operation, and to a schema that names each member."""
-    named = resolved(document, named)
-    (content,) = named["content"].values()
-    assert answer.json()["type"].rpartition("/")[2] in content["examples"], answer.text
-    schema = resolved(document, content["schema"])
-    validate(document, schema, answer.json())
-    assert set(answer.json()) <= set(schema["properties"]), answer.text
-
-
-def _check_problem(answer: httpx.Response) -> None:
-    """Hold an error answer to RFC 9457 and to what is published."""
-    assert answer.headers["content-type"] == "application/problem+json", answer.text
-    document: Document = answer.json()
-    check_problem_document(document)
-    assert document["status"] == answer.status_code, answer.text
-    if answer.status_code in {429, 503}:
-        assert int(answer.headers["retry-after"]) > 0, answer.text
-    if answer.status_code == 401:
-        assert answer.headers["www-authenticate"].startswith("Bearer"), answer.text

@@ -1,12 +1,11 @@
 """What an account has and may use, and the rules a tenant sets through ingest."""
 
-from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
-import httpx
-
-from support.clients import Document, Tenant, created, event_body, found
+from support.answers import created, found
+from support.clients import Tenant, event_body
+from support.documents import Document
 
 ACCOUNT = "cus_42"
 
@@ -21,29 +20,10 @@ class Funds(NamedTuple):
 
 async def funds(tenant: Tenant, account_id: str = ACCOUNT, currency: str = "USD") -> Funds:
     """An account's funds, with every event committed so far."""
-    path = f"/accounts/{account_id}/balances/{currency}"
-    balance = found(await tenant.get(path, consistency="strong"))
-    return Funds(
-        balance["current_balance_minor"], balance["held_minor"], balance["available_minor"]
-    )
-
-
-async def ask_ingest(
-    tenant: Tenant,
-    method: str,
-    path: str,
-    body: Any = None,
-    *,
-    params: Mapping[str, Any] | None = None,
-) -> httpx.Response:
-    """Ask ingest for what needs no Idempotency-Key."""
-    return await tenant.freehold.ask(
-        method,
-        f"{tenant.freehold.addresses.ingest}/v1{path}",
-        bearer=tenant.api_key,
-        params=params,
-        body=body,
-    )
+    balance = await tenant.client.get_balance(account_id, currency, consistency="strong")
+    assert balance.held_minor is not None
+    assert balance.available_minor is not None
+    return Funds(balance.current_balance_minor, balance.held_minor, balance.available_minor)
 
 
 async def limit(
@@ -51,7 +31,7 @@ async def limit(
 ) -> Document:
     """Have an account limited, and give its limits."""
     body = {"currency": currency, "min_balance_minor": least}
-    return found(await ask_ingest(tenant, "PUT", f"/accounts/{account_id}/limits", body))
+    return found(await tenant.ask_ingest("PUT", f"/accounts/{account_id}/limits", body))
 
 
 async def endow(tenant: Tenant, amount_minor: int, **limits: int) -> None:

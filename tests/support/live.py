@@ -10,7 +10,8 @@ from typing import Any
 import httpx
 
 from freehold_client import BalanceChange, LedgerRestarted
-from support.clients import Document, Tenant
+from support.clients import Tenant
+from support.documents import Document
 from support.waiting import PATIENCE_S, eventually
 
 

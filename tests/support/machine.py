@@ -14,12 +14,13 @@ import asyncpg
 from prometheus_client.parser import text_string_to_metric_families
 
 from freehold.ledger.client import Connection
+from freehold_client.generated.models import LedgerEvent
 from freehold_local.errors import StackError
 from freehold_local.ports import remembered_ports
 from freehold_local.postgres import PrivatePostgres
 from freehold_local.services import service_url
 from freehold_local.stack import Stack
-from support.clients import Document, Freehold, Tenant
+from support.clients import Freehold, Tenant
 from support.waiting import eventually
 
 CATALOG_DATABASE = "freehold_catalog"
@@ -157,12 +158,12 @@ class Machine:
             )
         return tenant
 
-    async def assert_each_whole(self, acknowledged: Mapping[Tenant, Iterable[Document]]) -> None:
+    async def assert_each_whole(self, acknowledged: Mapping[Tenant, Iterable[LedgerEvent]]) -> None:
         """Hold several tenants' ledgers to what was acknowledged to each."""
         for tenant, events in acknowledged.items():
             await self.assert_whole(tenant, events)
 
-    async def assert_whole(self, tenant: Tenant, acknowledged: Iterable[Document]) -> None:
+    async def assert_whole(self, tenant: Tenant, acknowledged: Iterable[LedgerEvent]) -> None:
         """Wait until the lag is zero; then hold the ledger and the state to what was acknowledged.
 
         Every event that was acknowledged stands in the ledger once, the chain verifies, the state
@@ -193,12 +194,9 @@ class Machine:
         assert [row["seq"] for row in rows] == list(range(1, len(rows) + 1))
         held = {row["event_id"]: row for row in rows}
         for event in acknowledged:
-            row = held[event["event_id"]]
-            assert (row["seq"], row["amount_minor"], row["hash"]) == (
-                event["seq"],
-                event["amount_minor"],
-                event["hash"],
-            )
+            row = held[event.event_id]
+            stands = (row["seq"], row["amount_minor"], row["hash"])
+            assert stands == (event.seq, event.amount_minor, event.hash)
         # Each request's events are there once, whether or not it was answered.
         marks = [(row["key"], row["place"]) for row in rows if row["key"] is not None]
         assert len(set(marks)) == len(marks)

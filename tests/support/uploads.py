@@ -8,7 +8,8 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from support.clients import Document, Tenant, event_body
+from support.clients import Tenant, event_body
+from support.documents import Document
 
 PATH = "/events/import"
 NDJSON = {"Content-Type": "application/x-ndjson"}

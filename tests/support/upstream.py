@@ -13,7 +13,9 @@ from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
 
 from freehold.contracts.problems import PROBLEM_MEDIA_TYPE
 from freehold.messaging.topology import INBOUND_EXCHANGE, REFUSED_QUEUE
-from support.clients import Document, Tenant, check_problem_document
+from support.answers import check_problem_document
+from support.clients import Tenant
+from support.documents import Document
 from support.waiting import eventually
 
 _TIMEOUT_S = 10

@@ -7,7 +7,7 @@ import pytest
 
 from freehold.http import connections
 from integration.http.serving import PARTS, STREAM, serving
-from support.clients import problem
+from support.answers import problem
 
 
 async def test_more_requests_than_can_be_worked_on_are_refused_at_once() -> None:

@@ -21,7 +21,7 @@ from freehold.http.headers import STANDARD
 from freehold.http.server import DECISIONS
 from integration.http.conversations import Conversation
 from integration.http.serving import nothing, ready
-from support.clients import problem
+from support.answers import problem
 from support.waiting import eventually
 
 PATHS = ["/direct/7", "/layered/7"]

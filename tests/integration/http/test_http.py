@@ -13,7 +13,7 @@ import zstandard
 from freehold.http import connections
 from freehold.http.headers import STANDARD
 from integration.http.serving import JSON, PARTS, STREAM, serving
-from support.clients import problem
+from support.answers import problem
 
 HOST = "host: test"
 CHUNKED = "transfer-encoding: chunked"

@@ -4,7 +4,8 @@ import asyncio
 
 from freehold.http.catalogue import PROBLEM_TYPES
 from integration.http.serving import Service, serving
-from support.clients import Document, problem
+from support.answers import problem
+from support.documents import Document
 
 AS_JSON = {"Accept": "application/json"}
 

@@ -9,8 +9,8 @@ from freehold.security.api_keys import ApiKey, Scope, new_api_key
 from integration.query.conftest import serve
 from integration.query.proxy import Proxy
 from integration.query.tenants import Landlord, Tenant, bearer
+from support.answers import problem
 from support.builders import new_event
-from support.clients import problem
 from support.waiting import PATIENCE_S
 
 ID = "019ca9a8-5a00-7000-8000-0007c0a8d5e1"

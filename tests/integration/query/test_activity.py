@@ -18,8 +18,8 @@ from freehold_query.activity.contracts import ActivityList
 from integration.query.conftest import serve
 from integration.query.tenants import Landlord, Tenant, read_token
 from integration.query.test_lists import everything
+from support.answers import pointers
 from support.builders import new_event, new_hold
-from support.clients import pointers
 
 ACTIVITY = "/v1/activity"
 # Each changes its clocks, or begins its days, in another way.

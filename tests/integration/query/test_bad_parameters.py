@@ -3,7 +3,7 @@
 import httpx
 import pytest
 
-from support.clients import pointers, problem
+from support.answers import pointers, problem
 
 ACCOUNT = "/v1/accounts/cus_42/balances"
 CURRENCY = f"{ACCOUNT}/USD"

@@ -8,8 +8,8 @@ import pytest
 
 from freehold_query.contracts import AccountBalance, AccountBalances, Lag
 from integration.query.tenants import Tenant
+from support.answers import problem
 from support.builders import new_event
-from support.clients import problem
 
 LARGEST = 2**63 - 1
 

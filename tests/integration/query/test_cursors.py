@@ -10,8 +10,8 @@ from freehold.contracts.errors import DomainError
 from freehold.http.parameters import PageQuery
 from freehold_query.cursors import CursorScope
 from integration.query.tenants import Landlord, Tenant
+from support.answers import pointers
 from support.builders import new_event
-from support.clients import pointers
 from support.homes import new_home
 from support.waiting import PATIENCE_S
 

@@ -13,8 +13,8 @@ from freehold.ledger.append import Row
 from freehold.security.api_keys import Scope
 from integration.query.tenants import Landlord, Tenant, bearer, read_token
 from integration.query.test_lists import everything
+from support.answers import pointers
 from support.builders import new_event
-from support.clients import pointers
 
 EVENTS = "/v1/events"
 PLAN = "a&b=ü %"

@@ -8,8 +8,8 @@ from freehold.security.api_keys import Scope
 from freehold_query.contracts import REFUNDS_SHOWN_MAX, EventWithUndoing
 from integration.query.tenants import Landlord, Tenant, bearer
 from integration.query.test_lists import everything
+from support.answers import NOT_UNDONE, problem
 from support.builders import new_event, new_hold, undo
-from support.clients import NOT_UNDONE, problem
 
 UNKNOWN = "019ca9a8-5a00-7000-8000-0007c0a8d5e1"
 

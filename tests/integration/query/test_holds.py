@@ -11,8 +11,8 @@ from freehold.ledger import client as ledger
 from freehold.ledger.append import Capture, Release
 from freehold_query.contracts import AccountBalance, AccountBalances
 from integration.query.tenants import Tenant
+from support.answers import problem
 from support.builders import new_event, new_hold
-from support.clients import problem
 from support.waiting import PATIENCE_S
 
 BALANCE = "/v1/accounts/cus_1/balances/USD"

@@ -10,8 +10,8 @@ from freehold.contracts.times import rfc_3339
 from freehold.ledger.append import Row
 from freehold_query.contracts import AccountBalance, AccountBalances, BalancePage, Totals
 from integration.query.tenants import Tenant, read_token
+from support.answers import pointers
 from support.builders import new_event, new_hold
-from support.clients import pointers
 
 MICROSECOND = timedelta(microseconds=1)
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)

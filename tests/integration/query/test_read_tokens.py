@@ -13,8 +13,8 @@ from freehold.security.api_keys import Scope
 from freehold_query.tokens import ReadToken, ReadTokens
 from integration.query.tenants import Landlord, Tenant, bearer, read_token
 from integration.tenant_manager.installation import KEY_RING
+from support.answers import check_problem_document, pointers
 from support.builders import new_event
-from support.clients import check_problem_document, pointers
 from support.waiting import eventually
 
 

@@ -19,8 +19,8 @@ from freehold_query.statements.contracts import StatementPage
 from freehold_query.statements.statement import Statement
 from integration.query.conftest import serve
 from integration.query.tenants import Landlord, Tenant, bearer, read_token
+from support.answers import NOT_UNDONE, pointers
 from support.builders import new_event, new_hold
-from support.clients import NOT_UNDONE, pointers
 from support.waiting import PATIENCE_S
 
 MARCH = datetime(2026, 3, 1, tzinfo=UTC)

@@ -6,8 +6,8 @@ import httpx
 
 from freehold.contracts.transactions import AppendedTransaction
 from integration.query.tenants import Tenant
+from support.answers import NOT_UNDONE, problem
 from support.builders import new_event
-from support.clients import NOT_UNDONE, problem
 
 
 async def transfer(tenant: Tenant, legs: int = 2) -> list[str]:

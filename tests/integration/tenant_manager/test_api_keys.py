@@ -9,7 +9,7 @@ from freehold.tenants.directory import Caller
 from freehold_tenant_manager.contracts.tenants import ApiKeyPage, CreatedApiKey
 from freehold_tenant_manager.settings import Settings
 from integration.tenant_manager.installation import Installation, make_tenant, new_tenant
-from support.clients import problem
+from support.answers import problem
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from freehold_tenant_manager.storage.objects import Storage
 from integration.tenant_manager.buckets import BUCKET, bucket_settings
 from integration.tenant_manager.installation import Installation, client_of, components_of, running
 from integration.tenant_manager.ledgers import append_some, connection_of, filled_tenant
-from support.clients import problem
+from support.answers import problem
 from support.operations import request_ended
 from support.waiting import eventually
 

@@ -5,7 +5,7 @@ import pytest
 
 from freehold.http.cursors import Cursors
 from integration.tenant_manager.installation import make_tenant, new_tenant
-from support.clients import pointers, problem
+from support.answers import pointers, problem
 
 ROUTES = [
     ("POST", "/v1/tenants"),

@@ -29,7 +29,7 @@ from integration.tenant_manager.installation import (
 )
 from integration.tenant_manager.ledgers import append_some, connection_of, filled_tenant
 from integration.tenant_manager.listener import listening
-from support.clients import problem
+from support.answers import problem
 from support.locks import until_one_waits
 from support.restoration import pg_restore, psql
 from support.servers import postgres_server

@@ -10,7 +10,7 @@ from freehold.tenants.directory import Directory
 from freehold_tenant_manager.contracts.tenants import Tenant
 from freehold_tenant_manager.settings import Settings
 from integration.tenant_manager.installation import Installation, new_tenant
-from support.clients import pointers, problem
+from support.answers import pointers, problem
 from support.waiting import PATIENCE_S
 
 NONE = {"events_per_s": None, "requests_max": None}

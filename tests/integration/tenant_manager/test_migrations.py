@@ -33,7 +33,7 @@ from integration.tenant_manager.installation import (
     running,
 )
 from integration.tenant_manager.ledgers import home_of
-from support.clients import pointers
+from support.answers import pointers
 from support.operations import operation_ended, request_ended
 from support.releases import EarlierRelease, Left
 from support.waiting import eventually

@@ -18,7 +18,7 @@ from freehold_tenant_manager.operations import operations as module
 from freehold_tenant_manager.operations.operations import Handler, Operations, Running
 from freehold_tenant_manager.settings import Settings
 from integration.tenant_manager.installation import make_tenant
-from support.clients import pointers, problem
+from support.answers import pointers, problem
 from support.operations import operation_ended
 from support.waiting import eventually
 

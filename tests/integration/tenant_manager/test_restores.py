@@ -30,8 +30,8 @@ from integration.tenant_manager.installation import (
     running,
 )
 from integration.tenant_manager.restorable import RestorableTenant, of
+from support.answers import problem
 from support.builders import append, append_request, new_event, new_hold, set_clock
-from support.clients import problem
 from support.operations import request_ended
 from support.waiting import eventually
 

@@ -35,7 +35,7 @@ from integration.tenant_manager.installation import (
     service_password,
 )
 from integration.tenant_manager.ledgers import append_some, filled_tenant
-from support.clients import problem
+from support.answers import problem
 from support.operations import request_ended
 
 S3_SECRET = "canary-s3-secret-key"

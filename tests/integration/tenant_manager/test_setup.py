@@ -20,7 +20,7 @@ from integration.tenant_manager.installation import (
     running,
     service_password,
 )
-from support.clients import problem
+from support.answers import problem
 from support.waiting import PATIENCE_S
 
 

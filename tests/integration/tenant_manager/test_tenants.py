@@ -24,8 +24,8 @@ from integration.tenant_manager.installation import (
     make_tenant,
     new_tenant,
 )
+from support.answers import problem
 from support.builders import append, append_request, new_event
-from support.clients import problem
 
 
 async def _home(installation: Installation, settings: Settings, service: str, tenant: str) -> Home:

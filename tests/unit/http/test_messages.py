@@ -27,7 +27,7 @@ from freehold_query.activity.contracts import ActivityQuery
 from freehold_query.parameters import BalanceListQuery, EventListQuery
 from freehold_tenant_manager.contracts.restores import NewRestore
 from freehold_tenant_manager.contracts.tenants import NewApiKey, NewTenant, TenantLimits
-from support.clients import FRAMEWORK
+from support.answers import FRAMEWORK
 
 SERVICES = ["freehold_ingest", "freehold_query", "freehold_tenant_manager"]
 API_KEY = f"fh_0123456789abcdef_{'5ec2e7' * 10}abcd"

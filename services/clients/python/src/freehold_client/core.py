@@ -3,6 +3,7 @@
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import cache
 from importlib.metadata import version
 from itertools import count
 from typing import Any, TypeVar
@@ -49,11 +50,7 @@ class Core:
         self._open_transport = open_transport
         self._timeout_s = timeout_s
         self._transports: dict[Service, Transport] = {}
-        self._headers = {
-            "Accept": "*/*",
-            "Accept-Encoding": "gzip",
-            "User-Agent": f"freehold-client/{version('freehold-client')}",
-        }
+        self._headers = {"Accept": "*/*", "Accept-Encoding": "gzip", "User-Agent": _user_agent()}
 
     def transport(self, service: Service) -> Transport:
         """Give the transport to a service."""
@@ -210,6 +207,12 @@ class Core:
             else:
                 raise _unanswered(request, failure) from failure
         raise AssertionError("count has no end")
+
+
+@cache
+def _user_agent() -> str:
+    # The version is read from a file, which takes a millisecond.
+    return f"freehold-client/{version('freehold-client')}"
 
 
 def _may_pass(answer: httpx.Response | None, failure: Exception | None) -> bool:
