@@ -11,7 +11,7 @@ import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from schemathesis import Case, GenerationMode
+from schemathesis import Case, CheckContext, GenerationMode, Response
 from schemathesis.checks import not_a_server_error
 from schemathesis.core.result import Ok
 from schemathesis.schemas import BaseSchema
@@ -21,10 +21,19 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from support.clients import Freehold, Tenant, event_body
+from freehold.contracts.problems import PROBLEM_MEDIA_TYPE
+from support.clients import Freehold, Tenant, check_problem_document, event_body
 from support.waiting import PATIENCE_S
 
+
+def problems_are_as_published(_: CheckContext, answer: Response, __: Case[Any]) -> None:
+    """Hold a problem document to its type, and its texts to words for people."""
+    if answer.headers.get("content-type") == [PROBLEM_MEDIA_TYPE]:
+        check_problem_document(answer.json())
+
+
 CHECKS = [
+    problems_are_as_published,
     not_a_server_error,
     status_code_conformance,
     content_type_conformance,

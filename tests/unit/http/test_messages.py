@@ -65,6 +65,7 @@ OF_AN_EVENT: list[tuple[dict[str, Any], str]] = [
     ({"event_type": 7}, f"{LIKE_EVENT_TYPE}7"),
     ({"event_type": "x" * 61}, f'{LIKE_EVENT_TYPE}"{"x" * 60}…"'),
     ({"event_type": API_KEY}, f"{LIKE_EVENT_TYPE}what looks like a credential"),
+    ({"event_type": API_KEY[-64:]}, f"{LIKE_EVENT_TYPE}what looks like a credential"),
     ({"event_type": f"Bearer {READ_TOKEN}"}, f"{LIKE_EVENT_TYPE}what looks like a credential"),
     ({"amount_minor": 2000.0}, f"{LIKE_AMOUNT}2000.0"),
     ({"amount_minor": "2000"}, f'{LIKE_AMOUNT}"2000"'),
@@ -96,6 +97,8 @@ OF_AN_EVENT: list[tuple[dict[str, Any], str]] = [
     ({"amount": 2000}, "there is no member amount: perhaps amount_minor is meant"),
     ({"accountId": "x"}, "there is no member accountId: perhaps account_id is meant"),
     ({"tenant_id": "acme"}, NO_TENANT_ID),
+    ({'"\\': 1}, NO_TENANT_ID.replace("tenant_id", r'"\"\\"', 1)),
+    ({"": 1}, NO_TENANT_ID.replace("tenant_id", '""', 1)),
 ]
 OF_BODIES: list[tuple[type[BaseModel], object, str]] = [
     (NewEvent, [], "the body must be an object, and was a list"),

@@ -6,9 +6,9 @@ from typing import Any
 
 _CHARACTERS_MAX = 60
 _PLAIN = re.compile(r"[\w.:@+/-]+")
-# API keys, JSON Web Tokens, and whole values of the header Authorization.
-_CREDENTIAL = re.compile(r"fh_[0-9a-f]{16}|eyJ[\w-]{9}|[Bb]earer\s")
-_CREDENTIAL_CHARACTERS = 20
+# API keys and their secrets, JSON Web Tokens, and whole values of the header Authorization.
+_CREDENTIAL = re.compile(r"fh_[0-9a-f]{16}|[0-9A-Fa-f]{40}|eyJ[\w-]{9}|[Bb]earer\s")
+_CREDENTIAL_CHARACTERS = 40
 """By so many from its first one a credential is known."""
 
 
@@ -39,7 +39,11 @@ def _excerpt_of_text(text: str, *, quoted: bool) -> str:
     cut = text[:_CHARACTERS_MAX]
     if cut == text and _PLAIN.fullmatch(text) and not quoted:
         return text
-    escaped = "".join(
-        one if one.isprintable() else one.encode("unicode_escape").decode() for one in cut
-    )
+    escaped = "".join(map(_escaped, cut))
     return f'"{escaped}"' if cut == text else f'"{escaped}…"'
+
+
+def _escaped(character: str) -> str:
+    if character in '"\\':
+        return f"\\{character}"
+    return character if character.isprintable() else ascii(character)[1:-1]

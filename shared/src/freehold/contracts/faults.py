@@ -144,7 +144,7 @@ def _part_of(schema: Schema, step: int | str) -> Schema:
 
 
 def _dotted(names: Iterable[str]) -> str:
-    return ".".join(map(excerpt, names))
+    return ".".join(excerpt(name, quoted=not name) for name in names)
 
 
 def _expected(place: _Place, *, in_range: bool) -> str:

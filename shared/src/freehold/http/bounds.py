@@ -70,7 +70,7 @@ def excess(body: bytes) -> tuple[Location, str] | None:
         # Reads over all values and keeps none.
         msgspec.json.decode(body, type=msgspec.Raw)
     except (msgspec.DecodeError, RecursionError) as error:
-        raise malformed_json(str(error)) from None
+        raise malformed_json(str(error).removeprefix("JSON is malformed: ")) from None
     return tuple(_location(body, 0, "body")), (
         f"has more than {OBJECT_MEMBERS_MAX} members in an object, more than {LIST_ITEMS_MAX} items"
         " in a list, or lists and objects deeper inside each other than any body here"

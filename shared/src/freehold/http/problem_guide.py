@@ -11,10 +11,9 @@ from freehold.http.catalogue import PROBLEM_TYPES, ProblemType
 from freehold.http.problems import problem_document
 
 _INTRODUCTION = """\
-# Errors
+<!-- Made of shared/src/freehold/http/catalogue.py by `make format`: change it there. -->
 
-Made of the problem types in `shared/src/freehold/http/catalogue.py`: change it there, then run
-`make format`.
+# Errors
 
 Every request that is refused or fails is answered with a problem document (RFC 9457), of the media
 type `application/problem+json`:
