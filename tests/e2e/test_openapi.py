@@ -22,7 +22,8 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from freehold.contracts.problems import PROBLEM_MEDIA_TYPE
-from support.clients import Freehold, Tenant, check_problem_document, event_body
+from support.answers import check_problem_document
+from support.clients import Freehold, Tenant, event_body
 from support.waiting import PATIENCE_S
 
 

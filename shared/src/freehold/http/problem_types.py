@@ -20,6 +20,14 @@ from freehold.http.problems import problem_document
 _HTML = "text/html"
 # A release may say something better; Accept decides between the two forms.
 _HEADERS = {"Cache-Control": "public, max-age=3600", "Vary": "Accept, Origin"}
+# Read by the route itself: FastAPI would document an error of its own form for it.
+_SLUG = {
+    "name": "slug",
+    "in": "path",
+    "required": True,
+    "description": "The last part of a problem's `type`.",
+    "schema": {"type": "string"},
+}
 
 
 def problem_type_routes() -> APIRouter:
@@ -43,10 +51,10 @@ def problem_type_routes() -> APIRouter:
         operation_id="get_problem_type",
         response_model=DescribedProblem,
         summary="What a type of problem means, and what to do.",
-        **_documented(),
+        **_documented(_SLUG),
     )
-    async def get_problem_type(request: Request, slug: str) -> Response:
-        kind = BY_SLUG.get(slug)
+    async def get_problem_type(request: Request) -> Response:
+        kind = BY_SLUG.get(request.path_params["slug"])
         if kind is None:
             raise NotFound("there is no such type of problem: /problems lists them")
         if _wants_html(request):
@@ -70,11 +78,11 @@ def described(kind: ProblemType) -> dict[str, Any]:
     }
 
 
-def _documented() -> dict[str, Any]:
-    """Describe, for OpenAPI, what the routes have in common."""
+def _documented(*parameters: dict[str, Any]) -> dict[str, Any]:
+    """Describe, for OpenAPI, a route with its parameters."""
     return {
         "responses": {200: {"content": {_HTML: {"schema": {"type": "string"}}}}},
-        "openapi_extra": {**PUBLIC, **answering(NotAcceptable)},
+        "openapi_extra": {**PUBLIC, **answering(NotAcceptable), "parameters": list(parameters)},
     }
 
 
