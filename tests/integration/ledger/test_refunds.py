@@ -161,8 +161,16 @@ async def test_an_event_whose_reversal_is_reversed_stands_again(connection: Conn
     paid = await charge(connection)
     (reversal,) = await written(connection, undo(paid))
     await written(connection, undo(reversal["event_id"]))
-    await written(connection, refund(paid, -2000))
+    (part,) = await written(connection, refund(paid, -2000))
     assert (await decide(connection, refund(paid, -1))).outcome is Outcome.REFUND_EXCEEDS
+    # So does a refund. Both still name their own reversal, which is reversed now.
+    (back,) = await written(connection, undo(part["event_id"]))
+    await written(connection, undo(back["event_id"]))
+    assert await undoing(connection, paid) == {
+        "reversed_by": reversal["event_id"],
+        "refunded_minor": 2000,
+        "refunds": [(part["event_id"], -2000, str(back["event_id"]))],
+    }
 
 
 async def test_what_is_freed_within_a_call_can_be_taken_in_it(connection: Connection) -> None:

@@ -63,7 +63,8 @@ class Refund(BaseModel):
     event_id: UUID
     amount_minor: PostedMinor
     reversed_by_event_id: UUID | None = Field(
-        description="The event that undoes the refund, which then does not count."
+        description="The event that undoes the refund, which then does not count unless that event"
+        " is reversed itself."
     )
 
 
@@ -72,10 +73,13 @@ class EventWithUndoing(LedgerEvent):
 
     model_config = ConfigDict(frozen=True, json_schema_extra={"examples": [_EVENT_EXAMPLE]})
 
-    reversed_by_event_id: UUID | None
+    reversed_by_event_id: UUID | None = Field(
+        description="Its reversal; null where it has none. If that event has a reversal itself,"
+        " this one stands again."
+    )
     refunded_minor: UnsignedSumMinor = Field(
         description="What all its refunds have given back, without the sign, and without the"
-        " refunds that were reversed."
+        " refunds that are undone."
     )
     refunds: list[Refund] = Field(
         max_length=REFUNDS_SHOWN_MAX,

@@ -288,8 +288,9 @@ class EventWithUndoing(Model):
     refunds_event_id: str | None
     hash: str
     reversed_by_event_id: str | None
+    """Its reversal; null where it has none. If that event has a reversal itself, this one stands again."""
     refunded_minor: int
-    """What all its refunds have given back, without the sign, and without the refunds that were reversed."""
+    """What all its refunds have given back, without the sign, and without the refunds that are undone."""
     refunds: list[Refund]
     """The first 100; `GET /v1/events?refunds_event_id=` lists all."""
     hold_id: str | None = None
@@ -585,7 +586,7 @@ class Refund(Model):
     event_id: str
     amount_minor: int
     reversed_by_event_id: str | None
-    """The event that undoes the refund, which then does not count."""
+    """The event that undoes the refund, which then does not count unless that event is reversed itself."""
 
 
 class Region(Model):
