@@ -22,7 +22,7 @@ export class Problem extends Error {
   readonly status: number
   /** One sentence about this very request. */
   readonly detail: string
-  /** The rules that the request breaks; empty unless the status is 422. */
+  /** The rules that the request breaks, and where: of each 422 at least one. */
   readonly errors: readonly FieldError[]
   /** The document's other members, such as `existing_event_id`. */
   readonly facts: Readonly<Record<string, unknown>>

@@ -210,7 +210,9 @@ class NewReadToken(Request):
     """What a token for a browser may read, and for how long."""
 
     model_config = ConfigDict(
-        json_schema_extra={"examples": [{"account_prefix": "cus_42", "expires_in_s": 900}, {}]}
+        json_schema_extra={
+            "examples": [{"account_prefix": "customer:42:", "expires_in_s": 900}, {}]
+        }
     )
 
     account_prefix: AccountPrefix = ""
