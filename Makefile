@@ -75,7 +75,7 @@ bench: $(VENV_READY)  ## Measure throughput and lag on this machine
 
 setup: $(VENV_READY)  ## Install what the other commands need, and no more
 
-$(VENV_READY): uv.lock pyproject.toml $(wildcard */pyproject.toml */*/pyproject.toml) $(UV_READY)
+$(VENV_READY): uv.lock pyproject.toml $(wildcard */pyproject.toml */*/pyproject.toml */*/*/pyproject.toml) $(UV_READY)
 	@[ ! -e .venv ] || grep -qsF '$(CURDIR)/.venv' .venv/bin/activate || rm -rf .venv
 	@$(UV) sync --quiet --frozen --all-packages --compile-bytecode
 	@touch $@

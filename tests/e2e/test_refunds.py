@@ -53,7 +53,7 @@ async def test_no_route_gives_back_more_than_there_was(tenant: Tenant, upstream:
         answer = await tenant.post(path, body)
         assert pointers(answer, "refund-not-allowed") == [f"{place}/amount_minor"]
         assert f"left of event {event.event_id}, which is 100" in answer.json()["detail"]
-    message = await upstream.ask(tenant, too_much, message_id="k")
+    message = await upstream.ask(tenant, too_much, message_id="refund of too much")
     assert refusal(message, "refund-not-allowed")["errors"][0]["pointer"] == "/amount_minor"
     last = await imported(
         tenant, refund_line(event.event_id, -101, "re_1") + refund_line(event.event_id, -60, "re_2")
@@ -67,7 +67,7 @@ async def test_no_route_gives_back_more_than_there_was(tenant: Tenant, upstream:
     back = {"legs": [part, event_body(account_id="bank", amount_minor=10)]}
     legs = created(await tenant.post("/transactions", back))["events"]
     assert [leg["refunds_event_id"] for leg in legs] == [event.event_id, None]
-    assert accepted(await upstream.ask(tenant, part, message_id="l"))["amount_minor"] == -10
+    assert accepted(await upstream.ask(tenant, part, message_id="refund"))["amount_minor"] == -10
     assert found(await tenant.get(f"/events/{event.event_id}"))["refunded_minor"] == 100
 
 

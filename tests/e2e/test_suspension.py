@@ -88,12 +88,12 @@ async def test_a_message_of_a_suspended_tenant_is_refused_and_kept(
     accepted(await upstream.ask(tenant, event_body()))
     await move(tenant, "suspend")
     await until_status(tenant, 403)
-    refusal(await upstream.ask(tenant, event_body(), message_id="k"), "tenant-suspended")
-    kept = kept_problem(await upstream.refused("k"))
+    refusal(await upstream.ask(tenant, event_body(), message_id="suspended"), "tenant-suspended")
+    kept = kept_problem(await upstream.refused("suspended"))
     assert kept["type"] == "/problems/tenant-suspended"
     await move(tenant, "resume")
     await until_status(tenant, 201)
-    accepted(await upstream.ask(tenant, event_body(), message_id="k"))
+    accepted(await upstream.ask(tenant, event_body(), message_id="suspended"))
 
 
 async def test_an_import_ends_where_its_tenant_is_suspended(tenant: Tenant) -> None:

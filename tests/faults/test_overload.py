@@ -3,8 +3,9 @@
 import asyncio
 import time
 
-from support.answers import created, found, problem
+from support.answers import found, problem
 from support.clients import Tenant, event_body
+from support.documents import Document
 from support.locks import until_one_waits
 from support.machine import Machine
 
@@ -41,14 +42,13 @@ async def test_a_request_that_misses_its_deadline_is_refused_in_time(
             assert await late < ANSWERED_WITHIN_S
     acknowledged = []
     for key, events in (("working", 1), ("one", WAITING_EVENTS_MAX), ("other", WAITING_EVENTS_MAX)):
-        answer = await tenant.post("/events/batch", batch(key, events), key=key)
-        acknowledged += created(answer)["events"]
+        acknowledged += await tenant.append_batch(batch(key, events)["events"], key=key)
     assert len(acknowledged) == 2 * WAITING_EVENTS_MAX + 1
     await machine.assert_whole(tenant, acknowledged)
     found(await other_tenant.get("/lag"))
 
 
-def batch(key: str, events: int) -> dict[str, object]:
+def batch(key: str, events: int) -> dict[str, list[Document]]:
     return {
         "events": [
             event_body(metadata={"key": key, "place": str(place)}) for place in range(events)

@@ -80,6 +80,7 @@ async def serving(**limits: Any) -> AsyncIterator[Service]:
     app = new_application(
         title="Test", description="Tests.", lifespan=nothing, readiness=ready, **limits
     )
+    app.router.tags = ["operations"]
 
     @app.post("/length")
     async def length(request: Request) -> Response:

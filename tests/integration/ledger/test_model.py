@@ -11,7 +11,7 @@ from itertools import islice, pairwise
 from typing import Any, ClassVar, TypeVar
 from uuid import UUID
 
-from hypothesis import settings
+from hypothesis import seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -22,6 +22,7 @@ from hypothesis.stateful import (
 )
 
 from freehold.contracts.events import NewEvent
+from freehold.contracts.fields import AMOUNT_MAX
 from freehold.contracts.holds import NewHold
 from freehold.ledger import append, client, rules, search
 from freehold.ledger.append import Addition, Answer, AppendRequest, Capture, Outcome, Release
@@ -50,6 +51,8 @@ CURRENCIES = ["USD", "JPY"]
 EVENT_TYPES = ["CHARGE", "REFUND"]
 CLOCK = "clock"
 EVERYBODY = [*ACCOUNTS, *TILLS, CLOCK]
+# Two at least, and more until each outcome was seen.
+ROUNDS_MAX = 8
 UNKNOWN_ID = UUID("019ca9a8-5a00-7000-8000-0007c0a8d5e1")
 
 
@@ -236,6 +239,12 @@ class LedgerMachine(RuleBasedStateMachine):
     def append_batch(self, events: list[NewEvent]) -> None:
         self._append([append_request(*events)])
 
+    @rule(legs=st.lists(takings, min_size=1, max_size=3))
+    def transact_unbalanced(self, legs: list[NewEvent]) -> None:
+        """With one leg more than sums to zero."""
+        more = new_event(TILLS[0], 1, event_type=legs[0].event_type)
+        self._append([append_request(*balanced(legs), more, transaction=True)])
+
     @precondition(lambda self: self._sent)
     @rule(pick=picks)
     def retry(self, pick: int) -> None:
@@ -282,6 +291,8 @@ class LedgerMachine(RuleBasedStateMachine):
             else:
                 requests.append(append_request(self._refund_of(related[0], step)))
         self._append(requests)
+        _, *undoing = self._related(related[0])
+        self._append([append_request(self._refund_of(event, 1)) for event in undoing])
 
     @precondition(lambda self: any(event["transaction_id"] for event in self._model.events))
     @rule(pick=picks)
@@ -701,15 +712,17 @@ def test_the_ledger_agrees_with_the_model_whatever_is_asked_of_it(ledgers: Ledge
     Machine.seen = Counter()
     Machine.blocks_asked = 0
     usual = settings()
+    # Fewer and longer runs than usual: each begins with a database of its own.
+    chosen = settings(
+        max_examples=usual.max_examples // 4, stateful_step_count=usual.stateful_step_count * 3 // 2
+    )
     try:
-        # Fewer and longer runs than usual: each begins with a database of its own.
-        run_state_machine_as_test(
-            Machine,
-            settings=settings(
-                max_examples=usual.max_examples // 2,
-                stateful_step_count=usual.stateful_step_count * 3 // 2,
-            ),
-        )
+        for number in range(ROUNDS_MAX):
+            if usual.derandomize:
+                seed(number)(Machine)
+            run_state_machine_as_test(Machine, settings=chosen)
+            if number > 0 and set(Machine.seen) == set(Outcome):
+                break
     finally:
         Machine.loop.close()
     # The test is worth something only if it went everywhere.
@@ -732,14 +745,14 @@ def facts_of(row: Row, first: Row) -> Row:
 
 
 def balanced(legs: list[NewEvent]) -> list[NewEvent]:
-    """Add what makes the legs sum to zero in each currency."""
+    """Add what makes the legs sum to zero in each currency, as far as amounts go."""
     sums: dict[str, int] = {}
     for leg in legs:
         sums[leg.currency] = sums.get(leg.currency, 0) + leg.amount_minor
     return legs + [
         new_event(ACCOUNTS[0], -amount, currency=currency, event_type=legs[0].event_type)
         for currency, amount in sums.items()
-        if amount
+        if amount and abs(amount) <= AMOUNT_MAX
     ]
 
 
