@@ -21,7 +21,8 @@ from typing import NamedTuple
 from support import forkserver
 
 FREEHOLD = Path(sys.executable).with_name("freehold")
-TIMEOUT_S = 120
+# Of a command that hangs. One that migrates all tenants of a given stack takes minutes.
+TIMEOUT_S = 240
 
 
 class Ended(NamedTuple):
