@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from freehold.contracts.currency import major_units
 from freehold_client import AsyncFreehold, FreeholdError
 from freehold_local.demo.checks import (
     AuditorLogin,
@@ -28,7 +29,6 @@ from freehold_local.progress import Terminal
 from freehold_local.stack import Stack
 
 EVENTS_PER_TENANT = 7_000
-_EXPONENTS = {"USD": 2, "EUR": 2, "JPY": 0}
 
 
 def run(state: Path) -> int:
@@ -146,15 +146,10 @@ async def _show_balances(out: Console, tenants: list[Tenant]) -> None:
     for tenant in tenants:
         balances = await all_balances(tenant)
         for (account, currency), amount in list(balances.items())[:4]:
-            table.add_row(tenant.tenant_id, account, _money(amount, currency))
+            table.add_row(
+                tenant.tenant_id, account, f"{major_units(amount, currency):,f} {currency}"
+            )
     out.print(table)
-
-
-def _money(amount: int, currency: str) -> str:
-    exponent = _EXPONENTS[currency]
-    sign, digits = "-" if amount < 0 else "", f"{abs(amount):0{exponent + 1}d}"
-    whole, cents = (digits[:-exponent], "." + digits[-exponent:]) if exponent else (digits, "")
-    return f"{sign}{int(whole):,}{cents} {currency}"
 
 
 def _show_next_steps(out: Console, environment: dict[str, str], tenant: Tenant) -> None:
