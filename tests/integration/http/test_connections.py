@@ -55,7 +55,7 @@ async def test_a_body_that_is_too_large_by_itself_will_never_fit(*, with_length:
 
 
 async def test_a_body_that_does_not_come_in_time_is_not_waited_for() -> None:
-    async with serving(timeout_s=0.3, streaming_paths=frozenset({STREAM})) as service:
+    async with serving(timeout_s=1, streaming_paths=frozenset({STREAM})) as service:
         begun, longer = await service.begin(2), await service.begin(2, STREAM)
         for conversation in (begun, longer):
             conversation.send(b"x")
@@ -174,13 +174,13 @@ async def test_an_upgrade_with_connection_close_is_answered_and_closed() -> None
     "sent", [b"", b"GET /healthz", b"GET /healthz HTTP/1.1\r\nhost: ", b"\r\n"]
 )
 async def test_an_idle_connection_is_closed(sent: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "HEAD_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(connections, "HEAD_TIMEOUT_S", 0.5)
     async with serving() as service:
         silent = await service.connect()
         silent.send(sent)
         assert await silent.is_closed()
         # Who is being worked for is not taken for silent.
         begun = await service.begin(2)
-        await asyncio.sleep(0.4)
+        await asyncio.sleep(1)
         begun.send(b"xx")
         assert await begun.status() == 200

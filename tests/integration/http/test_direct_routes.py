@@ -319,7 +319,7 @@ async def test_a_client_that_hangs_up_holds_nothing(path: str) -> None:
 
 
 async def test_a_late_request_is_answered_once(path: str) -> None:
-    async with station(path, timeout_s=0.3) as service:
+    async with station(path, timeout_s=1) as service:
         service.answering.clear()
         conversation = await service.connect()
         conversation.send(service.asking(b"a"))
@@ -333,7 +333,7 @@ async def test_a_late_request_is_answered_once(path: str) -> None:
 
 
 async def test_a_body_that_does_not_come_in_time_is_not_waited_for(path: str) -> None:
-    async with station(path, timeout_s=0.3) as service:
+    async with station(path, timeout_s=1) as service:
         conversation = await service.connect()
         conversation.send(service.asking(b"abc")[:-1])
         late = await conversation.answer()

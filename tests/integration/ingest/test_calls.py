@@ -73,7 +73,7 @@ async def test_more_busy_ledgers_than_permits_do_not_delay_other_tenants(
 async def test_a_ledger_that_does_not_answer_in_time_or_at_all_is_named(
     directory: Directory, tenants: list[Tenant]
 ) -> None:
-    connections = connections_with(timeout_s=0.5)
+    connections = connections_with(timeout_s=2)
     calls = Calls(connections)
     home = await home_of(directory, tenants[0])
     async with tenants[0].connection.transaction():
