@@ -46,7 +46,7 @@ down: $(VENV_READY)  ## Stop them; the data stays
 	@$(BIN)/freehold-local down
 
 # Tests take Docker's servers where an engine answers, and programs of this machine where not.
-test: $(VENV_READY)  ## Run all tests (10 to 15 minutes)
+test: $(VENV_READY)  ## Run all tests (10 to 20 minutes)
 	@$(BIN)/freehold-local install || docker info >/dev/null 2>&1
 	$(BIN)/python -m pytest tests --ignore=tests/bench --numprocesses=$(TEST_WORKERS) --dist=loadgroup --no-loadscope-reorder \
 	  --durations=20

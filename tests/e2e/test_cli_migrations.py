@@ -4,7 +4,7 @@ import json
 
 from support.clients import Tenant
 from support.commands import freehold
-from support.waiting import eventually
+from support.waiting import ALL_TENANTS_S, eventually
 
 
 async def test_tenants_are_migrated_and_their_versions_shown(
@@ -32,8 +32,8 @@ async def test_tenants_are_migrated_and_their_versions_shown(
         return [row.split()[2] for row in rows] == ["current"]
 
     # Another test may have all tenants of this stack wait for a migration once more.
-    await eventually(is_current, "the tenant is current")
-    await eventually(is_listed_as_current, "the tenant is listed as current")
+    await eventually(is_current, "the tenant is current", within_s=ALL_TENANTS_S)
+    await eventually(is_listed_as_current, "it is listed as current", within_s=ALL_TENANTS_S)
 
 
 async def test_an_unknown_tenant_cannot_be_migrated(operator: dict[str, str]) -> None:

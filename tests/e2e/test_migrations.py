@@ -5,10 +5,7 @@ import asyncio
 from support.answers import found, pointers, problem
 from support.clients import Freehold, Tenant
 from support.documents import Document
-from support.waiting import PATIENCE_S
-
-# All tests of a stack that they are given leave their tenants there: hundreds.
-ALL_TENANTS_S = 4 * PATIENCE_S
+from support.waiting import ALL_TENANTS_S
 
 
 async def begun(freehold: Freehold, body: Document | bytes | None) -> str:

@@ -19,10 +19,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from support import forkserver
+from support.waiting import ALL_TENANTS_S
 
 FREEHOLD = Path(sys.executable).with_name("freehold")
-# Of a command that hangs. One that migrates all tenants of a given stack takes minutes.
-TIMEOUT_S = 240
+# The longest command migrates all tenants.
+TIMEOUT_S = ALL_TENANTS_S
 
 
 class Ended(NamedTuple):

@@ -10,6 +10,8 @@ Found = TypeVar("Found")
 POLL_S = 0.05
 PATIENCE_S = 60.0
 """How long a test waits for what takes a moment. Only a machine that is stuck takes as long."""
+ALL_TENANTS_S = 4 * PATIENCE_S
+"""How long for what is done to all tenants. A stack that other tests share may have hundreds."""
 
 
 async def eventually(
