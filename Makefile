@@ -60,6 +60,7 @@ check: $(VENV_READY)  ## Check lock file, format, lint, types, SQL, imports and 
 	$(BIN)/lint-imports
 	$(BIN)/python -m freehold_local.openapi --check
 	$(BIN)/python -m freehold_client_generator --check
+	$(BIN)/python -m freehold_observe --check
 
 format: $(VENV_READY)  ## Format code and SQL, mend what can be mended, write anew what is made of code
 	$(BIN)/ruff format
@@ -68,6 +69,7 @@ format: $(VENV_READY)  ## Format code and SQL, mend what can be mended, write an
 	$(BIN)/python -m freehold.http.problem_guide services/guides/errors.md
 	$(BIN)/python -m freehold_local.openapi
 	$(BIN)/python -m freehold_client_generator
+	$(BIN)/python -m freehold_observe
 
 bench: $(VENV_READY)  ## Measure throughput and lag on this machine
 	@$(BIN)/freehold-local install

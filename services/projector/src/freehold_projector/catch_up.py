@@ -5,15 +5,17 @@ however many processes it is done.
 """
 
 import asyncio
+import time
 
 from freehold.aio.permits import permit
+from freehold.contracts.times import uuid_time_s
 from freehold.ledger import client as ledger
 from freehold.ledger.client import Projection
 from freehold.observability.metrics import LEDGER_CALL_SECONDS
 from freehold.tenants.connections import TenantConnections
 from freehold.tenants.directory import Directory
 from freehold.tenants.homes import Home
-from freehold_projector.metrics import CALL_EVENTS, EVENTS_PROJECTED
+from freehold_projector.metrics import CALL_EVENTS, EVENTS_PROJECTED, LAG_SECONDS
 from freehold_projector.watchers import Watchers
 
 _PROJECT_SECONDS = LEDGER_CALL_SECONDS.labels("project")
@@ -68,5 +70,6 @@ class CatchUp:
         CALL_EVENTS.observe(projection.applied)
         if projection.applied:
             EVENTS_PROJECTED.inc(projection.applied)
+            LAG_SECONDS.observe(max(time.time() - uuid_time_s(projection.last_event_id), 0))
             self._watchers.notify(home.tenant_id, projection)
         return projection

@@ -2,6 +2,8 @@
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from freehold.observability.metrics import counted_by
+
 TENANTS_PROVISIONED = Counter("freehold_tenants_provisioned_total", "Tenants made.")
 TENANTS_UNDONE = Counter(
     "freehold_tenants_undone_total", "Creations that were given up half-way, and undone."
@@ -42,26 +44,30 @@ ARCHIVE_BEHIND_SECONDS = Gauge(
     "freehold_archive_behind_seconds",
     "How long the tenant has waited who waits longest of those that this process is to archive.",
 )
-RESTORES = Counter("freehold_restores_total", "Restores done.", ["kind"])
+RESTORES = counted_by(
+    "freehold_restores_total", "Restores done.", "kind", ("preview", "swapped", "recovered")
+)
 RESTORED_EVENTS = Counter("freehold_restored_events_total", "Events in restored ledgers.")
 ARCHIVE_REMOVED = Counter(
-    "freehold_archive_removed_total", "Segments removed that no restore needs any more."
+    "freehold_archive_segments_removed_total", "Segments removed that no restore needs any more."
 )
 ARCHIVE_JOINED = Counter(
-    "freehold_archive_joined_total", "Small segments that were joined into larger ones."
+    "freehold_archive_segments_joined_total", "Small segments that were joined into larger ones."
 )
-LEDGER_MIGRATIONS_DONE = Counter(
+LEDGER_MIGRATIONS_DONE = counted_by(
     "freehold_ledger_migrations_total",
-    "Turns that ledgers had in migrations, by outcome: done, busy, gone, retried, failed.",
-    ["outcome"],
+    "Turns that ledgers had in migrations, by how they ended.",
+    "outcome",
+    ("done", "busy", "gone", "retried", "failed"),
 )
-CUSTOMER_SESSIONS_ENDED = Counter(
+CUSTOMER_SESSIONS_ENDED = counted_by(
     "freehold_customer_sessions_ended_total",
-    "Customers' sessions ended: transaction, waiting, change, notifications, idle, many.",
-    ["reason"],
+    "Customers' sessions ended.",
+    "reason",
+    ("transaction", "waiting", "change", "notifications", "idle", "many"),
 )
 NOTIFICATION_QUEUE_USAGE = Gauge(
-    "freehold_notification_queue_usage",
+    "freehold_notification_queue_usage_ratio",
     "How full the server's one queue of notifications is, from 0 to 1.",
 )
 CATALOG_SHIPPED = Counter("freehold_catalog_versions_total", "Versions of the catalog stored.")

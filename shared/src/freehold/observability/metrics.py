@@ -1,8 +1,22 @@
 """Metrics that every service has. Names end in their unit, by Prometheus's convention."""
 
+from collections.abc import Iterable
+
 from prometheus_client import Counter, Gauge, Histogram, Info
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+
+def counted_by(name: str, documentation: str, label: str, values: Iterable[str]) -> Counter:
+    """Make a counter whose label has known values, each counted from 0 on.
+
+    A series that appears with its first count has not increased: no alert would see that count.
+    """
+    counter = Counter(name, documentation, [label])
+    for value in values:
+        counter.labels(value)
+    return counter
+
 
 BUILD = Info("freehold_build", "The release that runs: its version and commit.")
 REQUEST_SECONDS = Histogram(
@@ -11,10 +25,11 @@ REQUEST_SECONDS = Histogram(
     ["method", "route", "status"],
     buckets=_SECONDS,
 )
-REQUESTS_REFUSED = Counter(
+REQUESTS_REFUSED = counted_by(
     "freehold_http_requests_refused_total",
     "Requests refused before their route, by the setting that limits them.",
-    ["limit"],
+    "limit",
+    ("all_bodies_bytes_max", "requests_in_flight_max", "request_timeout_s"),
 )
 LEDGER_CALL_SECONDS = Histogram(
     "freehold_ledger_call_seconds",

@@ -13,6 +13,7 @@ from uuid import UUID
 import structlog
 
 from freehold.contracts.errors import DomainError, NotFound
+from freehold.contracts.times import uuid_time_s
 from freehold.ledger.client import Changes, changed_balances
 from freehold.observability.logs import serve_tenant
 from freehold.tenants.directory import Directory
@@ -182,8 +183,7 @@ class Feed:
             for view in self._views.of(row["account_id"]):
                 view.add(row, changes.epoch)
                 woken.add(view)
-            # A UUIDv7 begins with the milliseconds of its time (RFC 9562, section 5.7).
-            STREAM_LAG_SECONDS.observe(now - (row["last_ledger_event_id"].int >> 80) / 1000)
+            STREAM_LAG_SECONDS.observe(now - uuid_time_s(row["last_ledger_event_id"]))
         STREAM_BALANCES.inc(len(changes.balances))
         for view in woken:
             view.wake()

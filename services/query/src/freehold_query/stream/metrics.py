@@ -2,11 +2,14 @@
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from freehold.observability.metrics import counted_by
+
 STREAMS = Gauge("freehold_query_streams", "Live streams that are open.")
-STREAMS_ENDED = Counter(
+STREAMS_ENDED = counted_by(
     "freehold_query_streams_ended_total",
-    "Live streams that ended: client (it left, or read nothing for too long), problem, stop.",
-    ["by"],
+    "Live streams that ended, by what; client: it left, or read nothing for too long.",
+    "by",
+    ("client", "problem", "stop"),
 )
 STREAM_BALANCES = Counter(
     "freehold_query_stream_balances_total", "Changed balances that were read for live streams."

@@ -1,0 +1,1 @@
+"""References of what Freehold's services say of themselves, made of their sources."""
