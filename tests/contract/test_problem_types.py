@@ -24,6 +24,7 @@ PUBLISHED = {
     "idempotency-key-missing": 400,
     "idempotency-key-invalid": 400,
     "unauthorized": 401,
+    "cross-origin-request": 403,
     "missing-scope": 403,
     "reply-not-allowed": 403,
     "tenant-suspended": 403,
@@ -80,6 +81,7 @@ PRODUCED = {
         "e2e/test_idempotency.py::test_a_key_that_cannot_be_used_is_refused"
     ),
     "unauthorized": "e2e/test_api_keys.py::test_a_request_without_a_valid_key_is_refused",
+    "cross-origin-request": "unit/console/test_pages.py::test_pages_of_other_origins_cannot_act",
     "missing-scope": "e2e/test_api_keys.py::test_each_scope_permits_its_own_routes_only",
     "reply-not-allowed": (
         "e2e/test_amqp.py::"

@@ -1,8 +1,6 @@
 """Amounts as people write them: in major units, with all decimals of their currency."""
 
-from decimal import Decimal
-
-from freehold.contracts.currency import MINOR_UNIT_EXPONENTS
+from freehold.contracts.currency import MINOR_UNIT_EXPONENTS, grouped
 
 
 def shown_amount(minor: int | None, currency: str, exponent: int | None = None) -> str | None:
@@ -19,4 +17,4 @@ def shown_amount(minor: int | None, currency: str, exponent: int | None = None) 
     if decimals is None:
         # A currency that is newer than this command.
         return f"{minor:,} minor units"
-    return f"{Decimal(f'{minor}e-{decimals}'):,f}"
+    return grouped(minor, decimals)

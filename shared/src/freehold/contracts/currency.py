@@ -29,3 +29,8 @@ MINOR_UNIT_EXPONENTS: dict[str, int] = {
 def major_units(amount_minor: int, currency: str) -> Decimal:
     """Give an amount in major units, exactly and with all decimals: 1990 USD cents are 19.90."""
     return Decimal(f"{amount_minor}e-{MINOR_UNIT_EXPONENTS[currency]}")
+
+
+def grouped(amount_minor: int, exponent: int) -> str:
+    """Write an amount in major units, its digits in groups: 199000 with exponent 2 is 1,990.00."""
+    return f"{Decimal(f'{amount_minor}e-{exponent}'):,f}"

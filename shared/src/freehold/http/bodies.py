@@ -17,7 +17,7 @@ from freehold.contracts.faults import KEY_STEP, Document, Schema
 from freehold.contracts.problems import FieldError
 from freehold.http.bounds import excess
 from freehold.http.errors import MalformedJson, malformed_json
-from freehold.http.media_types import require_json
+from freehold.http.media_types import require, require_json
 from freehold.http.members import repeated_member
 from freehold.http.schemas import reference
 
@@ -42,6 +42,22 @@ async def read_body(request: Request) -> bytes:
     """
     if _has_body(request):
         require_json(header_values(request, b"content-type"))
+    return await _whole(request)
+
+
+async def read_content(request: Request, media_type: str) -> bytes:
+    """Read a whole body of another media type.
+
+    Raises:
+        DomainError: unsupported-media-type.
+        ClientDisconnect: The client went away before its end.
+    """
+    if _has_body(request):
+        require(media_type, header_values(request, b"content-type"))
+    return await _whole(request)
+
+
+async def _whole(request: Request) -> bytes:
     parts: list[bytes] = []
     while True:
         message = await request.receive()

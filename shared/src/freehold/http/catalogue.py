@@ -40,6 +40,7 @@ from freehold.contracts.fields import EVENT_TYPE_PATTERN, LOOKS_LIKE
 from freehold.contracts.problems import FieldError
 from freehold.http.errors import (
     BodyTooLarge,
+    CrossOriginRequest,
     HeadTooLarge,
     HttpVersionUnsupported,
     MalformedCoding,
@@ -245,6 +246,14 @@ _OF_CALLERS = (
         " `detail` names the scope.",
         remedy="Use a key with that scope, or ask the operator to make one.",
         example=MissingScope("the key needs the scope read"),
+    ),
+    _kind(
+        403,
+        "Another page asks",
+        cause="A page of another origin asks for an act of a console, or a program does so without"
+        " the header `Origin` or `Sec-Fetch-Site`.",
+        remedy="Act in the console itself. Programs use the routes under `/v1` with a credential.",
+        example=CrossOriginRequest("this can only be asked for by a page of this console"),
     ),
     _kind(
         403,

@@ -48,6 +48,12 @@ class MethodNotAllowed(HttpError):
     slug = "method-not-allowed"
 
 
+class CrossOriginRequest(HttpError):
+    """A page of another origin asks for an act of a console."""
+
+    slug = "cross-origin-request"
+
+
 class NotAcceptable(HttpError):
     """The client takes none of the media types that the path answers (RFC 9110, section 15.5.7)."""
 

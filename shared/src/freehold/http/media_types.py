@@ -7,6 +7,7 @@ from freehold.contracts.excerpts import excerpt
 from freehold.http.errors import NotAcceptable, UnsupportedMediaType
 
 JSON = "application/json"
+FORM = "application/x-www-form-urlencoded"
 
 _QUALITY = re.compile(r"0(\.\d{0,3})?|1(\.0{0,3})?", re.ASCII)
 _UTF_8 = frozenset({"utf-8", "utf8"})

@@ -33,6 +33,10 @@ class ClocksDisagree(Problem):
     slug = "clocks-disagree"
 
 
+class CrossOriginRequest(Problem):
+    slug = "cross-origin-request"
+
+
 class DuplicateExternalId(Problem):
     """An event with this external_id exists."""
 

@@ -1,0 +1,144 @@
+"""Sessions of people in a browser: a signed cookie that no script can read.
+
+A session says who signed in, and holds no credential. Whether they still may is looked up at each
+request, so a session ends with what it was begun with. The cookie is a JSON Web Token (RFC 7519).
+"""
+
+import time
+from collections.abc import Mapping
+from ipaddress import ip_address
+from typing import Any, NamedTuple
+
+import jwt
+from fastapi import Request, Response
+
+from freehold.security.key_ring import KeyRing
+
+_ALGORITHM = "HS256"
+_CLAIMS = ("iss", "aud", "exp", "begun", "who")
+_RENEWED_AFTER_S = 60
+_AUTOMATIC = "freehold-automatic"
+"""The header of requests that a page makes by itself: they keep no session alive."""
+
+
+class Session(NamedTuple):
+    """A session that goes on."""
+
+    who: Mapping[str, str]
+    """What the console knows its visitor by."""
+    begun_at: int
+    """In seconds since 1970, as the next one."""
+    expires_at: int
+
+
+class Sessions:
+    """Begins, reads, renews and ends the sessions of one console."""
+
+    def __init__(
+        self,
+        key_ring: KeyRing,
+        *,
+        cookie: str,
+        path: str = "/console",
+        idle_s: int = 1_800,
+        lasts_s: int = 28_800,
+    ) -> None:
+        """Set what the sessions are like.
+
+        Args:
+            key_ring: The keys that the signing keys are derived from.
+            cookie: The cookie's name, which is also the purpose of the keys.
+            path: Where the browser sends the cookie.
+            idle_s: Seconds without a request after which a session ends.
+            lasts_s: Seconds after which it ends whatever happens.
+        """
+        self._keys = key_ring.derived(f"freehold console: {cookie}")
+        self._key_id = key_ring.sealing_key_id
+        self._cookie = cookie
+        self._path = path
+        self._idle_s = idle_s
+        self._lasts_s = lasts_s
+
+    def begin(self, request: Request, response: Response, who: Mapping[str, str]) -> None:
+        """Begin a session with an answer."""
+        now = int(time.time())
+        self._write(request, response, who, begun_at=now, now=now)
+
+    def read(self, request: Request) -> Session | None:
+        """Give the session of a request; None if it has none that is valid.
+
+        It is renewed with the answer of a `PageRoute`.
+        """
+        text = request.cookies.get(self._cookie)
+        session = None if text is None else self._verified(text)
+        if session is not None and _AUTOMATIC not in request.headers:
+            request.state.renew_session = lambda response: self._renew(request, response, session)
+        return session
+
+    def end(self, request: Request, response: Response) -> None:
+        """End a session with an answer."""
+        request.state.renew_session = None
+        response.delete_cookie(self._cookie, path=self._path)
+
+    def _renew(self, request: Request, response: Response, session: Session) -> None:
+        now = int(time.time())
+        if session.expires_at - now < self._idle_s - _RENEWED_AFTER_S:
+            self._write(request, response, session.who, begun_at=session.begun_at, now=now)
+
+    def _write(
+        self,
+        request: Request,
+        response: Response,
+        who: Mapping[str, str],
+        *,
+        begun_at: int,
+        now: int,
+    ) -> None:
+        expires_at = min(now + self._idle_s, begun_at + self._lasts_s)
+        claims = {
+            "iss": self._cookie,
+            "aud": self._cookie,
+            "exp": expires_at,
+            "begun": begun_at,
+            "who": dict(who),
+        }
+        text = jwt.encode(
+            claims, self._keys[self._key_id], algorithm=_ALGORITHM, headers={"kid": self._key_id}
+        )
+        response.set_cookie(
+            self._cookie,
+            text,
+            max_age=expires_at - now,
+            path=self._path,
+            secure=not is_loopback(request),
+            httponly=True,
+            samesite="strict",
+        )
+
+    def _verified(self, text: str) -> Session | None:
+        try:
+            claims: dict[str, Any] = jwt.decode(
+                text,
+                self._keys[jwt.get_unverified_header(text)["kid"]],
+                algorithms=[_ALGORITHM],
+                audience=self._cookie,
+                issuer=self._cookie,
+                options={"require": list(_CLAIMS)},
+            )
+        except (jwt.InvalidTokenError, KeyError):
+            return None
+        return Session(claims["who"], claims["begun"], claims["exp"])
+
+
+def is_loopback(request: Request) -> bool:
+    """Say whether the browser reaches the service on its own machine, where HTTP is no risk.
+
+    Anywhere else the cookie is sent over HTTPS only (RFC 6265, section 5.4).
+    """
+    host = request.url.hostname or ""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
