@@ -9,12 +9,13 @@ from rich.console import Console
 from rich.table import Table
 
 from freehold.ledger.client import Connection, project
-from freehold.ledger.points_in_time import NOW, Moment, balances_at, totals
+from freehold.ledger.points_in_time import NOW, Moment, balances_at, balances_over_time, totals
 from support.ledgers import Ledgers
 
 EVENTS = 1_000_000
 ACCOUNTS = 100_000
 QUESTIONS = 500
+CURVES = 20
 CHECKED = 1
 ROUNDS = 10
 PROJECTED = 200_000
@@ -91,6 +92,17 @@ async def test_an_account_of_a_million_events(ledgers: Ledgers) -> None:
                     f"{percentiles[98]:.1f}",
                     f"+{blocks / events:.1%}",
                 )
+            measured = []
+            for _ in range(CURVES):
+                ends = sorted(_instant(random, *happened) for _ in range(2))
+                times = [ends[0] + place * (ends[1] - ends[0]) / 199 for place in range(200)]
+                started = time.perf_counter()
+                await balances_over_time(connection, "cus_0", "USD", times)
+                measured.append((time.perf_counter() - started) * 1000)
+            percentiles = quantiles(measured, n=100)
+            table.add_row(
+                spread, "curve of 200", f"{percentiles[49]:.1f}", f"{percentiles[98]:.1f}", ""
+            )
     Console().print(table)
 
 

@@ -68,3 +68,33 @@ async def totals(
         moment.as_of,
         moment.known_at,
     )
+
+
+async def balances_over_time(
+    connection: Connection,
+    account_id: str,
+    currency: str,
+    times: Sequence[datetime],
+    *,
+    known_at: datetime | None = None,
+) -> list[int]:
+    """Give what an account had in a currency at each of many times, which rise, in minor units.
+
+    It costs about as much as two moments, and more the more events were backdated.
+    """
+    rows = await connection.fetch(
+        "SELECT * FROM balances_over_time($1, $2, $3, $4)",
+        account_id,
+        currency,
+        list(times),
+        known_at,
+    )
+    return [int(row["balance_minor"]) for row in rows]
+
+
+async def account_span(connection: Connection, account_id: str) -> tuple[datetime, datetime] | None:
+    """Give the first and the last transaction_time of an account; None if it has no event."""
+    row = await connection.fetchrow("SELECT * FROM account_span($1)", account_id)
+    if row is None or row["first_time"] is None:
+        return None
+    return row["first_time"], row["last_time"]

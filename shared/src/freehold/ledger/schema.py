@@ -172,6 +172,7 @@ LEDGER_SOURCE = load_source(
         "projection",
         "reading",
         "points_in_time",
+        "balances_over_time",
         "search",
         "statements",
         "stream",

@@ -22,7 +22,7 @@ BEGIN
                 'reconcile_activity,reconcile_metadata,verify,rebuild,make_partitions,expire_holds,'
                 'forget_expired_keys}'::text []),
             ('query', '{balances,strong_balances,list_balances,balances_at,list_balances_at,'
-                'totals,events,event,undoing,projection_lag,head,verify,reconcile,legs,hold_events,'
+                'balances_over_time,account_span,totals,events,event,undoing,projection_lag,head,verify,reconcile,legs,hold_events,'
                 'limits_of,declared_event_types,changed_balances,statement_totals,statement_lines,'
                 'activity,activity_span,searchable_keys,declare_searchable_metadata,'
                 'agreed_now}'::text []),
@@ -31,7 +31,7 @@ BEGIN
             ('backup', '{head,verify,segment_end,segment_events,segment_keys,'
                 'segment_rules}'::text []),
             ('auditor', '{balances,strong_balances,list_balances,balances_at,list_balances_at,'
-                'totals,events,event,undoing,event_at,projection_lag,head,verify,reconcile,'
+                'balances_over_time,account_span,totals,events,event,undoing,event_at,projection_lag,head,verify,reconcile,'
                 'event_bytes,utf8_length,canonical_json,legs,hold_events,limits_of,declared_event_types,'
                 'statement_totals,statement_lines,activity,activity_span,'
                 'searchable_keys}'::text [])
