@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from freehold.ledger.client import Record
 from freehold_query.stream import views
+from freehold_query.stream.positions import BEGINNING, WHOLE, Span
 from freehold_query.stream.views import View, Views
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
@@ -86,7 +87,7 @@ def test_an_account_is_in_the_views_of_its_prefixes(
     }
 
     def found() -> list[str]:
-        return sorted(view.account_prefix or "" for view in all_views.of(account_id))
+        return sorted(view.account_prefix or "" for view in all_views.of(row(account_id, 1)))
 
     showing = sorted(p for p in prefixes if p is not None and account_id.startswith(p))
     assert found() == showing
@@ -95,3 +96,19 @@ def test_an_account_is_in_the_views_of_its_prefixes(
     assert found() == sorted(
         p for p in prefixes[1::2] if p is not None and account_id.startswith(p)
     )
+
+
+@given(accounts, st.sampled_from([BEGINNING, ("a", "USD"), ("ab", "EUR")]), accounts | st.none())
+def test_a_balance_is_in_the_views_of_the_pages_that_show_it(
+    account_id: str, after: tuple[str, str], last: str | None
+) -> None:
+    all_views = Views("acme")
+    pages = {
+        span: all_views.enter(asyncio.Event(), "a", UUID(int=0), as_strings=True, span=span)
+        for span in (WHOLE, Span(after, None if last is None else (last, "USD")))
+    }
+    is_within = after < (account_id, "USD") and (last is None or account_id <= last)
+    showing = [view for span, view in pages.items() if span == WHOLE or is_within]
+    if not account_id.startswith("a"):
+        showing = []
+    assert list(all_views.of(row(account_id, 1))) == showing

@@ -12,7 +12,7 @@ from freehold_query.reads import Reads
 from freehold_query.stream.doorbells import Doorbells
 from freehold_query.stream.feeds import Feed, Pace
 from freehold_query.stream.metrics import STREAMS
-from freehold_query.stream.positions import BEGINNING, Positions
+from freehold_query.stream.positions import BEGINNING, WHOLE, Positions, Span
 from freehold_query.stream.streams import Authenticate, Stream
 
 _FULL_S = 5.0
@@ -59,6 +59,7 @@ class Admission:
         authenticate: Authenticate,
         *,
         account_prefix: str,
+        span: Span = WHOLE,
         snapshot: bool,
         last_event_id: str | None,
         as_strings: bool,
@@ -69,6 +70,7 @@ class Admission:
             reader: Who asks.
             authenticate: Authenticates the reader again.
             account_prefix: Of which accounts.
+            span: Of which of their balances.
             snapshot: Whether all balances come first, if nothing is resumed.
             last_event_id: Where an earlier stream ended.
             as_strings: Whether amounts are sent as strings.
@@ -83,7 +85,7 @@ class Admission:
         prefix = reader.within(account_prefix)
         position = None
         if last_event_id is not None:
-            position = Positions(tenant_id, prefix).position_of(last_event_id)
+            position = Positions(tenant_id, prefix, span).position_of(last_event_id)
         feed = self._enter(tenant_id)
         try:
             await feed.begun()
@@ -96,6 +98,7 @@ class Admission:
             feed,
             self._reads,
             prefix,
+            span,
             position,
             as_strings=as_strings,
             reader=reader,

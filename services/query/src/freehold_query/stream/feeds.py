@@ -20,7 +20,7 @@ from freehold.tenants.directory import Directory
 from freehold.tenants.homes import Home
 from freehold_query.reads import Reads
 from freehold_query.stream.metrics import STREAM_BALANCES, STREAM_LAG_SECONDS
-from freehold_query.stream.positions import Position
+from freehold_query.stream.positions import Position, Span
 from freehold_query.stream.views import View, Views
 
 _log = structlog.get_logger(__name__)
@@ -108,10 +108,12 @@ class Feed:
         """Have it look now."""
         self._rung.set()
 
-    def enter(self, client: asyncio.Event, account_prefix: str | None, *, as_strings: bool) -> View:
-        """Add a client, who is woken when an account with the prefix changes."""
+    def enter(
+        self, client: asyncio.Event, account_prefix: str | None, span: Span, *, as_strings: bool
+    ) -> View:
+        """Add a client, who is woken when an account with the prefix changes, in the span."""
         return self._views.enter(
-            client, account_prefix, self.position.event_id, as_strings=as_strings
+            client, account_prefix, self.position.event_id, as_strings=as_strings, span=span
         )
 
     def leave(self, client: asyncio.Event, view: View) -> None:
@@ -180,7 +182,7 @@ class Feed:
         woken = set()
         now = time.time()
         for row in changes.balances:
-            for view in self._views.of(row["account_id"]):
+            for view in self._views.of(row):
                 view.add(row, changes.epoch)
                 woken.add(view)
             STREAM_LAG_SECONDS.observe(now - uuid_time_s(row["last_ledger_event_id"]))

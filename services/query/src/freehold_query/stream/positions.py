@@ -15,6 +15,23 @@ BEGINNING = ("", "")
 """Before the first account and currency of a list."""
 
 
+class Span(NamedTuple):
+    """A part of a list of balances, such as a page: named by accounts and currencies."""
+
+    after: tuple[str, str] = BEGINNING
+    """Balances after this one are in it."""
+    through: tuple[str, str] | None = None
+    """The last one that is in it; None if it has no end."""
+
+    def has(self, account_id: str, currency: str) -> bool:
+        """Say whether a balance is in it. Account ids are ASCII: Postgres sorts them likewise."""
+        balance = account_id, currency
+        return self.after < balance and (self.through is None or balance <= self.through)
+
+
+WHOLE = Span()
+
+
 class Position(NamedTuple):
     """How far a stream has got."""
 
@@ -26,13 +43,14 @@ class Position(NamedTuple):
 
 
 class Positions(Cursors):
-    """The ids of one tenant's streams with one prefix.
+    """The ids of one tenant's streams with one prefix and span.
 
     They name their epoch, so that one from before a restore is known as such.
     """
 
-    def __init__(self, tenant_id: str, account_prefix: str | None) -> None:
-        super().__init__(tenant_id, "stream", account_prefix)
+    def __init__(self, tenant_id: str, account_prefix: str | None, span: Span = WHOLE) -> None:
+        shown = () if span == WHOLE else (*span.after, *(span.through or ()))
+        super().__init__(tenant_id, "stream", account_prefix, *shown)
 
     def id_of(self, position: Position) -> str:
         """Make the id of a position."""

@@ -86,7 +86,7 @@ class StreamQuery(NoQuery):
     )
 
 
-class _EventStream(StreamingResponse):
+class EventStream(StreamingResponse):
     """The answer, which closes its stream whatever happens."""
 
     media_type = _MEDIA_TYPE
@@ -98,6 +98,7 @@ class _EventStream(StreamingResponse):
         self._stream = stream
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the stream until it or its client ends."""
         try:
             await super().__call__(scope, receive, send)
         finally:
@@ -129,7 +130,7 @@ def stream_routes(readers: Readers, admission: Admission) -> APIRouter:
             **answering(TooManyRequests),
         },
     )
-    async def stream(request: Request) -> _EventStream:
+    async def stream(request: Request) -> EventStream:
         token = dict(given_parameters(request)).get("token")
         authenticate = partial(readers.reader, request, api_keys.Scope.READ, token=token)
         reader = await authenticate()
@@ -143,6 +144,6 @@ def stream_routes(readers: Readers, admission: Admission) -> APIRouter:
             last_event_id=(headers[0] if headers else None) or query.last_event_id,
             as_strings=query.amounts == "string" or prefers_strings(request),
         )
-        return _EventStream(admission, opened)
+        return EventStream(admission, opened)
 
     return router

@@ -26,7 +26,7 @@ from freehold_query.stream.frames import (
     restart_frame,
 )
 from freehold_query.stream.metrics import STREAM_CATCH_UPS, STREAMS_ENDED
-from freehold_query.stream.positions import BEGINNING, Position
+from freehold_query.stream.positions import BEGINNING, Position, Span
 
 _RETRY_S = 1.0
 _PAGE_ROWS = 500
@@ -45,6 +45,7 @@ class Stream:
         feed: Feed,
         reads: Reads,
         account_prefix: str | None,
+        span: Span,
         position: Position,
         *,
         as_strings: bool,
@@ -58,6 +59,7 @@ class Stream:
             feed: The tenant's.
             reads: Reads what its views do not have.
             account_prefix: What the client sees; None for nothing.
+            span: What it sees of these.
             position: Where the client is.
             as_strings: Whether amounts are sent as strings.
             reader: The client.
@@ -73,7 +75,7 @@ class Stream:
         # A list that only catches up leaves out what has not changed since.
         self._since: UUID | None = None
         self._woken = asyncio.Event()
-        self._view = feed.enter(self._woken, account_prefix, as_strings=as_strings)
+        self._view = feed.enter(self._woken, account_prefix, span, as_strings=as_strings)
         self._last_frame: bytes | None = None
         self._ended_by = "client"
 
@@ -131,15 +133,18 @@ class Stream:
         """Give a page of all balances, each as of the position or later."""
         frames: list[bytes] = []
         rows: Sequence[Record] = ()
+        after = max(listed, self._view.span.after)
         if self._view.account_prefix is not None:
             home = await self.feed.home()
             async with self._reads.connection(home, "list_balances") as connection:
                 rows = await ledger.list_balances(
                     connection,
                     BalanceFilters(self._view.account_prefix),
-                    after=None if listed == BEGINNING else listed,
+                    after=None if after == BEGINNING else after,
                     rows_max=_PAGE_ROWS,
                 )
+        # What is beyond the end of the span is left out, and then nothing follows.
+        rows = [row for row in rows if self._view.shows(row)]
         for row in rows:
             listed = row["account_id"], row["currency"]
             self._position = position._replace(listed=listed)
@@ -168,7 +173,7 @@ class Stream:
         frames = [
             self._view.frame(row, Position(changes.epoch, row["last_ledger_event_id"]))
             for row in changes.balances
-            if self._view.shows(row["account_id"])
+            if self._view.shows(row)
         ]
         return b"".join([*frames, self._mark()])
 

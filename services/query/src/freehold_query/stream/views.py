@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import Iterator
+from itertools import chain
 from uuid import UUID
 
 import orjson
@@ -11,7 +12,7 @@ from freehold.http.preferences import amounts_as_strings
 from freehold.ledger.client import Record
 from freehold.ledger.documents import balance_document
 from freehold_query.stream.frames import balance_frame
-from freehold_query.stream.positions import Position, Positions
+from freehold_query.stream.positions import WHOLE, Position, Positions, Span
 
 _BYTES_MAX = 2**20
 """More than the changes of one read. A client that is further behind reads for itself."""
@@ -21,7 +22,13 @@ class View:
     """The latest changes of the accounts with a prefix: the newest of each balance."""
 
     def __init__(
-        self, tenant_id: str, account_prefix: str | None, position: UUID, *, as_strings: bool
+        self,
+        tenant_id: str,
+        account_prefix: str | None,
+        position: UUID,
+        *,
+        as_strings: bool,
+        span: Span = WHOLE,
     ) -> None:
         """Begin.
 
@@ -30,10 +37,12 @@ class View:
             account_prefix: What the accounts' ids begin with; None for no account.
             position: Changes up to this event are left out.
             as_strings: Whether amounts are written as strings.
+            span: Balances outside it are left out, too.
         """
         self.account_prefix = account_prefix
         self.as_strings = as_strings
-        self.positions = Positions(tenant_id, account_prefix)
+        self.span = span
+        self.positions = Positions(tenant_id, account_prefix, span)
         self.clients: set[asyncio.Event] = set()
         """Each is set when there is something new."""
         self._left_out = position
@@ -42,9 +51,14 @@ class View:
         self._bytes = 0
         self._joined: dict[UUID, bytes] = {}
 
-    def shows(self, account_id: str) -> bool:
-        """Say whether an account is in the view."""
-        return self.account_prefix is not None and account_id.startswith(self.account_prefix)
+    def shows(self, row: Record) -> bool:
+        """Say whether a balance is in the view."""
+        account_id: str = row["account_id"]
+        return (
+            self.account_prefix is not None
+            and account_id.startswith(self.account_prefix)
+            and self.span.has(account_id, row["currency"])
+        )
 
     def frame(self, row: Record, position: Position) -> bytes:
         """Write a balance, with the position that a client has reached with it."""
@@ -101,22 +115,30 @@ class Views:
 
     def __init__(self, tenant_id: str) -> None:
         self._tenant_id = tenant_id
-        self._views: dict[tuple[str | None, bool], View] = {}
+        self._views: dict[tuple[str | None, bool], dict[Span, View]] = {}
         # How many have a prefix of each length.
         self._lengths: Counter[int] = Counter()
 
     def __iter__(self) -> Iterator[View]:
         """Iterate over all."""
-        return iter(self._views.values())
+        return chain.from_iterable(views.values() for views in self._views.values())
 
     def enter(
-        self, client: asyncio.Event, account_prefix: str | None, position: UUID, *, as_strings: bool
+        self,
+        client: asyncio.Event,
+        account_prefix: str | None,
+        position: UUID,
+        *,
+        as_strings: bool,
+        span: Span = WHOLE,
     ) -> View:
         """Add a client; the changes after a position will be in the view."""
-        view = self._views.get((account_prefix, as_strings))
+        views = self._views.setdefault((account_prefix, as_strings), {})
+        view = views.get(span)
         if view is None:
-            view = View(self._tenant_id, account_prefix, position, as_strings=as_strings)
-            self._views[account_prefix, as_strings] = view
+            view = views[span] = View(
+                self._tenant_id, account_prefix, position, as_strings=as_strings, span=span
+            )
             self._lengths[len(account_prefix or "")] += 1
         view.clients.add(client)
         return view
@@ -125,12 +147,17 @@ class Views:
         """Remove a client, and the view with the last one."""
         view.clients.discard(client)
         if not view.clients:
-            del self._views[view.account_prefix, view.as_strings]
+            views = self._views[view.account_prefix, view.as_strings]
+            del views[view.span]
+            if not views:
+                del self._views[view.account_prefix, view.as_strings]
             self._lengths[len(view.account_prefix or "")] -= 1
 
-    def of(self, account_id: str) -> Iterator[View]:
-        """Give the views that an account is in, without a look at a thousand others."""
+    def of(self, row: Record) -> Iterator[View]:
+        """Give the views that a balance is in, without a look at those of other prefixes."""
+        account_id: str = row["account_id"]
         for length in +self._lengths:
             for as_strings in (False, True) if length <= len(account_id) else ():
-                if view := self._views.get((account_id[:length], as_strings)):
-                    yield view
+                for view in self._views.get((account_id[:length], as_strings), {}).values():
+                    if view.span.has(account_id, row["currency"]):
+                        yield view
