@@ -12,6 +12,8 @@ from freehold.http.openapi import TENANTS_CALLERS
 from freehold.tenants.access import TenantAccess
 from freehold_query.activity.routes import activity_routes
 from freehold_query.balances import balance_routes
+from freehold_query.console.live import LIVE_PATH
+from freehold_query.console.routes import console_routes, tenants_pages
 from freehold_query.events import event_routes
 from freehold_query.read_tokens import READ_TOKEN_MODELS, read_token_routes
 from freehold_query.readers import Readers
@@ -91,7 +93,7 @@ def make_application(settings: Settings) -> Application:
         timeout_s=settings.request_timeout_s,
         requests_in_flight_max=settings.requests_in_flight_max,
         all_bodies_bytes_max=settings.all_bodies_bytes_max,
-        lasting_paths=frozenset({STREAM_PATH}),
+        lasting_paths=frozenset({STREAM_PATH, LIVE_PATH}),
         streaming_paths=frozenset({STATEMENT_PATH}),
         origins=settings.origins,
     )
@@ -104,4 +106,8 @@ def make_application(settings: Settings) -> Application:
     app.include_direct_routes(read_token_routes(readers, tokens))
     app.include_router(stream_routes(readers, live))
     app.include_router(statement_routes(readers, reads, timeout_s=settings.request_timeout_s))
+    pages = tenants_pages()
+    app.state.error_page = pages.error
+    for router in console_routes(pages, tenants, reads, live):
+        app.include_router(router)
     return app

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 
 from freehold.contracts.fields import PointInTime, is_account_id
 from freehold.http.cursors import Cursors, cursor_refused
-from freehold.http.parameters import PageQuery
+from freehold.http.parameters import NoQuery
 from freehold.tenants.homes import Home
 
 _CURRENCY = re.compile("[A-Z]{3}")
@@ -29,9 +29,9 @@ def names_balance(account_id: str, currency: str) -> bool:
 class CursorScope(Cursors):
     """The cursors of one tenant's list with one set of filters."""
 
-    def __init__(self, home: Home, name: str, query: PageQuery, *filters: str | None) -> None:
+    def __init__(self, home: Home, name: str, query: NoQuery, *filters: str | None) -> None:
         """Name what the cursors are valid for: the query's filters, and what else narrows it."""
-        asked = query.model_dump(mode="json", exclude={"limit", "cursor"})
+        asked = query.model_dump(mode="json", exclude={"limit", "cursor", "through"})
         super().__init__(
             home.tenant_id, home.epoch, name, json.dumps(asked, sort_keys=True), *filters
         )

@@ -1,0 +1,149 @@
+"""The page of all balances: live, or as they were at a point in time."""
+
+from typing import Any, NamedTuple
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import RedirectResponse
+
+from freehold.console.pages import is_fragment
+from freehold.contracts.currency import MINOR_UNIT_EXPONENTS
+from freehold.contracts.errors import ValidationFailed
+from freehold.http.parameters import read_query
+from freehold.ledger import client as ledger
+from freehold.ledger import points_in_time
+from freehold.ledger.client import BalanceFilters, Connection, Lag, Record
+from freehold.ledger.points_in_time import NOW
+from freehold.security.api_keys import Scope
+from freehold_query.console.console import Console, page_router
+from freehold_query.console.parameters import BranchParameters, PageParameters, field_time
+from freehold_query.cursors import CursorScope
+from freehold_query.readers import Reader
+
+PATH = "/console"
+_ROWS_MAX = 100
+"""A page has no more, so that a browser has little to lay out however many accounts there are."""
+
+Position = tuple[str, str]
+
+
+class BalanceParameters(BranchParameters):
+    """The parameters of the page of balances."""
+
+    cursor: str | None = None
+
+
+class _Page(NamedTuple):
+    rows: list[Record]
+    following: Position | None
+    """The balance after which there is another page, if there is."""
+
+
+class _Summary(NamedTuple):
+    totals: list[Record]
+    lag: Lag
+
+
+def balance_pages(console: Console) -> APIRouter:
+    """Make the page of balances, and the part of it that is asked for again and again."""
+    router = page_router()
+
+    @router.get("")
+    async def balances(request: Request) -> Response:
+        reader = await console.reader(request, Scope.READ)
+        query = read_query(BalanceParameters, request)
+        cursors = balance_cursors(reader, query)
+        try:
+            after = None if query.cursor is None else cursors.read_balance(query.cursor)
+        except ValidationFailed:
+            # The ledger was restored meanwhile: its list is another one now.
+            return RedirectResponse(_address(query, cursor=None), status_code=303)
+        async with console.reads.connection(reader.home, "console_balances") as connection:
+            page = await _page(connection, query, after)
+            summary = await _summary(connection, query)
+        following = None if page.following is None else cursors.write(*page.following)
+        return console.answer(
+            request,
+            "_balances.html" if is_fragment(request) else "balances.html",
+            # So that the address names what is shown, and not each key that was pressed.
+            headers={"HX-Replace-Url": _address(query)},
+            query=query,
+            address=_address(query),
+            currencies=[total["currency"] for total in summary.totals],
+            is_live=query.moment == NOW,
+            as_of=field_time(query.as_of),
+            known_at=field_time(query.known_at),
+            rows=list(map(_row, page.rows)),
+            stream=_address(query, "/stream", through=following),
+            summary_address=_address(query, "/summary", cursor=None, currency=None),
+            first=None if query.cursor is None else _address(query, cursor=None),
+            following=None if following is None else _address(query, cursor=following),
+            present=_address(query, cursor=None, as_of=None, known_at=None),
+            moment=urlencode(_given(query, "as_of", "known_at")),
+            **_shown(summary),
+        )
+
+    @router.get("/summary")
+    async def summary(request: Request) -> Response:
+        reader = await console.reader(request, Scope.READ)
+        query = read_query(BranchParameters, request)
+        async with console.reads.connection(reader.home, "console_summary") as connection:
+            found = await _summary(connection, query)
+        return console.answer(request, "_summary.html", **_shown(found))
+
+    return router
+
+
+def balance_cursors(reader: Reader, query: BranchParameters) -> CursorScope:
+    """Make the cursors of the list with a query's filters."""
+    return CursorScope(reader.home, "console balances", query)
+
+
+async def _page(connection: Connection, query: BranchParameters, after: Position | None) -> _Page:
+    """Read a page of the list. One at a point in time may be short with more to follow."""
+    filters = BalanceFilters(query.account_prefix, query.currency)
+    stopped_at = None
+    if query.moment == NOW:
+        rows = await ledger.list_balances(connection, filters, after=after, rows_max=_ROWS_MAX + 1)
+    else:
+        rows, stopped_at = await points_in_time.list_balances_at(
+            connection, query.moment, filters, after=after, rows_max=_ROWS_MAX + 1
+        )
+    last = rows[_ROWS_MAX - 1] if len(rows) > _ROWS_MAX else stopped_at
+    return _Page(rows[:_ROWS_MAX], None if last is None else (last["account_id"], last["currency"]))
+
+
+async def _summary(connection: Connection, query: BranchParameters) -> _Summary:
+    totals = await points_in_time.totals(
+        connection, query.moment, account_prefix=query.account_prefix, currency=None
+    )
+    return _Summary(totals, await ledger.projection_lag(connection))
+
+
+def _shown(summary: _Summary) -> dict[str, Any]:
+    totals = [{**row, "exponent": MINOR_UNIT_EXPONENTS[row["currency"]]} for row in summary.totals]
+    return {"totals": totals, "lag": summary.lag}
+
+
+def _row(row: Record) -> dict[str, Any]:
+    """Give a balance as the page shows it; what was held in the past is not known."""
+    held = row.get("held_minor")
+    balance = int(row["current_balance_minor"])
+    return {
+        **row,
+        "exponent": MINOR_UNIT_EXPONENTS[row["currency"]],
+        "current_balance_minor": balance,
+        "held_minor": held,
+        "available_minor": None if held is None else balance - int(held),
+    }
+
+
+def _address(query: PageParameters, below: str = "", **changes: str | None) -> str:
+    """Write the address of a page with other parameters; None leaves one out."""
+    given = {**_given(query), **changes}
+    parameters = urlencode({name: value for name, value in given.items() if value is not None})
+    return f"{PATH}{below}?{parameters}".rstrip("?")
+
+
+def _given(query: PageParameters, *names: str) -> dict[str, str | None]:
+    return {name: value for name, value in query.given().items() if not names or name in names}
