@@ -30,7 +30,7 @@ from freehold.http.openapi import API_KEY, PUBLIC, answering, complete_openapi
 from freehold.http.pages import PAGE_HEADERS
 from freehold.http.problem_types import problem_type_routes
 from freehold.http.problems import Problem, unforeseen
-from freehold.observability.metrics import BUILD
+from freehold.observability.metrics import BUILD, CHECK_OK
 from freehold.release import this_release
 
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
@@ -273,6 +273,8 @@ def _report_health(app: FastAPI, readiness: Readiness) -> None:
         **public,
     )
     async def metrics() -> Response:
+        for name, check in (await readiness()).items():
+            CHECK_OK.labels(name, "yes" if check.is_needed else "no").set(check.answers)
         return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
 

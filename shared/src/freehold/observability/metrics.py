@@ -19,6 +19,11 @@ def counted_by(name: str, documentation: str, label: str, values: Iterable[str])
 
 
 BUILD = Info("freehold_build", "The release that runs: its version and commit.")
+CHECK_OK = Gauge(
+    "freehold_check_ok",
+    "Whether what a check of /readyz asks for is there, 1 or 0; needed: yes, or no.",
+    ["check", "needed"],
+)
 REQUEST_SECONDS = Histogram(
     "freehold_http_request_seconds",
     "How long requests took, by route and status.",
