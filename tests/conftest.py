@@ -8,8 +8,10 @@ from collections.abc import AsyncIterator, Iterator
 import hypothesis
 import pytest
 import structlog
+from playwright.async_api import Browser
 
 from freehold.ledger.client import Connection
+from support.browser import CHROMIUM, chromium
 from support.ledgers import Ledger, Ledgers, rolled_back
 from support.servers import given, postgres_server, rabbitmq_server
 from support.stacks import given_addresses
@@ -114,3 +116,12 @@ async def own_connection(ledger: Ledger) -> AsyncIterator[Connection]:
     """A superuser's connection to a ledger of its own, where a test commits."""
     async with ledger.connection() as connection:
         yield connection
+
+
+@pytest.fixture(scope="session")
+async def browser() -> AsyncIterator[Browser]:
+    """A browser that all tests of a worker share; each page has a profile of its own."""
+    if CHROMIUM is None:
+        pytest.skip("this machine has no chromium")
+    async with chromium() as browser:
+        yield browser

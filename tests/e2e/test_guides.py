@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from playwright.async_api import Browser, Page
 
 from freehold_local.ports import free_port
-from support.browser import CHROMIUM, Page, page_at
+from support.browser import page_at
 from support.clients import Tenant, event_body
 from support.guides import Step, followed, guide
 from support.stacks import Addresses
@@ -56,7 +57,9 @@ async def shows(page: Page, text: str) -> None:
     await eventually(there, f"the page shows {text}")
 
 
-async def test_quickstart(addresses: Addresses, names: Mapping[str, str], tmp_path: Path) -> None:
+async def test_quickstart(
+    addresses: Addresses, names: Mapping[str, str], tmp_path: Path, browser: Browser
+) -> None:
     folder = tmp_path / "reader"
     (folder / ".local").mkdir(parents=True)
     variables = {**addresses.operator, "FREEHOLD_QUERY_URL": addresses.query}
@@ -64,9 +67,7 @@ async def test_quickstart(addresses: Addresses, names: Mapping[str, str], tmp_pa
         "".join(f"{name}={value}\n" for name, value in variables.items())
     )
     async with followed(guide("quickstart", names), folder, {}) as steps:
-        if CHROMIUM is None:
-            pytest.skip("this machine has no chromium to open shop.html")
-        async with page_at(f"http://127.0.0.1:{names['5001']}", tmp_path / "browser") as page:
+        async with page_at(browser, f"http://127.0.0.1:{names['5001']}") as page:
             await shows(page, "Through the back end: $35.00")
             await shows(page, "With a read token: $35.00")
         left_out(steps)
@@ -86,15 +87,17 @@ async def test_modelling(
 
 
 async def test_frontends(
-    environment: Mapping[str, str], names: Mapping[str, str], tmp_path: Path, tenant: Tenant
+    environment: Mapping[str, str],
+    names: Mapping[str, str],
+    tmp_path: Path,
+    tenant: Tenant,
+    browser: Browser,
 ) -> None:
     folder = tmp_path / "reader"
     folder.mkdir()
     async with followed(guide("frontends", names), folder, environment) as steps:
-        if CHROMIUM is None:
-            pytest.skip("this machine has no chromium to open balances.html")
         url = f"http://127.0.0.1:{names['5001']}/balances.html"
-        async with page_at(url, tmp_path / "browser") as page:
+        async with page_at(browser, url) as page:
             await shows(page, "customer:42:wallet\t$20.00\t$20.00")
             await tenant.post("/events", event_body(account_id="customer:42:wallet"))
             await shows(page, "customer:42:wallet\t$40.00\t$40.00")

@@ -1,113 +1,110 @@
-"""A real browser: headless Chromium, driven over a pipe (Chrome DevTools Protocol)."""
+"""A real browser: Debian's headless Chromium, driven by Playwright."""
 
-import asyncio
 import functools
 import http.server
-import json
-import os
+import re
 import shutil
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
-from itertools import count
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+
+from axe_playwright_python.async_playwright import Axe
+from playwright.async_api import Browser, Page, async_playwright
 
 CHROMIUM = shutil.which("chromium")
-_FLAGS = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    # The machine's proxy is for the world outside.
-    "--no-proxy-server",
-    "--remote-debugging-pipe",
-)
-_TIMEOUT_S = 30
-_MESSAGE_BYTES_MAX = 2**24
-# Chromium reads commands from descriptor 3 and writes answers to 4.
-# Other shells than bash know no descriptors above 9.
-_WITH_PIPES = 'exec "$0" "$@" 3<&{0} 4>&{1}'
-
-
-@dataclass
-class Page:
-    """A page that is open."""
-
-    _commands: asyncio.WriteTransport
-    _answers: asyncio.StreamReader
-    _session: str | None = None
-    _numbers: "count[int]" = field(default_factory=lambda: count(1))
-
-    async def evaluate(self, expression: str) -> Any:
-        """Give the value of a JavaScript expression in the page."""
-        answer = await self.command(
-            "Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True
-        )
-        assert "exceptionDetails" not in answer, answer
-        return answer["result"].get("value")
-
-    async def command(self, method: str, **params: Any) -> dict[str, Any]:
-        """Send a command and wait for its answer; what happens meanwhile is passed over."""
-        number = next(self._numbers)
-        message: dict[str, Any] = {"id": number, "method": method, "params": params}
-        if self._session is not None:
-            message["sessionId"] = self._session
-        self._commands.write(json.dumps(message).encode() + b"\0")
-        async with asyncio.timeout(_TIMEOUT_S):
-            while True:
-                answer = json.loads((await self._answers.readuntil(b"\0"))[:-1])
-                if answer.get("id") == number:
-                    result: dict[str, Any] = answer["result"]
-                    return result
-
-    async def attach(self, url: str) -> None:
-        """Open a page; later commands are about it."""
-        target = await self.command("Target.createTarget", url=url)
-        attached = await self.command(
-            "Target.attachToTarget", targetId=target["targetId"], flatten=True
-        )
-        self._session = attached["sessionId"]
+# The machine's proxy is for the world outside.
+_FLAGS = ["--no-proxy-server", "--disable-quic", "--disable-gpu"]
+# On a busy machine the first page takes long.
+_TIMEOUT_MS = 60_000
+_SCREENSHOTS = Path(__file__).parents[2] / "build" / "screenshots"
+# A status is no fault of the page: tests ask for refusals.
+_STATUS = re.compile("Failed to load resource: the server responded|Response Status Error Code")
 
 
 @asynccontextmanager
-async def page_at(url: str, profile: Path) -> AsyncIterator[Page]:
-    """Have a page open for a while, in a browser of its own with a new profile."""
-    assert CHROMIUM is not None
-    loop = asyncio.get_running_loop()
-    commands_out, commands_in = os.pipe()
-    answers_out, answers_in = os.pipe()
-    browser = await asyncio.create_subprocess_exec(
-        "bash",
-        "-c",
-        _WITH_PIPES.format(commands_out, answers_in),
-        CHROMIUM,
-        *_FLAGS,
-        f"--user-data-dir={profile}",
-        pass_fds=(commands_out, answers_in),
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.DEVNULL,
-    )
-    os.close(commands_out)
-    os.close(answers_in)
-    answers = asyncio.StreamReader(limit=_MESSAGE_BYTES_MAX)
-    await loop.connect_read_pipe(
-        lambda: asyncio.StreamReaderProtocol(answers), os.fdopen(answers_out, "rb")
-    )
-    commands, _ = await loop.connect_write_pipe(asyncio.BaseProtocol, os.fdopen(commands_in, "wb"))
+async def chromium() -> AsyncIterator[Browser]:
+    """Have a browser for a while. Each page has a profile of its own in it."""
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(
+            executable_path=CHROMIUM, args=_FLAGS, chromium_sandbox=False
+        )
+        try:
+            yield browser
+        finally:
+            await browser.close()
+
+
+@asynccontextmanager
+async def page_at(browser: Browser, url: str, **profile: Any) -> AsyncIterator[Page]:
+    """Have a page open for a while; `profile` is what Playwright's `new_context` takes."""
+    context = await browser.new_context(**profile)
+    context.set_default_timeout(_TIMEOUT_MS)
     try:
-        page = Page(commands, answers)
-        await page.attach(url)
+        page = await context.new_page()
+        await page.goto(url)
         yield page
     finally:
-        commands.close()
-        browser.terminate()
-        await browser.wait()
+        await context.close()
+
+
+@asynccontextmanager
+async def sound_page(browser: Browser, url: str, **profile: Any) -> AsyncIterator[Page]:
+    """Have a page of a console open for a while, and see in the end that nothing was wrong.
+
+    Scripts must not fail, nothing must break the Content-Security-Policy, and nothing must be
+    asked of another origin.
+    """
+    faults: list[str] = []
+    origin = urlsplit(url).netloc
+    context = await browser.new_context(**profile)
+    context.set_default_timeout(_TIMEOUT_MS)
+    try:
+        page = await context.new_page()
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.on(
+            "console",
+            lambda message: (
+                faults.append(message.text)
+                if message.type == "error" and not _STATUS.search(message.text)
+                else None
+            ),
+        )
+        page.on(
+            "request",
+            lambda request: (
+                faults.append(f"asked of another origin: {request.url}")
+                if urlsplit(request.url).netloc not in {origin, ""}
+                else None
+            ),
+        )
+        await page.goto(url)
+        yield page
+    finally:
+        await context.close()
+    assert not faults
+
+
+async def require_accessible(page: Page) -> None:
+    """See that axe-core finds nothing, neither in light nor in dark colours."""
+    for scheme in ("light", "dark"):
+        await page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+        found = await Axe().run(page)
+        assert not found.violations_count, f"{scheme}: {found.generate_report()}"
+
+
+async def require_fits(page: Page, width: int = 360) -> None:
+    """See that a page has no horizontal scroll bar on a phone."""
+    await page.set_viewport_size({"width": width, "height": 740})
+    wide = await page.evaluate("document.documentElement.scrollWidth")
+    assert wide <= width, f"the page is {wide} px wide"
+
+
+async def keep_screenshot(page: Page, name: str) -> None:
+    """Keep what a page looks like, as `build/screenshots/NAME.png`."""
+    await page.screenshot(path=_SCREENSHOTS / f"{name}.png", full_page=True)
 
 
 @contextmanager

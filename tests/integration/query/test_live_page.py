@@ -5,10 +5,11 @@ from pathlib import Path
 
 import httpx
 import pytest
+from playwright.async_api import Browser, Page
 
 from integration.query.service import Service, change, running
 from integration.query.tenants import Landlord, Tenant
-from support.browser import CHROMIUM, Page, page_at, served
+from support.browser import page_at, served
 from support.guides import guide, saved_files
 from support.waiting import eventually
 
@@ -17,8 +18,6 @@ SHOWN = """
 [...document.querySelectorAll('tr')].map(
     (row) => [...row.cells].map((cell) => cell.textContent).join(' '))
 """
-
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="this machine has no chromium")
 
 
 @pytest.fixture
@@ -43,7 +42,9 @@ async def service(landlord: Landlord, tenant: Tenant, origin: str) -> AsyncItera
 
 
 @pytest.fixture
-async def page(service: Service, folder: Path, origin: str, tmp_path: Path) -> AsyncIterator[Page]:
+async def page(
+    service: Service, folder: Path, origin: str, browser: Browser
+) -> AsyncIterator[Page]:
     text_of_guide = guide("frontends", {"http://127.0.0.1:8082": service.url})
     for name, text in saved_files(text_of_guide).items():
         (folder / name).write_text(text)
@@ -53,7 +54,7 @@ async def page(service: Service, folder: Path, origin: str, tmp_path: Path) -> A
         )
     (folder / "read-token").write_bytes(made.raise_for_status().content)
     await change(service.tenant, "cus_2", "till", amount_minor=2**60 + 1)
-    async with page_at(f"{origin}/balances.html", tmp_path / "browser") as page:
+    async with page_at(browser, f"{origin}/balances.html") as page:
         yield page
 
 

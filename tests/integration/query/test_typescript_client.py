@@ -1,21 +1,19 @@
 """The client in TypeScript in a real browser, from another origin than query's."""
 
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 from urllib.parse import urlencode
 
 import httpx
 import pytest
+from playwright.async_api import Browser, Page
 
 from integration.query.service import Service, change, running
 from integration.query.tenants import Landlord, Tenant
-from support.browser import CHROMIUM, Page, page_at, served
+from support.browser import page_at, served
 from support.node import built_client
 from support.waiting import eventually
 
 SHOWN = "[...document.querySelectorAll('li, p')].map((each) => each.textContent)"
-
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="this machine has no chromium")
 
 
 @pytest.fixture
@@ -32,13 +30,13 @@ async def service(landlord: Landlord, tenant: Tenant, origin: str) -> AsyncItera
 
 
 @pytest.fixture
-async def page(service: Service, origin: str, tmp_path: Path) -> AsyncIterator[Page]:
+async def page(service: Service, origin: str, browser: Browser) -> AsyncIterator[Page]:
     async with httpx.AsyncClient(base_url=service.url, trust_env=False) as http_client:
         made = await http_client.post(
             "/v1/read-tokens", json={"account_prefix": "cus_"}, headers=service.tenant.authorization
         )
     settings = urlencode({"query": service.url, "token": made.raise_for_status().json()["token"]})
-    async with page_at(f"{origin}/examples/balances.html#{settings}", tmp_path) as page:
+    async with page_at(browser, f"{origin}/examples/balances.html#{settings}") as page:
         yield page
 
 
