@@ -40,6 +40,8 @@ ROUTES = {
         ("post", "/v1/tenants/{tenant_id}/resume"),
         ("get", "/v1/tenants/{tenant_id}/credentials"),
         ("post", "/v1/tenants/{tenant_id}/credentials/rotate"),
+        ("get", "/v1/usage"),
+        ("get", "/v1/tenants/{tenant_id}/usage"),
         ("get", "/v1/overview"),
         ("get", "/v1/regions"),
         ("get", "/v1/export"),

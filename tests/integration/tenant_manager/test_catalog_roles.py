@@ -32,11 +32,16 @@ TABLES = (
     "schema_migrations",
     "service_api_keys",
     "service_homes",
+    "slow_reads",
     "tenant_epochs",
     "tenant_migrations",
     "tenant_rows",
+    "tenant_traffic",
+    "tenant_usage",
     "tenants",
     "unshipped_changes",
+    "usage_rounds",
+    "usage_samples",
 )
 RIGHTS = {
     "ingest": {
@@ -44,13 +49,20 @@ RIGHTS = {
         "ingest_instances": {"SELECT", "INSERT", "UPDATE", "DELETE"},
         "service_api_keys": {"SELECT"},
         "service_homes": {"SELECT"},
+        "tenant_traffic": {"SELECT", "INSERT", "UPDATE"},
     },
     "projector": {
         "hold_expiries": {"SELECT", "INSERT", "UPDATE", "DELETE"},
         "reconciliations": {"SELECT", "UPDATE"},
         "service_homes": {"SELECT"},
+        "tenant_traffic": {"SELECT", "INSERT", "UPDATE"},
     },
-    "query": {"service_api_keys": {"SELECT"}, "service_homes": {"SELECT"}},
+    "query": {
+        "service_api_keys": {"SELECT"},
+        "service_homes": {"SELECT"},
+        "slow_reads": {"SELECT", "INSERT", "UPDATE"},
+        "tenant_traffic": {"SELECT", "INSERT", "UPDATE"},
+    },
 }
 ALL_RIGHTS = ("SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER")
 NEVER = (

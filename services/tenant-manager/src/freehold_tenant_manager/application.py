@@ -59,6 +59,8 @@ from freehold_tenant_manager.server.customer_sessions import WATCH_EVERY_S, Cust
 from freehold_tenant_manager.server.server import APPLICATION
 from freehold_tenant_manager.settings import Settings
 from freehold_tenant_manager.startup import Startup
+from freehold_tenant_manager.usage.gauges import UsageGauges
+from freehold_tenant_manager.usage.sampler import Sampler
 from freehold_tenant_manager.verification.verifier import Verifier
 
 _CONNECTION_IDLE_S = 10.0
@@ -247,6 +249,7 @@ def _compose_tenants(service: _Service) -> None:
     )
     overview = Overview(base.catalog, ledgers)
     service.components.add(credentials, pool, provisioner, overview, survey)
+    _compose_usage(service, ledgers)
     abandoned_s = settings.provisioning_abandoned_s
 
     async def undo() -> bool:
@@ -257,6 +260,26 @@ def _compose_tenants(service: _Service) -> None:
     service.repeat("undoing abandoned creations", undo, abandoned_s / 2)
     service.repeat("watching customers' sessions", customers.watch, WATCH_EVERY_S)
     service.run(pool)
+
+
+def _compose_usage(service: _Service, ledgers: Ledgers) -> None:
+    base, settings = service.base, service.settings
+    sampler = Sampler(
+        base.catalog,
+        ledgers,
+        settings.amqp_url,
+        cluster=settings.cluster,
+        every_s=settings.usage_every_s,
+    )
+    gauges = UsageGauges(
+        base.catalog,
+        tenants_max=settings.metrics_tenants_max,
+        backup_every_s=settings.backup_every_s,
+        backup_verify_every_s=settings.backup_verify_every_s,
+    )
+    service.components.add(sampler, gauges)
+    service.repeat("sampling usage", sampler.sample_if_due, settings.usage_every_s)
+    service.repeat("showing usage", gauges.show, settings.usage_every_s)
 
 
 def _compose_backups(service: _Service) -> Backups:

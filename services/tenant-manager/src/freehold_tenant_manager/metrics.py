@@ -1,4 +1,6 @@
-"""Metrics of provisioning, operations, migrations, backups, archive and the shipped catalog."""
+"""Metrics of provisioning, operations, migrations, backups, archive, the catalog and usage."""
+
+from math import nan
 
 from prometheus_client import Counter, Gauge, Histogram
 
@@ -81,4 +83,76 @@ CATALOG_BEHIND_SECONDS = Gauge(
 CATALOG_SHIPPED_AT = Gauge(
     "freehold_catalog_shipped_timestamp_seconds",
     "When the newest stored version of the catalog was read, in Unix time.",
+)
+
+# What the sampler saw last. Until then it is not a number, so that no alert fires.
+TENANTS = Gauge("freehold_tenants", "Tenants, by their status.", ["status"])
+USAGE_SAMPLED_AT = Gauge(
+    "freehold_usage_sampled_timestamp_seconds",
+    "When all tenants were sampled last, in Unix time; other figures of usage are as old.",
+)
+PROJECTION_LAG_EVENTS = Gauge(
+    "freehold_projection_lag_events", "Events of all tenants that are not projected yet."
+)
+PROJECTION_LAG_SECONDS = Gauge(
+    "freehold_projection_lag_seconds",
+    "Age of the oldest event that is not projected yet; 0 where there is none.",
+)
+ARCHIVE_AGE_SECONDS = Gauge(
+    "freehold_archive_age_seconds",
+    "Age of the oldest event that is not in the archive yet; 0 where there is none.",
+)
+BACKUP_OLDEST_AT = Gauge(
+    "freehold_backup_oldest_timestamp_seconds",
+    "When the newest backup was made of the tenant whose newest is the oldest, in Unix time.",
+)
+TRIAL_OLDEST_AT = Gauge(
+    "freehold_backup_trial_oldest_timestamp_seconds",
+    "When a backup was last tried of the tenant whose last trial is the oldest, in Unix time.",
+)
+BACKUPS_LATE = Gauge(
+    "freehold_backup_late_tenants", "Tenants whose newest backup is older than two periods."
+)
+TRIALS_LATE = Gauge(
+    "freehold_backup_trial_late_tenants", "Tenants whose last trial is older than two periods."
+)
+BACKUPS_DAMAGED = Gauge("freehold_backups_damaged", "Backups that a trial found to be damaged.")
+PARKED_DOORBELLS = Gauge(
+    "freehold_parked_doorbells", "Doorbells that are parked; not a number where no broker answers."
+)
+UNKNOWN_AT_FIRST = (
+    *(USAGE_SAMPLED_AT, PROJECTION_LAG_EVENTS, PROJECTION_LAG_SECONDS, ARCHIVE_AGE_SECONDS),
+    *(BACKUP_OLDEST_AT, TRIAL_OLDEST_AT, BACKUPS_LATE, TRIALS_LATE, BACKUPS_DAMAGED),
+    PARKED_DOORBELLS,
+)
+for gauge in UNKNOWN_AT_FIRST:
+    gauge.set(nan)
+
+# One series for each of the most active tenants; all others together are tenant="_rest".
+TENANT_EVENTS = Gauge("freehold_tenant_events", "Events in the tenant's ledger.", ["tenant"])
+TENANT_EVENTS_RATE = Gauge(
+    "freehold_tenant_events_per_second", "Events appended, between two samples.", ["tenant"]
+)
+TENANT_LAG_SECONDS = Gauge(
+    "freehold_tenant_projection_lag_seconds",
+    "Age of the tenant's oldest event that is not projected yet. Those furthest behind are named.",
+    ["tenant"],
+)
+TENANT_SIZE_BYTES = Gauge(
+    "freehold_tenant_database_size_bytes", "Bytes of the tenant's database.", ["tenant"]
+)
+TENANT_BUSY = Gauge(
+    "freehold_tenant_database_busy_ratio",
+    "Seconds of statements in the tenant's database per second, between two samples.",
+    ["tenant"],
+)
+TENANT_CPU_SHARE = Gauge(
+    "freehold_tenant_cpu_share_ratio",
+    "The tenant's part of what all tenants kept databases and services busy with in a day.",
+    ["tenant"],
+)
+TENANT_ERRORS = Gauge(
+    "freehold_tenant_errors",
+    "Requests answered 5xx and projections that failed, within a day.",
+    ["tenant"],
 )

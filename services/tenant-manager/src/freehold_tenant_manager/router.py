@@ -31,6 +31,7 @@ from freehold_tenant_manager.redrive import routes as redrive
 from freehold_tenant_manager.restore import routes as restore
 from freehold_tenant_manager.startup import Startup
 from freehold_tenant_manager.tenants import routes as tenants
+from freehold_tenant_manager.usage import routes as usage
 from freehold_tenant_manager.verification import routes as verification
 
 REQUEST_MODELS = (
@@ -49,6 +50,7 @@ _PARTS = (
     provisioning,
     tenants,
     overview,
+    usage,
     deletion,
     keys,
     credentials,

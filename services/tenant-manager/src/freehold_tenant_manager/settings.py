@@ -97,6 +97,15 @@ class Settings(ServiceSettings):
         default=2.0, gt=0, description="A tenant's database that takes longer is shown as null."
     )
 
+    usage_every_s: float = Field(
+        default=30.0, gt=0, description="The time between two rounds of sampling what tenants use."
+    )
+    metrics_tenants_max: int = Field(
+        default=20,
+        ge=0,
+        description="Tenants with metrics of their own, the most active; the rest is one more.",
+    )
+
     customer_temp_files_mb: int = Field(
         default=USUAL_BOUNDS.temp_files_mb,
         ge=1,

@@ -16,6 +16,7 @@ TAGS: Mapping[str, str] = {
     "searchable metadata": "By which metadata keys events are searched.",
     "lag": "How far balances are behind the ledger.",
     "overview": "The whole installation at a glance.",
+    "usage": "What each tenant uses of the installation, sampled slowly.",
     "tenants": "Tenants, from the first request that makes them to their deletion.",
     "API keys": "What a tenant's own programs authenticate with.",
     "credentials": "Passwords of a tenant's database roles, and the customer's connection string.",

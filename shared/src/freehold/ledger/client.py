@@ -185,6 +185,23 @@ async def hash_at(connection: Connection, seq: int) -> bytes | None:
     return None if found is None else bytes(found)
 
 
+async def event_id_at(connection: Connection, seq: int) -> UUID | None:
+    """Give the id of the event with this seq, or None where the ledger has none."""
+    event_id: UUID | None
+    (event_id,) = await _row(connection, "SELECT event_id FROM event_at($1)", seq)
+    return event_id
+
+
+async def estimated_balances(connection: Connection) -> int:
+    """Say how many balances the state tables have, as Postgres estimates it without counting."""
+    (estimate,) = await _row(
+        connection,
+        "SELECT greatest(pg_stat_get_live_tuples(c.oid), c.reltuples, 0)::bigint"
+        " FROM pg_class AS c WHERE c.oid = 'account_balances'::regclass",
+    )
+    return int(estimate)
+
+
 async def make_partitions(connection: Connection, clock: Clock | None = None) -> int:
     """Make the partitions that the year ahead needs; answer how many were missing.
 

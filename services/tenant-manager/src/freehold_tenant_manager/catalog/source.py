@@ -16,6 +16,7 @@ CATALOG_SOURCE = load_source(
         "backups",
         "epochs",
         "installation",
+        "usage",
         "views",
     ),
     functions=("functions",),

@@ -45,6 +45,11 @@ LEFT_OUT = {
     "hold_expiries": "projector finds them in the ledgers",
     "tenant_migrations": "the ledgers say their versions",
     "retired_databases": "gone with the server; the archive has what was in them",
+    "tenant_traffic": "counted anew",
+    "slow_reads": "counted anew",
+    "tenant_usage": "sampled anew",
+    "usage_samples": "sampled anew",
+    "usage_rounds": "this server's own",
     "pool_databases": "gone with the server; made anew",
 }
 """The tables that no version has, each with the reason."""

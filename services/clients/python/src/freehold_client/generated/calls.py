@@ -497,6 +497,17 @@ def get_tenant(tenant_id: str) -> Call[models.TenantDetails]:
     return new_call(ROUTES["get_tenant"], models.TenantDetails, (tenant_id,))
 
 
+def get_tenant_usage(tenant_id: str) -> Call[models.TenantUsageDetails]:
+    """What a tenant uses, now and over time, and their slowest reads.
+
+    Show a tenant's usage.
+
+    Args:
+        tenant_id: The tenant's id.
+    """
+    return new_call(ROUTES["get_tenant_usage"], models.TenantUsageDetails, (tenant_id,))
+
+
 def get_totals(
     *,
     as_of: Time | None = None,
@@ -784,6 +795,41 @@ def list_tenants(
         ROUTES["list_tenants"],
         models.TenantPage,
         params={**given({"limit": page_size, "status": status})},
+    )
+
+
+def list_usage(
+    *,
+    page_size: int | None = None,
+    order: Literal[
+        "tenant_id",
+        "size_bytes",
+        "growth_bytes_per_day",
+        "events",
+        "events_per_s",
+        "accounts",
+        "seconds_behind",
+        "connections",
+        "cpu_share",
+        "requests",
+        "errors",
+        "slowest_read_s",
+        "archive_behind_s",
+    ]
+    | None = None,
+) -> Call[models.UsagePage]:
+    """What each tenant uses, and all together.
+
+    List tenants' usage. Between two pages the figures may change, and with them the order.
+
+    Args:
+        page_size: How many to answer at most.
+        order: By what: `tenant_id` ascending, anything else descending.
+    """
+    return new_call(
+        ROUTES["list_usage"],
+        models.UsagePage,
+        params={**given({"limit": page_size, "order": order})},
     )
 
 

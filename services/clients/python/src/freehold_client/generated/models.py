@@ -675,6 +675,18 @@ Service: TypeAlias = str
 Sign: TypeAlias = str
 
 
+class SlowRead(Model):
+    """The slowest read of its kind on a day."""
+
+    call: str
+    """The ledger's function, as in the metrics of query."""
+    seconds: float
+    """Waiting for a connection included."""
+    read_at: datetime
+    rows: int | None
+    """Null where they are not counted."""
+
+
 class StatementLine(Model):
     """An event that moved the balance, and what the balance was then."""
 
@@ -842,6 +854,74 @@ class TenantPage(Model):
 TenantStatus: TypeAlias = str
 
 
+class TenantUsage(Model):
+    """
+    What a tenant uses. What is of a day is of the last 24 hours, or since the first sample.
+
+    Null is what was not seen yet.
+    """
+
+    tenant_id: str
+    name: str
+    status: TenantStatus
+    schema_version: int
+    sampled_at: datetime | None
+    """When the server was asked last."""
+    known_at: datetime | None
+    """When events, accounts, lag and size were last known to be these."""
+    size_bytes: int | None
+    """Of the database on the server's disk."""
+    growth_bytes_per_day: float | None
+    """How the size changed within a day, or within less scaled to a day; null where samples span less than an hour."""
+    size_share: float
+    """The part of all databases' bytes, 0 to 1."""
+    events: int | None
+    """The seq of the ledger's last event."""
+    events_per_s: float | None
+    """Between the last two samples."""
+    accounts: int | None
+    """Accounts, each counted once for each of its currencies; Postgres's estimate."""
+    events_behind: int | None
+    seconds_behind: float | None
+    connections: int | None
+    """Sessions in the database, of anyone."""
+    database_s_per_s: float | None
+    """How busy the database was between the last two samples: 1 is one statement all the time."""
+    database_s: float
+    """Seconds within a day that Postgres was busy with statements in the database, waits for locks and disk included."""
+    services_s: float
+    """CPU seconds of services within a day, apportioned by requests, events and rows."""
+    cpu_share: float
+    """The part of all tenants' database_s and services_s, 0 to 1."""
+    requests: int
+    """Requests by HTTP within a day."""
+    errors: int
+    """Those answered 5xx, and projections that failed, within a day."""
+    doorbells_parked: int
+    """Doorbells that were parked within a day."""
+    slowest_read_s: float | None
+    """Of the last 24 hours."""
+    last_backup_at: datetime | None
+    last_trial_at: datetime | None
+    """When a backup was last restored on trial."""
+    backups_bytes: int
+    """Of backups in the storage."""
+    archived_at: datetime | None
+    """When a segment was last stored."""
+    archive_behind_s: float | None
+    """The age of the oldest event that is not in the archive; 0 where all are."""
+
+
+class TenantUsageDetails(Model):
+    """A tenant's usage: now, over time, and their slowest reads of the last days."""
+
+    usage: TenantUsage
+    series: list[UsagePoint]
+    """The oldest first: every few minutes for two days, before that one a day for 90 days. A tenant with nothing new has one an hour."""
+    slowest_reads: list[SlowRead]
+    """The slowest of each kind and day for a week, 50 at most."""
+
+
 class Total(Model):
     """What all accounts of a branch have together in one currency."""
 
@@ -859,6 +939,65 @@ class Totals(Model):
     """The totals of a branch, in order of currency: every one that it has ever had."""
 
     data: list[Total]
+
+
+class UsagePage(Model):
+    """A page of tenants' usage, and the totals of all."""
+
+    totals: UsageTotals
+    data: list[TenantUsage]
+    next_cursor: str | None
+
+
+class UsagePoint(Model):
+    """A sample of a tenant's usage. Counters are what was added since the sample before."""
+
+    sampled_at: datetime
+    seconds: float
+    """Since the sample before; 0 for the first."""
+    size_bytes: int | None
+    events: int | None
+    accounts: int | None
+    events_behind: int | None
+    seconds_behind: float | None
+    connections: int
+    database_s: float
+    services_s: float
+    requests: int
+    errors: int
+    doorbells_parked: int
+
+
+class UsageTotals(Model):
+    """The figures of all active and suspended tenants together: sums, unless they say otherwise."""
+
+    sampled_at: datetime | None
+    """When the last round of sampling was done."""
+    tenants: int
+    size_bytes: int
+    growth_bytes_per_day: float
+    events: int
+    events_per_s: float
+    accounts: int
+    events_behind: int
+    seconds_behind: float
+    """That of the tenant who is furthest behind."""
+    connections: int
+    database_s_per_s: float
+    database_s: float
+    services_s: float
+    requests: int
+    errors: int
+    slowest_read_s: float | None
+    backups_bytes: int
+    oldest_backup_at: datetime | None
+    """When the last backup was made of the tenant whose last one is the oldest."""
+    oldest_trial_at: datetime | None
+    """The same for trial restores."""
+    archive_behind_s: float
+    """That of the tenant who is furthest behind."""
+    parked_doorbells: int | None
+    """Doorbells that are parked now; null where no broker answered."""
 
 
 class VersionCount(Model):

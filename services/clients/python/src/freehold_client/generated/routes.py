@@ -55,6 +55,9 @@ ROUTES = {
     "get_tenant": Route(
         Service.TENANT_MANAGER, "GET", "/v1/tenants/{tenant_id}", is_operators=True
     ),
+    "get_tenant_usage": Route(
+        Service.TENANT_MANAGER, "GET", "/v1/tenants/{tenant_id}/usage", is_operators=True
+    ),
     "get_totals": Route(Service.QUERY, "GET", "/v1/totals"),
     "get_transaction": Route(Service.QUERY, "GET", "/v1/transactions/{transaction_id}"),
     "import_events": Route(Service.INGEST, "POST", "/v1/events/import"),
@@ -80,6 +83,7 @@ ROUTES = {
     "list_operations": Route(Service.TENANT_MANAGER, "GET", "/v1/operations", is_operators=True),
     "list_regions": Route(Service.TENANT_MANAGER, "GET", "/v1/regions", is_operators=True),
     "list_tenants": Route(Service.TENANT_MANAGER, "GET", "/v1/tenants", is_operators=True),
+    "list_usage": Route(Service.TENANT_MANAGER, "GET", "/v1/usage", is_operators=True),
     "migrate_ledgers": Route(Service.TENANT_MANAGER, "POST", "/v1/migrations", is_operators=True),
     "place_hold": Route(Service.INGEST, "POST", "/v1/holds", has_key=True),
     "redrive_doorbells": Route(

@@ -1,0 +1,1 @@
+"""What each tenant uses: sampled slowly, kept in the catalog, shown to operators."""
