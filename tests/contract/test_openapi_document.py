@@ -63,7 +63,7 @@ def test_each_operation_names_its_credential(document: Document) -> None:
 
 # Texts for people, and what only its reader understands.
 FREE_TEXT = {
-    *("title", "detail", "message", "fault", "error", "pointer", "kind"),
+    *("title", "detail", "message", "fault", "error", "pointer", "kind", "reason"),
     *("dsn", "host", "password", "token", "description", "time_zone", "confirm", "differs"),
 }
 

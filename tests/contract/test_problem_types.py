@@ -26,6 +26,7 @@ PUBLISHED = {
     "unauthorized": 401,
     "cross-origin-request": 403,
     "missing-scope": 403,
+    "role-missing": 403,
     "reply-not-allowed": 403,
     "tenant-suspended": 403,
     "not-found": 404,
@@ -39,6 +40,8 @@ PUBLISHED = {
     "tenant-exists": 409,
     "tenant-deleted": 409,
     "api-key-ended": 409,
+    "operator-exists": 409,
+    "operator-revoked": 409,
     "body-too-large": 413,
     "uri-too-long": 414,
     "unsupported-media-type": 415,
@@ -83,6 +86,9 @@ PRODUCED = {
     "unauthorized": "e2e/test_api_keys.py::test_a_request_without_a_valid_key_is_refused",
     "cross-origin-request": "unit/console/test_pages.py::test_pages_of_other_origins_cannot_act",
     "missing-scope": "e2e/test_api_keys.py::test_each_scope_permits_its_own_routes_only",
+    "role-missing": (
+        "integration/tenant_manager/test_operators.py::test_each_role_may_do_what_it_is_for"
+    ),
     "reply-not-allowed": (
         "e2e/test_amqp.py::"
         "test_a_message_that_asks_for_an_answer_into_the_queue_of_another_is_refused"
@@ -111,6 +117,13 @@ PRODUCED = {
     ),
     "tenant-deleted": "e2e/test_deletion.py::test_nothing_more_is_done_for_a_deleted_tenant",
     "api-key-ended": "e2e/test_api_keys.py::test_an_ended_key_cannot_be_rotated",
+    "operator-exists": (
+        "integration/tenant_manager/test_operators.py::test_the_settings_token_is_the_owner_root"
+    ),
+    "operator-revoked": (
+        "integration/tenant_manager/test_operators.py"
+        "::test_a_revoked_token_is_refused_by_every_process_at_once"
+    ),
     "body-too-large": "e2e/test_events.py::test_a_body_over_the_limit_is_refused",
     "unsupported-media-type": (
         "e2e/test_import.py::test_a_body_of_another_kind_is_refused_before_it_is_read"

@@ -57,6 +57,14 @@ ROUTES = {
         ("post", "/v1/tenants/{tenant_id}/restores"),
         ("get", "/v1/tenants/{tenant_id}/former-databases"),
         ("delete", "/v1/tenants/{tenant_id}/former-databases/{name}"),
+        ("post", "/v1/operators"),
+        ("get", "/v1/operators"),
+        ("get", "/v1/operators/me"),
+        ("delete", "/v1/operators/{operator_name}"),
+        ("post", "/v1/operators/{operator_name}/rotate"),
+        ("get", "/v1/operator-acts"),
+        ("get", "/v1/operator-acts/export"),
+        ("get", "/v1/operator-acts/verify"),
         ("post", "/v1/migrations"),
         ("get", "/v1/migrations"),
     },
@@ -483,6 +491,7 @@ def concrete(template: str) -> str:
         "event_type": "CHARGE",
         "account_id": "cus_42",
         "currency": "USD",
+        "operator_name": "nobody",
         "slug": "unknown",
     }
     return re.sub(r"\{(\w+)\}", lambda found: parts.get(found[1], str(uuid4())), template)

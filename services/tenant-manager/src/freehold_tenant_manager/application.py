@@ -13,7 +13,7 @@ from fastapi import FastAPI
 
 from freehold.aio.periodic import Periodic
 from freehold.aio.tasks import end
-from freehold.contracts.errors import DomainError
+from freehold.contracts.errors import DomainError, RoleMissing
 from freehold.http.application import Check, new_application
 from freehold.http.openapi import OPERATOR_TOKEN
 from freehold.messaging.broker import Broker
@@ -30,10 +30,10 @@ from freehold_tenant_manager.credentials.credentials import Credentials
 from freehold_tenant_manager.deletion.deletion import Deletion
 from freehold_tenant_manager.exports.exports import Exports
 from freehold_tenant_manager.exports.final_exports import FinalExports
-from freehold_tenant_manager.exports.routes import EXPORT_PATHS
+from freehold_tenant_manager.exports.routes import EXPORT_PATHS, ExportQuery
 from freehold_tenant_manager.foundation import Foundation
 from freehold_tenant_manager.http.components import Components
-from freehold_tenant_manager.http.dependencies import OperatorTokens
+from freehold_tenant_manager.http.dependencies import Confirmation
 from freehold_tenant_manager.migrations.ledger_migration import LedgerMigration
 from freehold_tenant_manager.migrations.migrations import Migrations, warn_of_those_behind
 from freehold_tenant_manager.operations.kinds import (
@@ -45,6 +45,11 @@ from freehold_tenant_manager.operations.kinds import (
     RESTORE,
     VERIFICATION,
 )
+from freehold_tenant_manager.operators.act_routes import EXPORT_PATH
+from freehold_tenant_manager.operators.act_verifier import ActVerifier
+from freehold_tenant_manager.operators.acts import Acts
+from freehold_tenant_manager.operators.details import DetailNames
+from freehold_tenant_manager.operators.operators import Operators, RootTokens
 from freehold_tenant_manager.overview.ledgers import Ledgers
 from freehold_tenant_manager.overview.overview import Overview
 from freehold_tenant_manager.overview.survey import Survey
@@ -110,10 +115,11 @@ def build_application(settings: Settings) -> FastAPI:
         readiness=readiness,
         credential=OPERATOR_TOKEN,
         request_models=REQUEST_MODELS,
+        caller_problems=(RoleMissing,),
         timeout_s=settings.request_timeout_s,
         requests_in_flight_max=settings.requests_in_flight_max,
         all_bodies_bytes_max=settings.all_bodies_bytes_max,
-        streaming_paths=EXPORT_PATHS,
+        streaming_paths=EXPORT_PATHS | {EXPORT_PATH},
     )
     app.include_router(router)
     app.include_router(own_router)
@@ -134,8 +140,7 @@ class _Service:
         self.base = base
         self.stack = stack
         self.startup = Startup(base.setup, base.catalog, base.storage)
-        tokens = OperatorTokens(settings.operator_token, settings.operator_token_previous)
-        self.components = Components(tokens, self.startup, *vars(base).values())
+        self.components = Components(self.startup, *vars(base).values())
         self._background: list[_Background] = []
 
     def run(self, part: _Background) -> None:
@@ -175,6 +180,7 @@ class _Service:
 def _compose(service: _Service) -> None:
     base, settings = service.base, service.settings
     service.stack.push_async_callback(base.catalog.close)
+    _compose_operators(service)
     service.repeat("looking after data keys", base.data_keys.look_after, _KEEP_KEYS_S)
     service.repeat("shipping the catalog", base.shipper.ship_if_due, _SHIP_EVERY_S)
     _compose_tenants(service)
@@ -204,6 +210,17 @@ def _compose(service: _Service) -> None:
     operations.handle(REDRIVE, redriver.redrive)
     # Closed before what its handlers use.
     service.run(operations)
+
+
+def _compose_operators(service: _Service) -> None:
+    base, settings, startup = service.base, service.settings, service.startup
+    root = RootTokens(settings.operator_token, settings.operator_token_previous)
+    service.components.add(
+        Operators(base.catalog, root, startup.require_done),
+        Acts(base.catalog, startup.require_done),
+        ActVerifier(base.catalog, base.shipper.shipped_acts_head),
+        DetailNames([*REQUEST_MODELS, Confirmation, ExportQuery]),
+    )
 
 
 def _compose_tenants(service: _Service) -> None:

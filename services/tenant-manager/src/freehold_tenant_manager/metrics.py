@@ -72,6 +72,11 @@ NOTIFICATION_QUEUE_USAGE = Gauge(
     "freehold_notification_queue_usage_ratio",
     "How full the server's one queue of notifications is, from 0 to 1.",
 )
+OPERATORS_REFUSED = Counter(
+    "freehold_operators_refused_total",
+    "Requests of operators that were refused: token (wrong, revoked or expired), role.",
+    ["reason"],
+)
 CATALOG_SHIPPED = Counter("freehold_catalog_versions_total", "Versions of the catalog stored.")
 CATALOG_FAILURES = Counter(
     "freehold_catalog_failures_total", "Times that the catalog could not be shipped."

@@ -1,4 +1,4 @@
-"""The operator's routes under /v1. Every one of them asks for the operator's token first."""
+"""The operators' routes under /v1. Every one of them is an OperatorRoute."""
 
 from typing import Annotated
 
@@ -8,6 +8,7 @@ from freehold_tenant_manager.backups import routes as backups
 from freehold_tenant_manager.contracts.credentials import NewPasswords
 from freehold_tenant_manager.contracts.empty import Nothing
 from freehold_tenant_manager.contracts.migrations import NewMigration
+from freehold_tenant_manager.contracts.operators import NewOperator, NewOperatorToken
 from freehold_tenant_manager.contracts.redrive import NewRedrive
 from freehold_tenant_manager.contracts.restores import NewRestore
 from freehold_tenant_manager.contracts.tenants import (
@@ -21,10 +22,12 @@ from freehold_tenant_manager.credentials import routes as credentials
 from freehold_tenant_manager.deletion import routes as deletion
 from freehold_tenant_manager.exports import routes as exports
 from freehold_tenant_manager.http.components import component
-from freehold_tenant_manager.http.dependencies import operator
 from freehold_tenant_manager.keys import routes as keys
 from freehold_tenant_manager.migrations import routes as migrations
 from freehold_tenant_manager.operations import routes as operations
+from freehold_tenant_manager.operators import act_routes as operator_acts
+from freehold_tenant_manager.operators import routes as operators
+from freehold_tenant_manager.operators.route import require_operator_routes
 from freehold_tenant_manager.overview import routes as overview
 from freehold_tenant_manager.provisioning import routes as provisioning
 from freehold_tenant_manager.redrive import routes as redrive
@@ -45,6 +48,8 @@ REQUEST_MODELS = (
     NewRestore,
     NewMigration,
     NewRedrive,
+    NewOperator,
+    NewOperatorToken,
 )
 _PARTS = (
     provisioning,
@@ -61,6 +66,8 @@ _PARTS = (
     verification,
     migrations,
     redrive,
+    operators,
+    operator_acts,
 )
 
 
@@ -68,9 +75,9 @@ async def _set_up(startup: Annotated[Startup, component(Startup)]) -> None:
     startup.require_done()
 
 
-# The token is asked for before anything else of the request is looked at.
-router = APIRouter(prefix="/v1", dependencies=[Depends(operator), Depends(_set_up)])
+router = APIRouter(prefix="/v1", dependencies=[Depends(_set_up)])
 for part in _PARTS:
+    require_operator_routes(part.router)
     router.include_router(part.router)
 
 own_router = APIRouter(prefix="/v1", dependencies=[Depends(_set_up)])

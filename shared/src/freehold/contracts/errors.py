@@ -71,6 +71,12 @@ class MissingScope(Forbidden):
     slug = "missing-scope"
 
 
+class RoleMissing(Forbidden):
+    """The operator's role does not suffice."""
+
+    slug = "role-missing"
+
+
 class ReplyNotAllowed(Forbidden):
     """A message asks for its reply in a queue that is not its publisher's."""
 
@@ -190,6 +196,18 @@ class ApiKeyEnded(Conflict):
     """The API key is revoked or has expired."""
 
     slug = "api-key-ended"
+
+
+class OperatorExists(Conflict):
+    """An operator has, or had, this name."""
+
+    slug = "operator-exists"
+
+
+class OperatorRevoked(Conflict):
+    """The operator is revoked."""
+
+    slug = "operator-revoked"
 
 
 # Requests that may succeed later.

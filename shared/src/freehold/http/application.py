@@ -140,7 +140,7 @@ def new_application(
             needed answer.
         credential: What routes ask for, in the documentation (see openapi.py).
         request_models: Bodies that routes parse themselves, for the documentation.
-        caller_problems: Errors that every route with a credential may answer.
+        caller_problems: Errors that every route with that credential may answer.
         body_bytes_max: Larger bodies are answered 413.
         timeout_s: A request is answered 408 if its body has not arrived by then, and 503 if there
             is no answer within the same time after that.

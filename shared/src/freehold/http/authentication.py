@@ -1,9 +1,7 @@
 """Bearer credentials (RFC 6750). The tenant of a request is known by its API key alone."""
 
-import hmac
 from hashlib import sha256
 
-import structlog
 from starlette.requests import Request
 
 from freehold.contracts.errors import MissingScope, TenantSuspended, Unauthorized
@@ -11,8 +9,6 @@ from freehold.http.bodies import header_values
 from freehold.observability.logs import name_tenant
 from freehold.security.api_keys import Scope, parse_api_key
 from freehold.tenants.directory import Caller, Directory
-
-_log = structlog.get_logger(__name__)
 
 
 async def authenticate(directory: Directory, authorization: str | None, *scopes: Scope) -> Caller:
@@ -64,30 +60,6 @@ def sole_authorization(request: Request) -> str | None:
     """Take a request's Authorization header. Several count as none."""
     values = header_values(request, b"authorization")
     return values[0] if len(values) == 1 else None
-
-
-def authenticate_operator(authorization: str | None, token: str, previous: str | None) -> None:
-    """Refuse everyone but the operator. Compares digests in constant time.
-
-    Args:
-        authorization: The request's header.
-        token: The operator's token.
-        previous: The previous token, while it still works. Each use is logged, so that the
-            operator finds what still uses it.
-
-    Raises:
-        Unauthorized: It is neither.
-    """
-    given = sha256(bearer_token(authorization).encode()).digest()
-    is_token, is_previous = (
-        known is not None and hmac.compare_digest(given, sha256(known.encode()).digest())
-        for known in (token, previous)
-    )
-    if is_token:
-        return
-    if not is_previous:
-        raise Unauthorized("the operator token is not valid")
-    _log.info("the previous operator token was used")
 
 
 def bearer_token(authorization: str | None) -> str:

@@ -24,9 +24,12 @@ from freehold.contracts.errors import (
     MissingScope,
     NotFound,
     NotReversible,
+    OperatorExists,
+    OperatorRevoked,
     Overloaded,
     RefundNotAllowed,
     ReplyNotAllowed,
+    RoleMissing,
     StatementTooLong,
     TenantDeleted,
     TenantExists,
@@ -257,6 +260,14 @@ _OF_CALLERS = (
     ),
     _kind(
         403,
+        "The operator's role does not suffice",
+        cause="The operator's token is valid, and its role may not do this. `detail` names the role"
+        " that is needed. The attempt is in the audit log.",
+        remedy="Ask an operator with that role to do it, or an owner to make you one.",
+        example=RoleMissing("this takes the role owner, and jane.doe is a viewer"),
+    ),
+    _kind(
+        403,
         "The answer may not go there",
         cause="A message over AMQP asks for its answer in a queue that is not its publisher's own.",
         remedy="Set `reply_to` to `amq.rabbitmq.reply-to`, or to a queue that the broker named for"
@@ -459,6 +470,23 @@ _OF_TENANTS = (
         cause="The operator asked to rotate a key that does not work any more.",
         remedy="Make a new key.",
         example=ApiKeyEnded("the key works no more; make a new one"),
+    ),
+    _kind(
+        409,
+        "The name is another operator's",
+        cause="There is an operator of this name, or there was one, who is revoked. `root` is the"
+        " token of the settings.",
+        remedy="Choose another name: the audit log names each operator once.",
+        example=OperatorExists(
+            "there is, or was, an operator jane.doe; the audit log names each once"
+        ),
+    ),
+    _kind(
+        409,
+        "The operator is revoked",
+        cause="An owner asked for a new token of an operator who is revoked.",
+        remedy="Make an operator of another name.",
+        example=OperatorRevoked("jane.doe is revoked for good; make an operator of another name"),
     ),
 )
 

@@ -66,7 +66,8 @@ _WITH_KEY = (IdempotencyKeyMissing, IdempotencyKeyInvalid, IdempotencyKeyReused)
 
 _SECURITY_SCHEMES: Mapping[str, str] = {
     API_KEY: "A tenant's API key, which begins with `fh_`; for reads also a read token.",
-    OPERATOR_TOKEN: "The operator's token, which is the setting `FREEHOLD_OPERATOR_TOKEN`.",
+    OPERATOR_TOKEN: "An operator's token, which begins with `fo_`, or that of the setting"
+    " `FREEHOLD_OPERATOR_TOKEN`, whose bearer is the owner `root`.",
 }
 
 
@@ -87,7 +88,7 @@ def complete_openapi(
         app: The application.
         credential: `API_KEY` or `OPERATOR_TOKEN`, of the routes that say nothing else.
         models: Bodies that its routes parse themselves.
-        of_callers: Errors that every route with a credential may answer.
+        of_callers: Errors that every route with that credential may answer.
     """
     generate = app.openapi
 
@@ -98,7 +99,8 @@ def complete_openapi(
             document["servers"] = [{"url": "/", "description": "The server of this document."}]
             for path, method, operation in _operations(document):
                 operation.setdefault("security", [{credential: []}])
-                _complete(path, method, operation, tuple(of_callers))
+                is_callers = operation["security"] == [{credential: []}]
+                _complete(path, method, operation, tuple(of_callers) if is_callers else ())
             _complete_tags(document)
             app.openapi_schema = document
         return app.openapi_schema

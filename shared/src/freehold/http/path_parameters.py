@@ -46,6 +46,7 @@ _PARAMETERS: Mapping[str, PathParameter] = {
     "backup_id": PathParameter("The backup's id.", _UUID),
     "operation_id": PathParameter("The operation's id.", _UUID),
     "name": PathParameter("The database's name.", _like("^fh_[0-9a-f]{16}$")),
+    "operator_name": PathParameter("The operator's name.", _like("^[a-z][a-z0-9._-]{1,62}$")),
     "slug": PathParameter("The last part of the problem's `type`.", _like("^[a-z]+(-[a-z]+)*$")),
 }
 

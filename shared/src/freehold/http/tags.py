@@ -25,6 +25,7 @@ TAGS: Mapping[str, str] = {
     "migrations": "Versions of tenants' ledgers.",
     "doorbells": "Messages that projector could not work off.",
     "operations": "Work that takes longer than a request.",
+    "operators": "Who operates this installation, and the audit log of what they did.",
     "regions": "Where tenants can live.",
     "problems": "What the types of problems mean, and what to do.",
     "health": "For monitoring; without a credential.",

@@ -27,6 +27,11 @@ def begin_request(request_id: str) -> None:
     _request.set({"request_id": request_id, "tenant_id": None})
 
 
+def current_request_id() -> str | None:
+    """Give the id of the request that this task works on."""
+    return _request.get({}).get("request_id")
+
+
 def name_tenant(tenant_id: str) -> None:
     """Add the tenant's id too."""
     _request.set({**_request.get({}), "tenant_id": tenant_id})

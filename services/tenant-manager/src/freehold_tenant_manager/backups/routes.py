@@ -24,9 +24,10 @@ from freehold_tenant_manager.http.dependencies import (
 from freehold_tenant_manager.http.pages import UUID_NAME, read_page
 from freehold_tenant_manager.operations.dependencies import TheOperations
 from freehold_tenant_manager.operations.kinds import BACKUP, BACKUP_VERIFICATION
+from freehold_tenant_manager.operators.route import OperatorRoute
 from freehold_tenant_manager.tenants.store import find_living_tenant, require_tenant
 
-router = APIRouter(tags=["backups"])
+router = APIRouter(route_class=OperatorRoute, tags=["backups"])
 
 
 async def _backup_id(backup_id: str) -> UUID:

@@ -9,6 +9,7 @@ CATALOG_SOURCE = load_source(
     # A table follows those that it refers to, and a view its tables.
     tables=(
         "tenants",
+        "operators",
         "announcements",
         "schedules",
         "operations",
@@ -19,5 +20,5 @@ CATALOG_SOURCE = load_source(
         "usage",
         "views",
     ),
-    functions=("functions",),
+    functions=("functions", "operator_acts"),
 )

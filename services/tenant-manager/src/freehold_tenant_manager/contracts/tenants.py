@@ -109,7 +109,12 @@ def _unique(scopes: list[Scope]) -> list[Scope]:
     return scopes
 
 
-def _to_come(instant: datetime) -> datetime:
+def to_come(instant: datetime) -> datetime:
+    """Check that an expiry lies ahead, and give it in UTC.
+
+    Raises:
+        ValueError: It does not, or lies beyond the year 9998.
+    """
     if instant <= datetime.now(UTC):
         raise ValueError("must lie ahead")
     if instant >= CALENDAR_END:
@@ -173,7 +178,7 @@ class NewApiKey(Request):
     )
 
     scopes: Scopes
-    expires_at: Annotated[Instant, AfterValidator(_to_come)] | None = Field(
+    expires_at: Annotated[Instant, AfterValidator(to_come)] | None = Field(
         default=None,
         description="The key stops working then, before the year 9999; left out, it works until"
         " revoked.",
@@ -194,7 +199,7 @@ class NewApiKeyInPlace(Request):
         default=OVERLAP_S_DEFAULT,
         description="Seconds for which the other one goes on working, unless it expires before.",
     )
-    expires_at: Annotated[Instant, AfterValidator(_to_come)] | None = Field(
+    expires_at: Annotated[Instant, AfterValidator(to_come)] | None = Field(
         default=None,
         description="The new key stops working then, before the year 9999; left out, it works"
         " until revoked.",

@@ -13,8 +13,9 @@ from freehold_tenant_manager.contracts.credentials import (
 from freehold_tenant_manager.credentials.credentials import Credentials
 from freehold_tenant_manager.http.components import component
 from freehold_tenant_manager.http.dependencies import NO_QUERY, SECRET, TenantId, answer
+from freehold_tenant_manager.operators.route import OperatorRoute
 
-router = APIRouter()
+router = APIRouter(route_class=OperatorRoute)
 _TheCredentials = Annotated[Credentials, component(Credentials)]
 
 

@@ -17,9 +17,10 @@ from freehold_tenant_manager.http.dependencies import (
 )
 from freehold_tenant_manager.operations.dependencies import TheOperations
 from freehold_tenant_manager.operations.kinds import DELETION
+from freehold_tenant_manager.operators.route import OperatorRoute
 from freehold_tenant_manager.tenants.store import require_tenant, suspend_tenant
 
-router = APIRouter()
+router = APIRouter(route_class=OperatorRoute)
 
 
 @router.post(

@@ -15,10 +15,11 @@ from freehold_tenant_manager.exports.exports import Exports
 from freehold_tenant_manager.http.components import component
 from freehold_tenant_manager.http.dependencies import TenantId, TheCatalog
 from freehold_tenant_manager.keys.authentication import authenticate_tenant
+from freehold_tenant_manager.operators.route import OperatorRoute
 
 EXPORT_PATHS = frozenset({"/v1/export", "/v1/tenants/{tenant_id}/export"})
 
-router = APIRouter(tags=["exports"])
+router = APIRouter(route_class=OperatorRoute, tags=["exports"])
 own_router = APIRouter(tags=["exports"])
 _TheExports = Annotated[Exports, component(Exports)]
 

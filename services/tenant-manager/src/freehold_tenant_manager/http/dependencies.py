@@ -1,17 +1,15 @@
-"""What the operator's routes share: the token, parameters and bodies, answers."""
+"""What the operators' routes share: parameters and bodies, answers."""
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Annotated, Any
 
 from fastapi import Depends, Request, Response
-from pydantic import BaseModel, Field, SecretStr
+from pydantic import BaseModel, Field
 
 from freehold.contracts.errors import NotFound
 from freehold.contracts.fields import TENANT_ID_PATTERN
 from freehold.http.application import json_response
-from freehold.http.authentication import authenticate_operator, sole_authorization
 from freehold.http.bodies import field_errors, json_body, parse, read_body
 from freehold.http.parameters import NoQuery, PageQuery, documented_query, read_query
 from freehold.tenants.catalog import Catalog
@@ -42,29 +40,6 @@ def require_confirmation(request: Request, name: str) -> None:
 
 
 TheCatalog = Annotated[Catalog, component(Catalog)]
-
-
-@dataclass(frozen=True, slots=True)
-class OperatorTokens:
-    """The operators' token, and the one before, if that is still accepted."""
-
-    current: SecretStr
-    previous: SecretStr | None
-
-
-async def operator(
-    request: Request, tokens: Annotated[OperatorTokens, component(OperatorTokens)]
-) -> None:
-    """Refuse everyone but the operator.
-
-    Raises:
-        Unauthorized: It is someone else.
-    """
-    authenticate_operator(
-        sole_authorization(request),
-        tokens.current.get_secret_value(),
-        None if tokens.previous is None else tokens.previous.get_secret_value(),
-    )
 
 
 async def _tenant_id(tenant_id: str) -> str:

@@ -35,9 +35,10 @@ from freehold_tenant_manager.keys.store import (
     replace_api_key,
     revoke_api_key,
 )
+from freehold_tenant_manager.operators.route import OperatorRoute
 from freehold_tenant_manager.tenants.store import find_living_tenant, require_tenant
 
-router = APIRouter()
+router = APIRouter(route_class=OperatorRoute)
 _KEY_ID = re.compile(KEY_ID_PATTERN)
 
 

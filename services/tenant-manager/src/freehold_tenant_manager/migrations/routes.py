@@ -26,8 +26,9 @@ from freehold_tenant_manager.migrations.store import (
 )
 from freehold_tenant_manager.operations.dependencies import TheOperations
 from freehold_tenant_manager.operations.kinds import MIGRATION
+from freehold_tenant_manager.operators.route import OperatorRoute
 
-router = APIRouter()
+router = APIRouter(route_class=OperatorRoute)
 
 
 class _Query(PageQuery):

@@ -33,6 +33,7 @@ from freehold_tenant_manager.operations.store import (
     renew_operation,
     save_progress,
 )
+from freehold_tenant_manager.operators.acts import current_act
 
 _log = structlog.get_logger(__name__)
 
@@ -148,11 +149,18 @@ class Operations:
     ) -> Operation:
         """Request an operation; return the existing one if the same is queued or running.
 
+        Where an operator's act asks for it, the audit log also hears how it ended.
+
         Raises:
             Unavailable: The catalog does not answer.
         """
+        act = current_act()
         async with self._catalog.connection() as connection:
-            row = await ask_for_operation(connection, kind, tenant_id, parameters or {})
+            row = await ask_for_operation(
+                connection, kind, tenant_id, parameters or {}, None if act is None else act.stated
+            )
+        if act is not None:
+            act.outcome["operation_id"] = str(row.operation_id)
         self._asked.set()
         return row.shown()
 

@@ -2,8 +2,8 @@
 
 -- name: ask
 -- Gives no row where the same is asked for already.
-INSERT INTO operations (operation_id, kind, tenant_id, parameters) -- noqa: RF04
-VALUES ($1, $2, $3, $4::jsonb)
+INSERT INTO operations (operation_id, kind, tenant_id, parameters, asked_by) -- noqa: RF04
+VALUES ($1, $2, $3, $4::jsonb, $5::jsonb)
 ON CONFLICT (coalesce(tenant_id, ''), kind, md5(parameters::text))
 WHERE status IN ('queued', 'running') DO NOTHING
 RETURNING operation_id;
@@ -60,15 +60,22 @@ WHERE operation_id = $1 AND leased_by = $2 AND status = 'running'
 FOR UPDATE;
 
 -- name: finish
--- $4 the result, null where the operation failed.
-UPDATE operations SET
-    status = CASE WHEN $4::jsonb IS NULL THEN 'failed' ELSE 'succeeded' END,
-    progress = CASE WHEN $4::jsonb IS NULL THEN progress ELSE 1 END,
-    message = $3,
-    result = $4::jsonb,
-    leased_by = NULL,
-    finished_at = now()
-WHERE operation_id = $1 AND leased_by = $2 AND status = 'running';
+-- $4 the result, null where the operation failed. The audit log hears of it at the same time.
+WITH ended AS (
+    UPDATE operations SET
+        status = CASE WHEN $4::jsonb IS NULL THEN 'failed' ELSE 'succeeded' END,
+        progress = CASE WHEN $4::jsonb IS NULL THEN progress ELSE 1 END,
+        message = $3,
+        result = $4::jsonb,
+        leased_by = NULL,
+        finished_at = now()
+    WHERE operation_id = $1 AND leased_by = $2 AND status = 'running'
+    RETURNING operation_id, asked_by, kind, status, message
+)
+
+SELECT append_operation_end(e.asked_by, e.operation_id, e.kind, e.status, e.message)
+FROM ended AS e
+WHERE e.asked_by IS NOT NULL;
 
 -- name: give_back
 UPDATE operations SET status = 'queued', leased_by = NULL

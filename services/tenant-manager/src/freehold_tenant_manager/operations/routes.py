@@ -13,13 +13,14 @@ from freehold_tenant_manager.contracts.operations import Operation, OperationPag
 from freehold_tenant_manager.http.dependencies import NO_QUERY, TheCatalog, answer
 from freehold_tenant_manager.http.pages import UUID_NAME, read_filtered_page
 from freehold_tenant_manager.operations.store import find_operation, list_operations
+from freehold_tenant_manager.operators.route import OperatorRoute
 
 
 async def _operation_id(operation_id: str) -> UUID:
     return path_id(operation_id, "operation")
 
 
-router = APIRouter()
+router = APIRouter(route_class=OperatorRoute)
 _OperationId = Annotated[UUID, Depends(_operation_id)]
 
 

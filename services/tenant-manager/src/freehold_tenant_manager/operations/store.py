@@ -43,13 +43,26 @@ class OperationRow:
 
 
 async def ask_for_operation(
-    connection: Connection, kind: str, tenant_id: str | None, parameters: Mapping[str, Any]
+    connection: Connection,
+    kind: str,
+    tenant_id: str | None,
+    parameters: Mapping[str, Any],
+    asked_by: Mapping[str, Any] | None = None,
 ) -> OperationRow:
-    """Request an operation; return the existing one if the same is queued or running."""
+    """Request an operation; return the existing one if the same is queued or running.
+
+    Args:
+        connection: To the catalog.
+        kind: What is to be done.
+        tenant_id: Whose it is.
+        parameters: How it is to be done.
+        asked_by: What the audit log is to say of who asked, when the operation ends.
+    """
     as_text = orjson.dumps(parameters).decode()
+    asked_as_text = None if asked_by is None else orjson.dumps(asked_by).decode()
     while True:
         asked: UUID | None = await connection.fetchval(
-            _QUERIES["ask"], uuid.uuid4(), kind, tenant_id, as_text
+            _QUERIES["ask"], uuid.uuid4(), kind, tenant_id, as_text, asked_as_text
         ) or await connection.fetchval(_QUERIES["find_asked"], tenant_id, kind, as_text)
         row = None if asked is None else await find_operation(connection, asked)
         # None if the existing operation has just ended.

@@ -8,10 +8,11 @@ from freehold_tenant_manager.contracts.overview import InstallationOverview
 from freehold_tenant_manager.contracts.tenants import TenantDetails
 from freehold_tenant_manager.http.components import component
 from freehold_tenant_manager.http.dependencies import NO_QUERY, TenantId, answer
+from freehold_tenant_manager.operators.route import OperatorRoute
 from freehold_tenant_manager.overview.overview import Overview
 from freehold_tenant_manager.overview.survey import Survey
 
-router = APIRouter()
+router = APIRouter(route_class=OperatorRoute)
 _TheOverview = Annotated[Overview, component(Overview)]
 _TheSurvey = Annotated[Survey, component(Survey)]
 

@@ -11,9 +11,10 @@ from freehold.http.openapi import answering
 from freehold_tenant_manager.contracts.tenants import NewTenant, ProvisionedTenant
 from freehold_tenant_manager.http.components import component
 from freehold_tenant_manager.http.dependencies import NO_QUERY, SECRET, TheCatalog, answer
+from freehold_tenant_manager.operators.route import OperatorRoute
 from freehold_tenant_manager.provisioning.provisioner import Provisioner
 
-router = APIRouter()
+router = APIRouter(route_class=OperatorRoute)
 _TheProvisioner = Annotated[Provisioner, component(Provisioner)]
 
 

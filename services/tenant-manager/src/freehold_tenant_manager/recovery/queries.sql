@@ -34,13 +34,28 @@ SET
     );
 
 -- name: fail_operations
-UPDATE operations
+WITH failed AS (
+    UPDATE operations
+    SET
+        status = 'failed',
+        leased_by = NULL,
+        message = 'the server was lost while this ran',
+        finished_at = now()
+    WHERE status IN ('queued', 'running') AND kind <> 'delete'
+    RETURNING operation_id, asked_by, kind, status, message
+)
+
+SELECT append_operation_end(f.asked_by, f.operation_id, f.kind, f.status, f.message)
+FROM failed AS f
+WHERE f.asked_by IS NOT NULL;
+
+-- name: continue_operator_acts
+UPDATE operator_acts_head
 SET
-    status = 'failed',
-    leased_by = NULL,
-    message = 'the server was lost while this ran',
-    finished_at = now()
-WHERE status IN ('queued', 'running') AND kind <> 'delete';
+    last_seq = a.seq,
+    last_hash = a.hash
+FROM operator_acts AS a
+WHERE a.seq = (SELECT max(o.seq) FROM operator_acts AS o);
 
 -- name: requeue_deletions
 -- A tenant's operations run in the order of their creation: the recovery comes first.
@@ -101,12 +116,15 @@ ORDER BY cluster;
 
 -- name: describe
 SELECT
+    h.last_seq AS acts_seq,
     clock_timestamp() AS taken_at,
-    (SELECT max(version) FROM schema_migrations) AS schema_version,
+    (SELECT max(m.version) FROM schema_migrations AS m) AS schema_version,
+    encode(h.last_hash, 'hex') AS acts_hash,
     (
-        SELECT count(*) FROM tenants
-        WHERE status <> 'deleted'
-    ) AS tenants;
+        SELECT count(*) FROM tenants AS t
+        WHERE t.status <> 'deleted'
+    ) AS tenants
+FROM operator_acts_head AS h;
 
 -- name: list_columns
 SELECT attname

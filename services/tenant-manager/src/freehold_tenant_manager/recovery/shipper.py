@@ -4,8 +4,11 @@ The transaction that makes a change records it. The record is deleted once a ver
 is stored and was read back. One process at a time ships; all report how far behind it is.
 """
 
+import asyncio
 import time
+from collections.abc import Sequence
 from contextlib import aclosing
+from dataclasses import replace
 
 import asyncpg
 import structlog
@@ -25,12 +28,13 @@ from freehold_tenant_manager.metrics import (
     CATALOG_SHIPPED,
     CATALOG_SHIPPED_AT,
 )
+from freehold_tenant_manager.operators.act_store import has_act
 from freehold_tenant_manager.recovery.snapshot import SnapshotError, describe, take
-from freehold_tenant_manager.recovery.versions import Versions
+from freehold_tenant_manager.recovery.versions import Version, Versions
 from freehold_tenant_manager.server.locks import Lock, locked_if_free
 from freehold_tenant_manager.server.server import Server
 from freehold_tenant_manager.storage.kms import KeyManagementError
-from freehold_tenant_manager.storage.objects import StorageError
+from freehold_tenant_manager.storage.objects import NotStoredError, StorageError
 from freehold_tenant_manager.storage.vault import DamagedError
 
 _log = structlog.get_logger(__name__)
@@ -45,6 +49,7 @@ NOT_SHIPPED = (
     asyncpg.PostgresError,
 )
 """What `ship` raises besides a DomainError."""
+_HEADER_TIMEOUT_S = 5.0
 _REFRESH_S = 3_600.0
 """The greatest age of what changes all the time without being recorded, such as anchors."""
 _TIMEOUT_S = 300.0
@@ -112,13 +117,39 @@ class Shipper:
         ):
             return await self._ship(connection) if held else None
 
+    async def shipped_acts_head(self) -> tuple[int, bytes] | None:
+        """Give the head of the audit log in the newest stored version; None where none is known.
+
+        It is kept where who changes the catalog cannot change it.
+        """
+        try:
+            async with asyncio.timeout(_HEADER_TIMEOUT_S):
+                return await self._acts_head(await self._versions.list())
+        except (DomainError, *NOT_SHIPPED) as error:
+            _log.warning("the shipped head of the audit log is not known", fault=str(error))
+            return None
+
+    async def _acts_head(self, versions: Sequence[Version]) -> tuple[int, bytes] | None:
+        if not versions:
+            return None
+        try:
+            header = await self._versions.header(versions[0].number)
+        except (DamagedError, NotStoredError, SnapshotError) as error:
+            _log.warning("a version of the catalog cannot be read", fault=str(error))
+            return None
+        return header.acts_seq, bytes.fromhex(header.acts_hash)
+
     async def _ship(self, connection: Connection) -> int:
         earlier = await self._versions.list()
         known = await read_installation(connection)
+        acts_head = await self._acts_head(earlier)
         number = max([known.shipped_version, *(version.number for version in earlier)]) + 1
         async with connection.transaction(isolation="repeatable_read", readonly=True):
             changes = await list_unshipped(connection)
             header = await describe(connection, self._cluster)
+            if acts_head is not None and not await has_act(connection, *acts_head):
+                _log.error("the audit log lacks what was shipped", seq=acts_head[0])
+                header = replace(header, acts_seq=acts_head[0], acts_hash=acts_head[1].hex())
             async with aclosing(take(connection, header)) as pieces:
                 stored = await self._versions.put(number, pieces)
         # A version counts once it can be read back.

@@ -26,6 +26,8 @@ SHIPPED = {
     # The pool's and those that restores left are gone with the server.
     "credentials": "WHERE database_name IN (SELECT t.database_name FROM tenants AS t)",
     "api_keys": "",
+    "operators": "",
+    "operator_acts": "",
     "data_keys": "",
     "reconciliations": "",
     "tenant_epochs": "",
@@ -40,6 +42,7 @@ LEFT_OUT = {
     "schema_migrations": "said by the header",
     "installation": "this server's own",
     "unshipped_changes": "this server's own",
+    "operator_acts_head": "the last entry says it",
     "ingest_instances": "processes of now",
     "announcement_leases": "of those processes",
     "hold_expiries": "projector finds them in the ledgers",
@@ -61,12 +64,18 @@ class SnapshotError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """A snapshot's header; `schema_version` is the catalog's last migration."""
+    """A snapshot's header; `schema_version` is the catalog's last migration.
+
+    `acts_seq` and `acts_hash` (in hex) are the head of the operators' audit log: that of an earlier
+    version for as long as the log does not contain it.
+    """
 
     taken_at: datetime
     cluster: str
     schema_version: int
     tenants: int
+    acts_seq: int
+    acts_hash: str
 
 
 async def describe(connection: Connection, cluster: str) -> Header:
@@ -85,6 +94,18 @@ async def take(connection: Connection, header: Header) -> AsyncGenerator[bytes, 
         async with aclosing(copied(connection, query)) as pieces:
             async for piece in pieces:
                 yield frame(b"C", piece)
+
+
+async def read_header(pieces: AsyncIterator[bytes]) -> Header:
+    """Read a snapshot's header.
+
+    Raises:
+        SnapshotError: It is none, or needs a later release.
+    """
+    try:
+        return await _header(FrameReader(pieces))
+    except FrameError as error:
+        raise SnapshotError(f"the catalog's snapshot is cut off: {error}") from error
 
 
 async def examine(pieces: AsyncIterator[bytes]) -> Header:

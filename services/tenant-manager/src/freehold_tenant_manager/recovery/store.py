@@ -14,7 +14,9 @@ from freehold.ledger.client import Connection
 _QUERIES = load_queries("freehold_tenant_manager.recovery", "queries.sql")
 _ADAPTATIONS = (
     *("forget_half_made_credentials", "forget_half_made", "mark_recovering"),
-    *("fail_operations", "requeue_deletions", "release_epochs", "schedule_reconciliations"),
+    # The audit log goes on before operations are failed in it.
+    *("continue_operator_acts", "fail_operations"),
+    *("requeue_deletions", "release_epochs", "schedule_reconciliations"),
 )
 
 

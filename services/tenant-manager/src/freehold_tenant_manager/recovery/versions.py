@@ -9,7 +9,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from freehold_tenant_manager.recovery.snapshot import Header, examine
+from freehold_tenant_manager.recovery.snapshot import Header, examine, read_header
 from freehold_tenant_manager.storage.data_keys import CATALOG
 from freehold_tenant_manager.storage.objects import NotStoredError, Storage, Stored
 from freehold_tenant_manager.storage.vault import DamagedError, Vault
@@ -88,6 +88,16 @@ class Versions:
                 return await examine(pieces)
         except NotStoredError as error:
             raise DamagedError(str(error)) from error
+
+    async def header(self, number: int) -> Header:
+        """Read a version's header, and no more of it.
+
+        Raises:
+            NotStoredError, StorageError, DamagedError, SnapshotError: It cannot be read.
+            Unavailable: The catalog's data key cannot be had.
+        """
+        async with aclosing(self.get(number)) as pieces:
+            return await read_header(pieces)
 
     async def remove_old(self, versions: Sequence[Version]) -> None:
         """Remove what was kept long enough.

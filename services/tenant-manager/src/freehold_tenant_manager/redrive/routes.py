@@ -11,9 +11,10 @@ from freehold_tenant_manager.http.components import component
 from freehold_tenant_manager.http.dependencies import NO_QUERY, answer
 from freehold_tenant_manager.operations.dependencies import TheOperations
 from freehold_tenant_manager.operations.kinds import REDRIVE
+from freehold_tenant_manager.operators.route import OperatorRoute
 from freehold_tenant_manager.redrive.redriver import Redriver
 
-router = APIRouter()
+router = APIRouter(route_class=OperatorRoute)
 _TheRedriver = Annotated[Redriver, component(Redriver)]
 
 

@@ -28,12 +28,13 @@ from freehold_tenant_manager.http.dependencies import (
 from freehold_tenant_manager.http.pages import read_page
 from freehold_tenant_manager.operations.dependencies import TheOperations
 from freehold_tenant_manager.operations.kinds import RESTORE
+from freehold_tenant_manager.operators.route import OperatorRoute
 from freehold_tenant_manager.restore.plan import find_plan, find_restorable
 from freehold_tenant_manager.restore.retired_databases import RetiredDatabases, list_retired
 from freehold_tenant_manager.tenants.store import require_tenant
 
 _TheRetired = Annotated[RetiredDatabases, component(RetiredDatabases)]
-router = APIRouter()
+router = APIRouter(route_class=OperatorRoute)
 _NAME = re.compile(r"fh_[0-9a-f]{16}")
 
 

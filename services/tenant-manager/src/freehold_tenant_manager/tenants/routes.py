@@ -25,9 +25,10 @@ from freehold_tenant_manager.http.dependencies import (
     answer,
 )
 from freehold_tenant_manager.http.pages import read_filtered_page, read_page
+from freehold_tenant_manager.operators.route import OperatorRoute
 from freehold_tenant_manager.tenants.store import limit_tenant, list_regions, list_tenants
 
-router = APIRouter()
+router = APIRouter(route_class=OperatorRoute)
 _REGION = re.compile(NAME_PATTERN)
 
 

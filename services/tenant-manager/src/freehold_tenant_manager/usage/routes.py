@@ -18,6 +18,7 @@ from freehold_tenant_manager.http.dependencies import (
     answer,
 )
 from freehold_tenant_manager.http.pages import read_filtered_page
+from freehold_tenant_manager.operators.route import OperatorRoute
 from freehold_tenant_manager.usage.store import (
     find_usage,
     list_slow_reads,
@@ -26,7 +27,7 @@ from freehold_tenant_manager.usage.store import (
     usage_series,
 )
 
-router = APIRouter()
+router = APIRouter(route_class=OperatorRoute)
 
 Order = Literal[
     "tenant_id",

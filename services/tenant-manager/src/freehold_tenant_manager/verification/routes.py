@@ -12,9 +12,10 @@ from freehold_tenant_manager.http.dependencies import (
 )
 from freehold_tenant_manager.operations.dependencies import TheOperations
 from freehold_tenant_manager.operations.kinds import VERIFICATION
+from freehold_tenant_manager.operators.route import OperatorRoute
 from freehold_tenant_manager.tenants.store import find_living_tenant
 
-router = APIRouter()
+router = APIRouter(route_class=OperatorRoute)
 
 
 @router.post(

@@ -153,6 +153,24 @@ def create_backup(tenant_id: str) -> Call[models.Operation]:
     return new_call(ROUTES["create_backup"], models.Operation, (tenant_id,))
 
 
+def create_operator(
+    *, name: str, role: Literal["viewer", "operator", "owner"], expires_at: Time | None = None
+) -> Call[models.CreatedOperator]:
+    """Make an operator; the token is shown this once.
+
+    Make an operator.
+
+    Args:
+        expires_at: The token stops working then, before the year 9999; left out, it works until
+            revoked.
+    """
+    return new_call(
+        ROUTES["create_operator"],
+        models.CreatedOperator,
+        body={"name": name, "role": role, **given({"expires_at": expires_at})},
+    )
+
+
 def create_read_token(
     *, account_prefix: str | None = None, expires_in_s: int | None = None
 ) -> Call[models.IssuedReadToken]:
@@ -257,6 +275,14 @@ def export_ledger(tenant_id: str, *, format: Literal["sql", "custom"] | None = N
     return new_call(
         ROUTES["export_ledger"], None, (tenant_id,), params={**given({"format": format})}
     )
+
+
+def export_operator_acts() -> Call[None]:
+    """Download the whole audit log, an entry a line, with all that its proof needs.
+
+    Export the audit log.
+    """
+    return new_call(ROUTES["export_operator_acts"], None)
 
 
 def export_own_ledger(*, format: Literal["sql", "custom"] | None = None) -> Call[None]:
@@ -386,6 +412,14 @@ def get_balances(
         (account_id,),
         params={**given({"as_of": as_of, "known_at": known_at, "consistency": consistency})},
     )
+
+
+def get_calling_operator() -> Call[models.CallingOperator]:
+    """Who does this token stand for?.
+
+    Show who asks.
+    """
+    return new_call(ROUTES["get_calling_operator"], models.CallingOperator)
 
 
 def get_credentials(tenant_id: str) -> Call[models.CustomerCredentials]:
@@ -765,6 +799,58 @@ def list_operations(
     )
 
 
+def list_operator_acts(
+    *,
+    page_size: int | None = None,
+    operator: str | None = None,
+    tenant_id: str | None = None,
+    act: str | None = None,
+    from_: Time | None = None,
+    to: Time | None = None,
+) -> Call[models.OperatorActPage]:
+    """List what operators did, the newest entries first.
+
+    List entries of the audit log.
+
+    Args:
+        page_size: How many to answer at most.
+        operator: Only this one's.
+        tenant_id: Only about this tenant.
+        act: Only of this operation id.
+        from_: Only entries of this time or later.
+        to: Only entries before this time.
+    """
+    return new_call(
+        ROUTES["list_operator_acts"],
+        models.OperatorActPage,
+        params={
+            **given(
+                {
+                    "limit": page_size,
+                    "operator": operator,
+                    "tenant_id": tenant_id,
+                    "act": act,
+                    "from": from_,
+                    "to": to,
+                }
+            )
+        },
+    )
+
+
+def list_operators(*, page_size: int | None = None) -> Call[models.OperatorPage]:
+    """List operators, without their tokens.
+
+    List operators.
+
+    Args:
+        page_size: How many to answer at most.
+    """
+    return new_call(
+        ROUTES["list_operators"], models.OperatorPage, params={**given({"limit": page_size})}
+    )
+
+
 def list_regions(*, page_size: int | None = None) -> Call[models.RegionList]:
     """List the regions that tenants can live in.
 
@@ -1003,6 +1089,18 @@ def revoke_api_key(tenant_id: str, key_id: str) -> Call[None]:
     return new_call(ROUTES["revoke_api_key"], None, (tenant_id, key_id))
 
 
+def revoke_operator(operator_name: str, *, confirm: str) -> Call[None]:
+    """Revoke an operator for good; doing so again changes nothing.
+
+    Revoke an operator.
+
+    Args:
+        operator_name: The operator's name.
+        confirm: The name of what is to be destroyed, once more.
+    """
+    return new_call(ROUTES["revoke_operator"], None, (operator_name,), params={"confirm": confirm})
+
+
 def rotate_api_key(
     tenant_id: str, key_id: str, *, overlap_s: int | None = None, expires_at: Time | None = None
 ) -> Call[models.ReplacingApiKey]:
@@ -1043,6 +1141,26 @@ def rotate_credentials(
         models.RotatedCredentials,
         (tenant_id,),
         body={**given({"service": service})},
+    )
+
+
+def rotate_operator_token(
+    operator_name: str, *, expires_at: Time | None = None
+) -> Call[models.CreatedOperator]:
+    """Make a token in place of an operator's, which ends at once.
+
+    Replace an operator's token.
+
+    Args:
+        operator_name: The operator's name.
+        expires_at: The token stops working then, before the year 9999; left out, it works until
+            revoked.
+    """
+    return new_call(
+        ROUTES["rotate_operator_token"],
+        models.CreatedOperator,
+        (operator_name,),
+        body={**given({"expires_at": expires_at})},
     )
 
 
@@ -1131,3 +1249,11 @@ def verify_ledger(tenant_id: str) -> Call[models.Operation]:
         tenant_id: The tenant's id.
     """
     return new_call(ROUTES["verify_ledger"], models.Operation, (tenant_id,))
+
+
+def verify_operator_acts() -> Call[models.OperatorActsVerification]:
+    """Recompute the audit log's hash chain, and compare it with the head outside.
+
+    Verify the audit log.
+    """
+    return new_call(ROUTES["verify_operator_acts"], models.OperatorActsVerification)

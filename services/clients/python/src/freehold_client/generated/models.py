@@ -209,6 +209,15 @@ class BalancePage(Model):
     """Asks for the next page; null on the last."""
 
 
+class CallingOperator(Model):
+    """Who a request's token stands for."""
+
+    name: str
+    """`root` with the token of the settings."""
+    role: Role
+    credential: Credential
+
+
 class CreatedApiKey(Model):
     """An API key that was just made; `api_key` is shown this once."""
 
@@ -219,6 +228,19 @@ class CreatedApiKey(Model):
     """What people know the key by, such as what uses it."""
     created_at: datetime
     expires_at: datetime | None
+
+
+class CreatedOperator(Model):
+    """An operator with a new token; `token` is shown this once."""
+
+    name: str
+    role: Role
+    token: str
+    created_at: datetime
+    expires_at: datetime | None
+
+
+Credential: TypeAlias = str
 
 
 class CustomerCredentials(Model):
@@ -328,6 +350,12 @@ class FormerDatabasePage(Model):
 
     data: list[FormerDatabase]
     next_cursor: str | None
+
+
+FreeholdLedgerSchemaPhase: TypeAlias = str
+
+
+FreeholdTenantManagerContractsOperatorActsPhase: TypeAlias = str
 
 
 class Hold(Model):
@@ -532,7 +560,72 @@ class OperationPage(Model):
 OperationStatus: TypeAlias = str
 
 
-Phase: TypeAlias = str
+class OperatorAct(Model):
+    """An entry of the audit log."""
+
+    seq: int
+    recorded_at: datetime
+    act_id: str
+    """The entries of one act have the same."""
+    phase: FreeholdTenantManagerContractsOperatorActsPhase
+    operator: str
+    role: Role
+    credential: Credential
+    act: str
+    """The `operationId` of what was asked for, or `sign_in`."""
+    tenant_id: str | None
+    target: str | None
+    """What it concerns, besides the tenant."""
+    details: dict[str, JsonValue]
+    """What was asked for; never a secret."""
+    address: str | None
+    """Where the request came from; a proxy's, behind one."""
+    request_id: str | None
+    """The request's `X-Request-Id`."""
+    outcome: dict[str, JsonValue] | None
+    """The answer's status and type of problem, or how the operation ended."""
+    previous_hash: str
+    hash: str
+
+
+class OperatorActPage(Model):
+    """A page of the audit log, the newest entries first."""
+
+    data: list[OperatorAct]
+    next_cursor: str | None
+
+
+class OperatorActsVerification(Model):
+    """What the audit log's hash chain proves."""
+
+    ok: bool
+    entries_checked: int
+    first_bad_seq: int | None
+    reason: str | None
+    """The first fault, for a person."""
+    head_seq: int
+    head_hash: str
+    shipped_seq: int | None
+    """Up to where the log was also compared with the head in the catalog's last stored version; null where the storage has none yet, or does not answer."""
+
+
+class OperatorEntry(Model):
+    """An operator without the token."""
+
+    name: str
+    role: Role
+    created_at: datetime
+    expires_at: datetime | None
+    revoked_at: datetime | None
+    last_used_at: datetime | None
+    """When the token was used last, to within an hour; null where it was not used yet."""
+
+
+class OperatorPage(Model):
+    """A page of operators in order of their names, revoked ones included."""
+
+    data: list[OperatorEntry]
+    next_cursor: str | None
 
 
 class ProblemDocument(Model):
@@ -636,6 +729,10 @@ class Restart(Model):
 
     epoch: int
     """Counts the tenant's restores, from 1."""
+
+
+Role: TypeAlias = str
+"""What an operator may do. Each role may do what those before it may."""
 
 
 class RotatedCredentials(Model):
@@ -831,11 +928,11 @@ class TenantMigration(Model):
     """The last migration that the ledger has."""
     status: MigrationStatus
     """`behind` lacks a migration and was not asked for; `waiting` has a turn to come, perhaps another one after a failure that may pass; `failed` is told in `error`, and tried again by the next migration."""
-    due: Phase | None
+    due: FreeholdLedgerSchemaPhase | None
     """The phase that has something for the ledger."""
     operation_id: str | None
     """The last operation that the tenant was part of."""
-    phase: Phase | None
+    phase: FreeholdLedgerSchemaPhase | None
     """What that operation applied."""
     attempts: int
     error: str | None

@@ -28,6 +28,10 @@ class NewEvent(TypedDict):
 Phase: TypeAlias = str
 
 
+Role: TypeAlias = str
+"""What an operator may do. Each role may do what those before it may."""
+
+
 Scope: TypeAlias = str
 """What a key may be used for."""
 

@@ -149,6 +149,18 @@ class NotReversible(Problem):
     slug = "not-reversible"
 
 
+class OperatorExists(Problem):
+    """The name is another operator's."""
+
+    slug = "operator-exists"
+
+
+class OperatorRevoked(Problem):
+    """The operator is revoked."""
+
+    slug = "operator-revoked"
+
+
 class Overloaded(Problem):
     """There is more work than can be done in time."""
 
@@ -169,6 +181,12 @@ class RequestTimeout(Problem):
     """The request did not come in time."""
 
     slug = "request-timeout"
+
+
+class RoleMissing(Problem):
+    """The operator's role does not suffice."""
+
+    slug = "role-missing"
 
 
 class StatementTooLong(Problem):

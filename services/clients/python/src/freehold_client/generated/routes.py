@@ -14,6 +14,7 @@ ROUTES = {
     "create_backup": Route(
         Service.TENANT_MANAGER, "POST", "/v1/tenants/{tenant_id}/backups", is_operators=True
     ),
+    "create_operator": Route(Service.TENANT_MANAGER, "POST", "/v1/operators", is_operators=True),
     "create_read_token": Route(Service.QUERY, "POST", "/v1/read-tokens"),
     "create_tenant": Route(Service.TENANT_MANAGER, "POST", "/v1/tenants", is_operators=True),
     "declare_event_type": Route(Service.INGEST, "PUT", "/v1/event-types/{event_type}"),
@@ -29,6 +30,9 @@ ROUTES = {
     "export_ledger": Route(
         Service.TENANT_MANAGER, "GET", "/v1/tenants/{tenant_id}/export", is_operators=True
     ),
+    "export_operator_acts": Route(
+        Service.TENANT_MANAGER, "GET", "/v1/operator-acts/export", is_operators=True
+    ),
     "export_own_ledger": Route(Service.TENANT_MANAGER, "GET", "/v1/export"),
     "get_account_limits": Route(Service.INGEST, "GET", "/v1/accounts/{account_id}/limits"),
     "get_activity": Route(Service.QUERY, "GET", "/v1/activity"),
@@ -40,6 +44,9 @@ ROUTES = {
     ),
     "get_balance": Route(Service.QUERY, "GET", "/v1/accounts/{account_id}/balances/{currency}"),
     "get_balances": Route(Service.QUERY, "GET", "/v1/accounts/{account_id}/balances"),
+    "get_calling_operator": Route(
+        Service.TENANT_MANAGER, "GET", "/v1/operators/me", is_operators=True
+    ),
     "get_credentials": Route(
         Service.TENANT_MANAGER, "GET", "/v1/tenants/{tenant_id}/credentials", is_operators=True
     ),
@@ -81,6 +88,10 @@ ROUTES = {
     ),
     "list_migrations": Route(Service.TENANT_MANAGER, "GET", "/v1/migrations", is_operators=True),
     "list_operations": Route(Service.TENANT_MANAGER, "GET", "/v1/operations", is_operators=True),
+    "list_operator_acts": Route(
+        Service.TENANT_MANAGER, "GET", "/v1/operator-acts", is_operators=True
+    ),
+    "list_operators": Route(Service.TENANT_MANAGER, "GET", "/v1/operators", is_operators=True),
     "list_regions": Route(Service.TENANT_MANAGER, "GET", "/v1/regions", is_operators=True),
     "list_tenants": Route(Service.TENANT_MANAGER, "GET", "/v1/tenants", is_operators=True),
     "list_usage": Route(Service.TENANT_MANAGER, "GET", "/v1/usage", is_operators=True),
@@ -106,6 +117,9 @@ ROUTES = {
         "/v1/tenants/{tenant_id}/api-keys/{key_id}",
         is_operators=True,
     ),
+    "revoke_operator": Route(
+        Service.TENANT_MANAGER, "DELETE", "/v1/operators/{operator_name}", is_operators=True
+    ),
     "rotate_api_key": Route(
         Service.TENANT_MANAGER,
         "POST",
@@ -117,6 +131,9 @@ ROUTES = {
         "POST",
         "/v1/tenants/{tenant_id}/credentials/rotate",
         is_operators=True,
+    ),
+    "rotate_operator_token": Route(
+        Service.TENANT_MANAGER, "POST", "/v1/operators/{operator_name}/rotate", is_operators=True
     ),
     "set_account_limit": Route(Service.INGEST, "PUT", "/v1/accounts/{account_id}/limits"),
     "set_searchable_metadata": Route(Service.QUERY, "PUT", "/v1/searchable-metadata"),
@@ -135,5 +152,8 @@ ROUTES = {
     ),
     "verify_ledger": Route(
         Service.TENANT_MANAGER, "POST", "/v1/tenants/{tenant_id}/verify", is_operators=True
+    ),
+    "verify_operator_acts": Route(
+        Service.TENANT_MANAGER, "GET", "/v1/operator-acts/verify", is_operators=True
     ),
 }

@@ -14,6 +14,7 @@ CREATE TABLE operations (
     message text NOT NULL DEFAULT '',
     state jsonb NOT NULL DEFAULT '{}',
     result jsonb,
+    asked_by jsonb,
     leased_by uuid,
     leased_until timestamptz NOT NULL DEFAULT '-infinity',
     created_at timestamptz NOT NULL DEFAULT now(),
@@ -21,6 +22,8 @@ CREATE TABLE operations (
 );
 COMMENT ON TABLE operations IS 'Work that takes long: asked for, under way, or done.';
 COMMENT ON COLUMN operations.state IS 'What the next process needs in order to go on.';
+COMMENT ON COLUMN operations.asked_by IS
+'What the audit log says of the act that asked for it; null where a schedule did.';
 COMMENT ON COLUMN operations.leased_until IS
 'Until then the process leased_by works on it, unless it renews the lease.';
 CREATE INDEX operations_created_idx ON operations (created_at, operation_id);

@@ -1,0 +1,1 @@
+"""Operators as people: their tokens and roles, and the audit log of what they do."""
