@@ -39,7 +39,9 @@ help:  ## Show this list
 demo: $(VENV_READY)  ## Set everything up, run Freehold for three tenants, and prove what it promises
 	@$(BIN)/freehold-local demo
 
-up: $(VENV_READY)  ## Start Postgres, RabbitMQ and the four services
+demo up: export FREEHOLD_OBSERVE = $(OBSERVE)
+
+up: $(VENV_READY)  ## Start Postgres, RabbitMQ and the four services; with OBSERVE=1 Prometheus, too
 	@$(BIN)/freehold-local up
 
 down: $(VENV_READY)  ## Stop them; the data stays

@@ -71,6 +71,7 @@ def private_stack(
     *,
     durable: bool,
     replicas: int = 1,
+    observe: bool = False,
 ) -> Iterator[Stack]:
     """Have a Freehold of one's own for a while; only its logs outlive it, in `folder`.
 
@@ -79,11 +80,12 @@ def private_stack(
         service_environment: More settings for single services, by their names.
         durable: Whether Postgres waits for the disk; where nothing crashes it need not.
         replicas: How many processes each service has.
+        observe: Whether Prometheus watches it.
     """
     # What the shell has set is about some other stack.
     stack = Stack(
         folder / "stack",
-        {},
+        {"FREEHOLD_OBSERVE": "1"} if observe else {},
         ports="free",
         service_environment=service_environment,
         replicas=replicas,

@@ -40,6 +40,8 @@ def up(state: State = DEFAULT_STATE) -> None:
     out.print("Freehold is up." if started else "Freehold was up already.", style="bold")
     out.print(f"  URLs and the operator token   set -a; . {env_file}; set +a", highlight=False)
     out.print(f"  logs                          {_short(stack.state / 'logs')}", highlight=False)
+    if stack.prometheus_url is not None:
+        out.print(f"  Prometheus                    {stack.prometheus_url}", highlight=False)
     out.print("  stop it, keeping its data     make down", highlight=False)
 
 

@@ -16,6 +16,20 @@ put_back() {
     fi
     rm -rf "$saved"
 }
+
+# not_at_boot SCRIPT UNIT...
+not_at_boot() {
+    script=$1
+    shift
+    if command -v systemctl >/dev/null; then
+        for unit in "$@"; do
+            systemctl disable "$unit" >/dev/null 2>&1 || :
+        done
+    else
+        update-rc.d "$script" disable >/dev/null 2>&1 || :
+    fi
+}
+
 trap put_back EXIT
 trap 'exit 1' HUP INT TERM
 
@@ -50,13 +64,8 @@ echo 'create_main_cluster = false' >"$cluster"
 apt-get -qq -o DPkg::Lock::Timeout=120 install -y --no-install-recommends $packages
 
 case $packages in
-*rabbitmq-server*)
-    if command -v systemctl >/dev/null; then
-        for unit in rabbitmq-server.service epmd.service epmd.socket; do
-            systemctl disable "$unit" >/dev/null 2>&1 || :
-        done
-    else
-        update-rc.d rabbitmq-server disable >/dev/null 2>&1 || :
-    fi
-    ;;
+*rabbitmq-server*) not_at_boot rabbitmq-server rabbitmq-server.service epmd.service epmd.socket ;;
+esac
+case $packages in
+*prometheus*) not_at_boot prometheus prometheus.service ;;
 esac

@@ -12,9 +12,11 @@ from freehold_local.errors import StackError
 
 LOWEST_POSTGRES, HIGHEST_POSTGRES = POSTGRES_VERSIONS[0], POSTGRES_VERSIONS[-1]
 LOWEST_RABBITMQ = "3.10"
+LOWEST_PROMETHEUS = "2.40"
 
 POSTGRES_PACKAGE = f"postgresql:{LOWEST_POSTGRES}"
 RABBITMQ_PACKAGE = f"rabbitmq-server:{LOWEST_RABBITMQ}"
+PROMETHEUS_PACKAGE = f"prometheus:{LOWEST_PROMETHEUS}"
 
 # RabbitMQ's own script: Debian's wrapper on the PATH starts the system's broker.
 RABBITMQ_SERVER = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
@@ -62,18 +64,32 @@ def find_epmd() -> Path | None:
     return next(iter(Path("/usr/lib/erlang").glob("erts-*/bin/epmd")), None)
 
 
-def missing_packages(*, postgres: bool = True, rabbitmq: bool = True) -> list[str]:
+def find_prometheus() -> Path | None:
+    """Prometheus, or None where there is none."""
+    on_path = shutil.which("prometheus")
+    return Path(on_path) if on_path else None
+
+
+def missing_packages(
+    *, postgres: bool = True, rabbitmq: bool = True, prometheus: bool = False
+) -> list[str]:
     """The packages that are wanted and missing."""
     missing = []
     if postgres and find_postgres() is None:
         missing.append(POSTGRES_PACKAGE)
     if rabbitmq and (find_rabbitmq() is None or find_epmd() is None):
         missing.append(RABBITMQ_PACKAGE)
+    if prometheus and find_prometheus() is None:
+        missing.append(PROMETHEUS_PACKAGE)
     return missing
 
 
 def install_missing(
-    say: Callable[[str], None], *, postgres: bool = True, rabbitmq: bool = True
+    say: Callable[[str], None],
+    *,
+    postgres: bool = True,
+    rabbitmq: bool = True,
+    prometheus: bool = False,
 ) -> None:
     """Install the servers' programs that are missing.
 
@@ -81,11 +97,13 @@ def install_missing(
         say: Called with a message before an installation.
         postgres: Whether Postgres is wanted.
         rabbitmq: Whether RabbitMQ is wanted.
+        prometheus: Whether Prometheus is wanted.
 
     Raises:
         StackError: A program is missing and could not be installed.
     """
-    missing = missing_packages(postgres=postgres, rabbitmq=rabbitmq)
+    wanted = {"postgres": postgres, "rabbitmq": rabbitmq, "prometheus": prometheus}
+    missing = missing_packages(**wanted)
     if not missing:
         return
     prefix = _root_prefix()
@@ -102,7 +120,7 @@ def install_missing(
         timeout=INSTALL_TIMEOUT_S,
         check=False,
     )
-    if done.returncode != 0 or missing_packages(postgres=postgres, rabbitmq=rabbitmq):
+    if done.returncode != 0 or missing_packages(**wanted):
         last = "\n".join(done.stdout.splitlines()[-15:])
         raise StackError(f"{last}\n\n{_what_to_install(missing)}")
 
@@ -138,12 +156,16 @@ def _names(packages: Iterable[str]) -> str:
 
 def _what_to_install(packages: list[str]) -> str:
     lowest = ", ".join(f"{name} {version} or later" for name, version in map(_split, packages))
-    settings = {POSTGRES_PACKAGE: "FREEHOLD_POSTGRES_URL", RABBITMQ_PACKAGE: "FREEHOLD_AMQP_URL"}
+    instead = {
+        POSTGRES_PACKAGE: "FREEHOLD_POSTGRES_URL=… names a server of your own",
+        RABBITMQ_PACKAGE: "FREEHOLD_AMQP_URL=… names a broker of your own",
+        PROMETHEUS_PACKAGE: "without OBSERVE=1 nothing is watched",
+    }
     names = " ".join(name for name, _ in map(_split, packages))
     return (
         f"Missing on this machine: {lowest}.\n"
         f"On Debian or Ubuntu:  sudo apt-get install --no-install-recommends {names}\n"
-        f"Or name servers of your own: {', '.join(settings[package] for package in packages)} "
+        f"Or do without: {', '.join(instead[package] for package in packages)} "
         "(deploy/README.md says how)."
     )
 

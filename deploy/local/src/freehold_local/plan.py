@@ -16,8 +16,11 @@ from freehold_local.ports import choose_ports, remember_ports, remembered_ports,
 from freehold_local.postgres import MAX_CONNECTIONS, PrivatePostgres
 from freehold_local.postgres import USUAL_PORT as POSTGRES_PORT
 from freehold_local.programs import Program, write_script
+from freehold_local.prometheus import USUAL_PORT as PROMETHEUS_PORT
+from freehold_local.prometheus import PrivatePrometheus
 from freehold_local.rabbitmq import USUAL_PORT as AMQP_PORT
 from freehold_local.rabbitmq import PrivateRabbitMQ
+from freehold_local.servers import PrivateServer
 from freehold_local.services import (
     client_environment,
     service_environments,
@@ -82,18 +85,33 @@ class Plan:
             if settings.amqp_url is None
             else None
         )
+        self.prometheus = (
+            PrivatePrometheus(
+                state / "prometheus", owner=state, usual_port=PROMETHEUS_PORT if usual else None
+            )
+            if settings.observe
+            else None
+        )
+
+    @property
+    def servers(self) -> dict[str, PrivateServer]:
+        """The private servers, in the order of starting, by name."""
+        named: dict[str, PrivateServer | None] = {
+            "postgres": self.postgres,
+            "rabbitmq": self.rabbitmq,
+            "prometheus": self.prometheus,
+        }
+        return {name: server for name, server in named.items() if server is not None}
 
     @property
     def is_prepared(self) -> bool:
         """Whether ``prepare`` was done for these servers."""
-        servers = (self.postgres, self.rabbitmq)
-        return all(server is None or server.is_prepared for server in servers)
+        return all(server.is_prepared for server in self.servers.values())
 
     @property
     def programs(self) -> list[Program]:
         """Every program, in the order of starting."""
-        servers = [] if self.postgres is None else self.postgres.programs()
-        servers += [] if self.rabbitmq is None else self.rabbitmq.programs()
+        servers = [program for server in self.servers.values() for program in server.programs()]
         return servers + [service_program(name, self.state) for name in self.services]
 
     @property
@@ -194,8 +212,11 @@ class Plan:
         else:
             self._check_ports(())
             remember_ports(self.state / "ports.json", self.settings.ports)
-        servers = [server for server in (self.postgres, self.rabbitmq) if server is not None]
-        for server in servers:
+        if self.prometheus is not None:
+            self.prometheus.watch(
+                (service, self.service_ports[name]) for name, service in self.services.items()
+            )
+        for server in self.servers.values():
             server.prepare()
         for folder in ("logs", "services"):
             (self.state / folder).mkdir(mode=0o700, exist_ok=True)
@@ -203,15 +224,15 @@ class Plan:
             write_script(path, text, None)
         return {
             server.folder: server.folder.readlink()
-            for server in servers
+            for server in self.servers.values()
             if server.folder.is_symlink()
         }
 
     def _check_ports(self, ours: Collection[int]) -> None:
         has: dict[int, str] = {}
-        for server, name in ((self.postgres, "Postgres"), (self.rabbitmq, "RabbitMQ")):
-            if server is not None and server.is_prepared:
-                has[server.port] = name
+        for server in self.servers.values():
+            if server.is_prepared:
+                has[server.port] = server.title
         for service, port in self.settings.ports.items():
             fault = f"{has[port]} has it" if port in has else None
             if fault is None and port not in ours:

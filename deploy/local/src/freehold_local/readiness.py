@@ -87,9 +87,8 @@ def checks(plan: Plan) -> Mapping[str, Check]:
         service: Check(port, partial(_service_unreadiness, port))
         for service, port in plan.service_ports.items()
     }
-    for name, server in (("postgres", plan.postgres), ("rabbitmq", plan.rabbitmq)):
-        if server is not None:
-            found[name] = Check(server.port, partial(_server_unreadiness, server.is_ready))
+    for name, server in plan.servers.items():
+        found[name] = Check(server.port, partial(_server_unreadiness, server.is_ready))
     return found
 
 

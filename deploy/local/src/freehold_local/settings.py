@@ -25,7 +25,10 @@ USUAL_PORTS: Mapping[str, int] = {
 }
 
 # Settings of the whole stack.
-CHOICES = frozenset({"FREEHOLD_POSTGRES_URL", "FREEHOLD_AMQP_URL", "FREEHOLD_OPERATOR_TOKEN"})
+OBSERVE = "FREEHOLD_OBSERVE"
+CHOICES = frozenset(
+    {"FREEHOLD_POSTGRES_URL", "FREEHOLD_AMQP_URL", "FREEHOLD_OPERATOR_TOKEN", OBSERVE}
+)
 
 # Made by the stack; they cannot be set.
 MADE = frozenset(
@@ -66,6 +69,7 @@ class Settings:
         amqp_url: An own broker; None for a private one.
         operator_token: An own token; None for the one made by the stack.
         ports: Each service's port.
+        observe: Whether Prometheus runs with the stack.
         for_services: For each service its own variables, handed on unchanged.
     """
 
@@ -73,6 +77,7 @@ class Settings:
     amqp_url: str | None
     operator_token: str | None
     ports: Mapping[str, int]
+    observe: bool
     for_services: Mapping[str, Mapping[str, str]]
 
 
@@ -101,6 +106,7 @@ def read_settings(environment: Mapping[str, str], *, private_amqp_password: str 
         amqp_url=amqp_url,
         operator_token=environment.get("FREEHOLD_OPERATOR_TOKEN") or None,
         ports={service: _port(environment, service) for service in USUAL_PORTS},
+        observe=_observe(environment),
         for_services=_for_services(environment),
     )
 
@@ -143,6 +149,13 @@ def _url(environment: Mapping[str, str], name: str, schemes: tuple[str, ...]) ->
             f"{name} is not usable: it is to look like {schemes[0]}://user:password@host:port/"
         )
     return value
+
+
+def _observe(environment: Mapping[str, str]) -> bool:
+    value = environment.get(OBSERVE) or "0"
+    if value not in {"0", "1"}:
+        raise StackError(f"{OBSERVE} is to be 1 or 0, not {value!r}.")
+    return value == "1"
 
 
 def _port(environment: Mapping[str, str], service: str) -> int:

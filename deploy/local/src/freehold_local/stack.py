@@ -31,7 +31,8 @@ class Stack:
     """One Freehold on this machine: Postgres, RabbitMQ and the four services.
 
     Its programs are ``postgres``, ``epmd``, ``rabbitmq``, ``tenant-manager``, ``ingest``,
-    ``projector`` and ``query``. Servers given by URL are not among them.
+    ``projector`` and ``query``, and ``prometheus`` where it is to be observed. Servers given by URL
+    are not among them.
 
     Args:
         state: Its folder.
@@ -85,6 +86,7 @@ class Stack:
                 progress.done,
                 postgres=plan.postgres is not None,
                 rabbitmq=plan.rabbitmq is not None,
+                prometheus=plan.prometheus is not None,
             )
             if plan.settings.postgres_url is not None:
                 url = plan.settings.postgres_url
@@ -149,6 +151,12 @@ class Stack:
     def credential_keys(self) -> str:
         """The keys that seal the tenants' credentials."""
         return self._credentials().credential_keys
+
+    @property
+    def prometheus_url(self) -> str | None:
+        """The URL of its Prometheus; None where it has none."""
+        prometheus = self._plan().prometheus
+        return None if prometheus is None else prometheus.url
 
     def publisher(self, *arguments: str) -> str:
         """Run ``deploy/rabbitmq/publisher.sh`` on the stack's broker, and give its output.

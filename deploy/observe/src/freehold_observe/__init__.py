@@ -1,1 +1,1 @@
-"""References of what Freehold's services say of themselves, made of their sources."""
+"""What Freehold is watched with, made of code: references, and dashboards for Grafana."""

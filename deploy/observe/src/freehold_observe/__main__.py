@@ -2,13 +2,14 @@
 
 import sys
 
+from freehold_observe.dashboards import dashboards
 from freehold_observe.guides import guides
 from freehold_observe.sources import CHECKOUT
 
 
 def main() -> None:
     """Write the files, or compare them with those that are there."""
-    made = {CHECKOUT / path: text for path, text in guides().items()}
+    made = {CHECKOUT / path: text for path, text in {**guides(), **dashboards()}.items()}
     if sys.argv[1:] != ["--check"]:
         for file, text in made.items():
             file.write_text(text, encoding="utf-8")

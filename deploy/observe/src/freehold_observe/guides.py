@@ -19,7 +19,7 @@ _METRICS = """\
 
 Every service answers `/metrics` without a credential, in Prometheus's format. These are all metrics
 of Freehold's own; those of the process and of Python (`process_…`, `python_…`) come with them. What
-uses them: [rules](../../deploy/observe/README.md) and [alerts](alerts.md).
+uses them: [rules and dashboards](../../deploy/README.md#watching-it).
 
 A counter begins at 0 when its process starts. Where a label's values are listed, each has its
 series from then on. A histogram has the series `…_bucket`, `…_count` and `…_sum`.
