@@ -130,3 +130,21 @@ async def test_lists_of_balances_are_filtered(connection: Connection) -> None:
     assert await accounts(connection, account_prefix="a", currency="JPY", least=60, most=60) == [
         ("a", "JPY")
     ]
+
+
+@pytest.mark.usefixtures("written")
+async def test_a_list_is_walked_backwards(connection: Connection) -> None:
+    listed = await accounts(connection)
+    for filters in (
+        client.ALL_BALANCES,
+        client.BalanceFilters("a"),
+        client.BalanceFilters("", "USD"),
+    ):
+        kept = await accounts(
+            connection, account_prefix=filters.account_prefix, currency=filters.currency
+        )
+        for position in listed:
+            before = [balance for balance in kept if balance < position]
+            for steps in (1, 2, 9):
+                found = await client.balance_before(connection, filters, position, steps=steps)
+                assert found == (before[-steps] if len(before) >= steps else None)

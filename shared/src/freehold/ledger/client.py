@@ -249,6 +249,23 @@ async def list_balances(
     )
 
 
+async def balance_before(
+    connection: Connection, filters: BalanceFilters, position: tuple[str, str], *, steps: int
+) -> tuple[str, str] | None:
+    """Name the balance so many steps before another one in the list; None if there are fewer.
+
+    The list may be filtered by prefix and currency.
+    """
+    row = await connection.fetchrow(
+        "SELECT * FROM balance_before($1, $2, $3, $4, $5)",
+        filters.account_prefix or "",
+        filters.currency,
+        *position,
+        steps,
+    )
+    return None if row is None else (row["account_id"], row["currency"])
+
+
 def list_arguments(
     filters: BalanceFilters, after: tuple[str, str] | None, rows_max: int
 ) -> tuple[object, ...]:

@@ -58,6 +58,10 @@ SET search_path FROM CURRENT
 -- Planned for the filters and the position at hand: one plan for all of them would read and sort
 -- the whole table for every page.
 SET plan_cache_mode TO force_custom_plan
+-- And always by the index, which has the order: before its statistics are made, a table that has
+-- grown fast would be read and sorted whole.
+SET enable_seqscan TO off
+SET enable_bitmapscan TO off
 AS $$
 #variable_conflict use_column
 DECLARE
@@ -81,6 +85,37 @@ END
 $$;
 COMMENT ON FUNCTION list_balances IS
 'Balances in order of account and currency, after a given one, filtered.';
+
+CREATE OR REPLACE FUNCTION balance_before(
+    account_prefix text,
+    only_currency text,
+    from_account_id text,
+    from_currency text,
+    steps integer
+)
+RETURNS TABLE (account_id text, currency text)
+LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path FROM CURRENT
+-- As for list_balances, backwards.
+SET plan_cache_mode TO force_custom_plan
+SET enable_seqscan TO off
+SET enable_bitmapscan TO off
+AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
+    SELECT b.account_id, b.currency::text
+    FROM account_balances AS b
+    WHERE (b.account_id, b.currency) < (from_account_id, from_currency::char(3))
+        AND starts_with(b.account_id, balance_before.account_prefix)
+        AND (only_currency IS NULL OR b.currency = only_currency::char(3))
+    ORDER BY b.account_id DESC, b.currency DESC
+    OFFSET steps - 1
+    LIMIT 1;
+END
+$$;
+COMMENT ON FUNCTION balance_before IS
+'The balance so many steps before another one of list_balances; none if there are fewer.';
 
 CREATE OR REPLACE FUNCTION event(wanted_event_id uuid)
 RETURNS SETOF event_lines
