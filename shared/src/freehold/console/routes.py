@@ -72,7 +72,7 @@ def _to_sign_in(request: Request) -> Response:
         # The whole page is to follow, and not a part of it.
         return Response(headers={"HX-Redirect": SIGN_IN_PATH})
     wanted = ""
-    if request.method in _SAFE_METHODS and request.url.path != "/console":
-        target = f"{request.url.path}?{request.url.query}".rstrip("?")
+    target = f"{request.url.path}?{request.url.query}".rstrip("?")
+    if request.method in _SAFE_METHODS and target != "/console":
         wanted = f"?next={quote(target, safe='/')}"
     return RedirectResponse(f"{SIGN_IN_PATH}{wanted}", status_code=303)

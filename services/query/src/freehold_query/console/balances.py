@@ -9,11 +9,12 @@ from fastapi.responses import RedirectResponse
 from freehold.console.pages import is_fragment
 from freehold.contracts.currency import MINOR_UNIT_EXPONENTS
 from freehold.contracts.errors import ValidationFailed
+from freehold.contracts.fields import AccountPrefix
 from freehold.http.parameters import read_query
 from freehold.ledger import client as ledger
 from freehold.ledger import points_in_time
 from freehold.ledger.client import BalanceFilters, Connection, Lag, Record
-from freehold.ledger.points_in_time import NOW
+from freehold.ledger.points_in_time import NOW, Moment
 from freehold.security.api_keys import Scope
 from freehold_query.console.console import Console, page_router
 from freehold_query.console.parameters import BranchParameters, PageParameters, field_time
@@ -31,6 +32,12 @@ class BalanceParameters(BranchParameters):
     """The parameters of the page of balances."""
 
     cursor: str | None = None
+
+
+class _SummaryParameters(PageParameters):
+    account_prefix: AccountPrefix = ""
+    seen: str = ""
+    """The state of the summary that is shown."""
 
 
 class _Page(NamedTuple):
@@ -60,7 +67,8 @@ def balance_pages(console: Console) -> APIRouter:
             return RedirectResponse(_address(query, cursor=None), status_code=303)
         async with console.reads.connection(reader.home, "console_balances") as connection:
             page = await _page(connection, query, after)
-            summary = await _summary(connection, query)
+            summary = await _summary(connection, query.account_prefix, query.moment)
+        rows = list(map(_row, page.rows))
         following = None if page.following is None else cursors.write(*page.following)
         return console.answer(
             request,
@@ -73,23 +81,40 @@ def balance_pages(console: Console) -> APIRouter:
             is_live=query.moment == NOW,
             as_of=field_time(query.as_of),
             known_at=field_time(query.known_at),
-            rows=list(map(_row, page.rows)),
+            rows=rows,
+            has_holds=any(row["held_minor"] for row in rows),
             stream=_address(query, "/stream", through=following),
-            summary_address=_address(query, "/summary", cursor=None, currency=None),
-            first=None if query.cursor is None else _address(query, cursor=None),
+            preceding=None if query.cursor is None else _address(query, "/preceding"),
             following=None if following is None else _address(query, cursor=following),
             present=_address(query, cursor=None, as_of=None, known_at=None),
             moment=urlencode(_given(query, "as_of", "known_at")),
-            **_shown(summary),
+            **_shown(query.account_prefix, query.moment, summary),
         )
+
+    @router.get("/preceding")
+    async def preceding(request: Request) -> Response:
+        reader = await console.reader(request, Scope.READ)
+        query = read_query(BalanceParameters, request)
+        cursors = balance_cursors(reader, query)
+        before = None
+        if query.cursor is not None:
+            # The balance at the cursor is the last one of the page that is looked for.
+            async with console.reads.connection(reader.home, "balance_before") as connection:
+                before = await ledger.balance_before(
+                    connection, _filters(query), cursors.read_balance(query.cursor), steps=_ROWS_MAX
+                )
+        cursor = None if before is None else cursors.write(*before)
+        return RedirectResponse(_address(query, cursor=cursor), status_code=303)
 
     @router.get("/summary")
     async def summary(request: Request) -> Response:
         reader = await console.reader(request, Scope.READ)
-        query = read_query(BranchParameters, request)
+        query = read_query(_SummaryParameters, request)
         async with console.reads.connection(reader.home, "console_summary") as connection:
-            found = await _summary(connection, query)
-        return console.answer(request, "_summary.html", **_shown(found))
+            if query.seen == _state(await ledger.projection_lag(connection)):
+                return Response(status_code=204)
+            found = await _summary(connection, query.account_prefix, NOW)
+        return console.answer(request, "_summary.html", **_shown(query.account_prefix, NOW, found))
 
     return router
 
@@ -101,8 +126,7 @@ def balance_cursors(reader: Reader, query: BranchParameters) -> CursorScope:
 
 async def _page(connection: Connection, query: BranchParameters, after: Position | None) -> _Page:
     """Read a page of the list. One at a point in time may be short with more to follow."""
-    filters = BalanceFilters(query.account_prefix, query.currency)
-    stopped_at = None
+    filters, stopped_at = _filters(query), None
     if query.moment == NOW:
         rows = await ledger.list_balances(connection, filters, after=after, rows_max=_ROWS_MAX + 1)
     else:
@@ -113,16 +137,34 @@ async def _page(connection: Connection, query: BranchParameters, after: Position
     return _Page(rows[:_ROWS_MAX], None if last is None else (last["account_id"], last["currency"]))
 
 
-async def _summary(connection: Connection, query: BranchParameters) -> _Summary:
+def _filters(query: BranchParameters) -> BalanceFilters:
+    return BalanceFilters(query.account_prefix, query.currency)
+
+
+async def _summary(connection: Connection, account_prefix: str, moment: Moment) -> _Summary:
+    # The lag first: a change between the two reads is then seen by the next one.
+    lag = await ledger.projection_lag(connection)
     totals = await points_in_time.totals(
-        connection, query.moment, account_prefix=query.account_prefix, currency=None
+        connection, moment, account_prefix=account_prefix, currency=None
     )
-    return _Summary(totals, await ledger.projection_lag(connection))
+    return _Summary(totals, lag)
 
 
-def _shown(summary: _Summary) -> dict[str, Any]:
-    totals = [{**row, "exponent": MINOR_UNIT_EXPONENTS[row["currency"]]} for row in summary.totals]
-    return {"totals": totals, "lag": summary.lag}
+def _state(lag: Lag) -> str:
+    """Name the state that a summary is of: it changes with the ledger and with the projection."""
+    return f"{lag.epoch}.{lag.head_seq}.{lag.projected_seq}"
+
+
+def _shown(account_prefix: str, moment: Moment, summary: _Summary) -> dict[str, Any]:
+    """Give what a summary shows, and the address that it asks for the next one at."""
+    asked = {"account_prefix": account_prefix, "seen": _state(summary.lag)}
+    return {
+        "totals": [
+            {**row, "exponent": MINOR_UNIT_EXPONENTS[row["currency"]]} for row in summary.totals
+        ],
+        "lag": summary.lag,
+        "summary_address": f"{PATH}/summary?{urlencode(asked)}" if moment == NOW else None,
+    }
 
 
 def _row(row: Record) -> dict[str, Any]:

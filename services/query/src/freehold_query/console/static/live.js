@@ -8,6 +8,7 @@ const MARKED_MS = 1_500;
 const OUTDATED_MS = 1_000;
 const AGAIN_MS = 5_000;
 const SAID_MS = 3_000;
+const NONE = "–";
 
 class Live {
   constructor(section) {
@@ -71,6 +72,8 @@ class Live {
       const text = written(cell.dataset.field, balance);
       if (cell.textContent === text) continue;
       cell.textContent = text;
+      // Holds have columns where there are any.
+      if (cell.dataset.field === "held_minor") cell.closest("table")?.classList.add("with-holds");
       if (cell.dataset.field.endsWith("_minor")) cell.classList.toggle("negative", text.startsWith("−"));
       mark(cell);
     }
@@ -96,7 +99,7 @@ class Live {
 function written(field, balance) {
   if (field === "event_count") return balance.event_count.toLocaleString("en-US");
   if (field === "last_updated_time") return `${balance.last_updated_time.slice(0, 19).replace("T", " ")} UTC`;
-  if (field === "held_minor" && balance.held_minor === "0") return "–";
+  if (field === "held_minor" && balance.held_minor === "0") return NONE;
   return amount(balance[field], balance.exponent);
 }
 
