@@ -172,3 +172,33 @@ async def replace(
     freehold: Freehold, tenant: Tenant, key_id: str, body: Document | None = None
 ) -> httpx.Response:
     return await freehold.manage("POST", f"{keys_of(tenant)}/{key_id}/rotate", body)
+
+
+async def test_a_link_signs_one_person_in(freehold: Freehold, tenant: Tenant) -> None:
+    reader = await tenant.limited_to("read")
+    key_id = reader.api_key.split("_")[1]
+    links = f"{keys_of(tenant)}/{key_id}/sign-in-links"
+    first = created(await freehold.manage("POST", links))
+    second = created(await freehold.manage("POST", links, {"expires_in_s": 3600}))
+    assert datetime.fromisoformat(second["expires_at"]) > datetime.now(UTC) + timedelta(minutes=50)
+    async with httpx.AsyncClient(base_url=freehold.addresses.query, trust_env=False) as browser:
+        # To look at a link, as mail programs do, does not use it.
+        assert (await browser.get(first["path"])).status_code == 200
+        assert (await browser.get(first["path"])).status_code == 200
+        assert (await sign_in(browser, first)).headers["location"] == "/console"
+        assert (await browser.get("/console")).status_code == 200
+    async with httpx.AsyncClient(base_url=freehold.addresses.query, trust_env=False) as browser:
+        assert (await sign_in(browser, first)).status_code == 401
+        await reader.revoke()
+        await reader.shut_out()
+        assert (await sign_in(browser, second)).status_code == 401
+    problem(await freehold.manage("POST", links), "api-key-ended")
+    problem(await freehold.manage("POST", links, {"expires_in_s": 0}), "validation-failed")
+    unknown = f"{keys_of(tenant)}/{'0' * 16}/sign-in-links"
+    problem(await freehold.manage("POST", unknown), "not-found")
+
+
+async def sign_in(browser: httpx.AsyncClient, link: Document) -> httpx.Response:
+    form = {"link": link["path"].partition("link=")[2]}
+    headers = {"Sec-Fetch-Site": "same-origin"}
+    return await browser.post("/console/sign-in", data=form, headers=headers)

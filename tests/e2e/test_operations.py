@@ -34,6 +34,7 @@ ROUTES = {
         ("delete", "/v1/tenants/{tenant_id}/api-keys/{key_id}"),
         ("put", "/v1/tenants/{tenant_id}/api-keys/{key_id}/label"),
         ("post", "/v1/tenants/{tenant_id}/api-keys/{key_id}/rotate"),
+        ("post", "/v1/tenants/{tenant_id}/api-keys/{key_id}/sign-in-links"),
         ("put", "/v1/tenants/{tenant_id}/api-keys/{key_id}/label"),
         ("get", "/v1/overview"),
         ("post", "/v1/tenants/{tenant_id}/suspend"),

@@ -32,6 +32,7 @@ TABLES = (
     "schema_migrations",
     "service_api_keys",
     "service_homes",
+    "sign_in_links",
     "slow_reads",
     "tenant_epochs",
     "tenant_migrations",
@@ -60,6 +61,7 @@ RIGHTS = {
     "query": {
         "service_api_keys": {"SELECT"},
         "service_homes": {"SELECT"},
+        "sign_in_links": {"SELECT", "DELETE"},
         "slow_reads": {"SELECT", "INSERT", "UPDATE"},
         "tenant_traffic": {"SELECT", "INSERT", "UPDATE"},
     },

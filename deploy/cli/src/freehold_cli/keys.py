@@ -16,6 +16,7 @@ from freehold_cli.key_delivery import KeyFile, delivering
 from freehold_cli.options import AsJson, TenantId, parsed_time
 from freehold_cli.output import shown_time, write_json, write_list, write_message
 from freehold_cli.service import Document
+from freehold_cli.settings import Settings
 
 app = CommandGroup(
     no_args_is_help=True, help="Make, list, label, rotate and revoke a tenant's API keys."
@@ -181,6 +182,33 @@ def rotate(
         write_message(f"The key {key} works until {shown_time(made['replaced']['expires_at'])}.")
         _write_made(made, output, as_json=as_json)
         deliver(made)
+
+
+@app.command("sign-in-link")
+def sign_in_link(
+    tenant: TenantId,
+    key: KeyId,
+    expires_in: Annotated[
+        str, typer.Option(metavar="SPAN", help="How long the link can be used.")
+    ] = "15m",
+    as_json: AsJson = False,
+) -> None:
+    """Print a link that signs a person in to the tenant's console, once.
+
+    They see what the key may read. The session ends with the key.
+
+    Examples:
+        freehold keys sign-in-link acme 0123456789abcdef
+    """
+    wanted = {"expires_in_s": parsed_span(expires_in)}
+    with managing(as_json=as_json) as manager:
+        link = manager.post("tenants", tenant, "api-keys", key, "sign-in-links", body=wanted)
+    url = f"{Settings().query_url}{link['path']}"
+    if as_json:
+        write_json({**link, "url": url})
+        return
+    write_message(f"It signs one person in, until {shown_time(link['expires_at'])}.")
+    typer.echo(url)
 
 
 def _expiry(at: str | None, span: str | None) -> str | None:

@@ -11,6 +11,7 @@ from freehold_tenant_manager.contracts.migrations import NewMigration
 from freehold_tenant_manager.contracts.operators import NewOperator, NewOperatorToken
 from freehold_tenant_manager.contracts.redrive import NewRedrive
 from freehold_tenant_manager.contracts.restores import NewRestore
+from freehold_tenant_manager.contracts.sign_in_links import NewSignInLink
 from freehold_tenant_manager.contracts.tenants import (
     NewApiKey,
     NewApiKeyInPlace,
@@ -44,6 +45,7 @@ REQUEST_MODELS = (
     NewApiKey,
     NewApiKeyInPlace,
     NewKeyLabel,
+    NewSignInLink,
     NewPasswords,
     NewRestore,
     NewMigration,

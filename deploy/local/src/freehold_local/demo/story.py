@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from freehold.contracts.currency import major_units
+from freehold.security.api_keys import parse_api_key
 from freehold_client import AsyncFreehold, FreeholdError
 from freehold_local.demo.checks import (
     AuditorLogin,
@@ -38,7 +39,7 @@ def run(state: Path) -> int:
     with Terminal(out) as progress:
         stack.up(progress)
     try:
-        checks = asyncio.run(_story(out, stack))
+        checks, link = asyncio.run(_story(out, stack))
     except FreeholdError as error:
         raise StackError(str(error)) from error
     out.print(_promises(checks))
@@ -50,6 +51,7 @@ def run(state: Path) -> int:
         else f"\n{sum(not check.held for check in checks)} promises were BROKEN.",
         style="bold" if held else "bold red",
     )
+    out.print(f"\n{link}", markup=False, highlight=False, soft_wrap=True)
     return 0 if held else 1
 
 
@@ -61,7 +63,8 @@ def _promises(checks: list[Check]) -> Table:
     return table
 
 
-async def _story(out: Console, stack: Stack) -> list[Check]:
+async def _story(out: Console, stack: Stack) -> tuple[list[Check], str]:
+    """Tell the story; answer with what was checked, and where to look at it in a browser."""
     environment = stack.env()
     async with AsyncExitStack() as clients, AsyncFreehold.from_environment(environment) as operator:
         tenants = []
@@ -75,7 +78,8 @@ async def _story(out: Console, stack: Stack) -> list[Check]:
             environment["FREEHOLD_CATALOG_DSN"], stack.credential_keys, tenants
         )
         _show_next_steps(out, environment, tenants[0])
-        return await _check(tenants, logins)
+        checks = await _check(tenants, logins)
+        return checks, await _consoles(operator, environment, tenants[0])
 
 
 async def _provision(
@@ -169,6 +173,17 @@ def _show_next_steps(out: Console, environment: dict[str, str], tenant: Tenant) 
         # Printed as it is, so that it can be copied whole.
         out.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
     out.print()
+
+
+async def _consoles(operator: AsyncFreehold, environment: Mapping[str, str], tenant: Tenant) -> str:
+    key = parse_api_key(tenant.api_key)
+    if key is None:
+        raise StackError(f"the key of {tenant.tenant_id} is none")
+    link = await operator.create_sign_in_link(tenant.tenant_id, key.key_id)
+    return (
+        f"Look at {tenant.tenant_id} in a browser (the link works once, for 15 minutes):\n"
+        f"  {environment['FREEHOLD_QUERY_URL']}{link.path}"
+    )
 
 
 async def _check(tenants: list[Tenant], logins: dict[str, AuditorLogin]) -> list[Check]:

@@ -63,3 +63,23 @@ WHERE
     AND revoked_at IS NULL
     AND (expires_at IS NULL OR expires_at > now())
 RETURNING key_id, scopes, label, created_at, expires_at, revoked_at;
+
+-- name: add_link
+-- $3 the digest of the link, $4 the seconds for which it can be used. Expired links are removed.
+WITH expired AS (
+    DELETE FROM sign_in_links
+    WHERE expires_at < now()
+)
+
+INSERT INTO sign_in_links (link_hash, key_id, expires_at)
+SELECT
+    $3 AS link_hash,
+    key_id,
+    now() + make_interval(secs => $4) AS expires_at
+FROM api_keys
+WHERE
+    tenant_id = $1
+    AND key_id = $2
+    AND revoked_at IS NULL
+    AND (expires_at IS NULL OR expires_at > now())
+RETURNING expires_at;

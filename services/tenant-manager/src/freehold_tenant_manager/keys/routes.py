@@ -9,6 +9,7 @@ from freehold.contracts.errors import ApiKeyEnded
 from freehold.http.bodies import json_body, parse, read_body
 from freehold.http.openapi import answering
 from freehold_tenant_manager.contracts.names import KEY_ID_PATTERN
+from freehold_tenant_manager.contracts.sign_in_links import NewSignInLink, SignInLink
 from freehold_tenant_manager.contracts.tenants import (
     ApiKeyEntry,
     ApiKeyPage,
@@ -29,6 +30,7 @@ from freehold_tenant_manager.http.dependencies import (
 from freehold_tenant_manager.http.pages import read_page
 from freehold_tenant_manager.keys.store import (
     add_api_key,
+    add_sign_in_link,
     label_api_key,
     list_api_keys,
     no_key,
@@ -145,3 +147,26 @@ async def post_rotation(
             connection, tenant_id, key_id, overlap_s=wanted.overlap_s, expires_at=wanted.expires_at
         )
     return answer(created, 201, SECRET)
+
+
+@router.post(
+    "/tenants/{tenant_id}/api-keys/{key_id}/sign-in-links",
+    operation_id="create_sign_in_link",
+    tags=["API keys"],
+    summary="Make a link that signs a person in to the tenant's console with a key, once.",
+    status_code=201,
+    responses={201: {"model": SignInLink}},
+    openapi_extra={**json_body(NewSignInLink, required=False), **answering(ApiKeyEnded)},
+    dependencies=NO_QUERY,
+)
+async def post_sign_in_link(
+    request: Request, catalog: TheCatalog, tenant_id: TenantId, key_id: KeyId
+) -> Response:
+    """Make a link."""
+    wanted = parse(NewSignInLink, await read_body(request) or b"{}")
+    async with catalog.connection() as connection:
+        await find_living_tenant(connection, tenant_id)
+        link = await add_sign_in_link(
+            connection, tenant_id, key_id, expires_in_s=wanted.expires_in_s
+        )
+    return answer(link, 201, SECRET)

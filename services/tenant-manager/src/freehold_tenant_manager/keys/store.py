@@ -1,15 +1,19 @@
 """API keys in the catalog, which has hashes of secrets only. Revoked keys stay listed."""
 
+import secrets
 from collections.abc import Iterable
 from datetime import datetime
+from hashlib import sha256
 
 from freehold.contracts.errors import ApiKeyEnded, DomainError, NotFound
 from freehold.database.queries import load_queries
 from freehold.ledger.client import Connection, Record
 from freehold.security.api_keys import Scope, new_api_key
+from freehold_tenant_manager.contracts.sign_in_links import SignInLink
 from freehold_tenant_manager.contracts.tenants import ApiKeyEntry, CreatedApiKey, ReplacingApiKey
 
 _QUERIES = load_queries("freehold_tenant_manager.keys", "queries.sql")
+_LINK_BYTES = 32
 
 
 async def add_api_key(
@@ -91,14 +95,37 @@ async def replace_api_key(
     async with connection.transaction():
         row = await connection.fetchrow(_QUERIES["expire"], tenant_id, key_id, overlap_s)
         if row is None:
-            if not await connection.fetchval(_QUERIES["exists"], tenant_id, key_id):
-                raise no_key()
-            raise ApiKeyEnded("the key works no more; make a new one")
+            raise await _ended(connection, tenant_id, key_id)
         replaced = ApiKeyEntry(**row)
         created = await add_api_key(
             connection, tenant_id, replaced.scopes, expires_at, replaced.label
         )
     return ReplacingApiKey(**dict(created), replaced=replaced)
+
+
+async def add_sign_in_link(
+    connection: Connection, tenant_id: str, key_id: str, *, expires_in_s: int
+) -> SignInLink:
+    """Make a link that begins a session of a key in the tenant's console, once.
+
+    Raises:
+        NotFound: The tenant has no such key.
+        ApiKeyEnded: The key does not work any more.
+    """
+    link = secrets.token_urlsafe(_LINK_BYTES)
+    expires_at: datetime | None = await connection.fetchval(
+        _QUERIES["add_link"], tenant_id, key_id, sha256(link.encode()).digest(), expires_in_s
+    )
+    if expires_at is None:
+        raise await _ended(connection, tenant_id, key_id)
+    return SignInLink(path=f"/console/sign-in?link={link}", key_id=key_id, expires_at=expires_at)
+
+
+async def _ended(connection: Connection, tenant_id: str, key_id: str) -> DomainError:
+    """Make the error for a key that does not work, or that the tenant does not have."""
+    if await connection.fetchval(_QUERIES["exists"], tenant_id, key_id):
+        return ApiKeyEnded("the key works no more; make a new one")
+    return no_key()
 
 
 def no_key() -> DomainError:

@@ -191,6 +191,25 @@ def create_read_token(
     )
 
 
+def create_sign_in_link(
+    tenant_id: str, key_id: str, *, expires_in_s: int | None = None
+) -> Call[models.SignInLink]:
+    """Make a link that signs a person in to the tenant's console with a key, once.
+
+    Make a link.
+
+    Args:
+        tenant_id: The tenant's id.
+        key_id: The public part of the API key.
+    """
+    return new_call(
+        ROUTES["create_sign_in_link"],
+        models.SignInLink,
+        (tenant_id, key_id),
+        body={**given({"expires_in_s": expires_in_s})},
+    )
+
+
 def create_tenant(
     *,
     tenant_id: str,

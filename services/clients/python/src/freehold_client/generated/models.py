@@ -772,6 +772,15 @@ Service: TypeAlias = str
 Sign: TypeAlias = str
 
 
+class SignInLink(Model):
+    """A link. Whoever has it is signed in as its API key, once."""
+
+    path: str
+    """Below the address of query."""
+    key_id: str
+    expires_at: datetime
+
+
 class SlowRead(Model):
     """The slowest read of its kind on a day."""
 

@@ -14,6 +14,7 @@ class Operations:
     create_backup = called(calls.create_backup)
     create_operator = called(calls.create_operator)
     create_read_token = called(calls.create_read_token)
+    create_sign_in_link = called(calls.create_sign_in_link)
     create_tenant = called(calls.create_tenant)
     declare_event_type = called(calls.declare_event_type)
     delete_tenant = called(calls.delete_tenant)

@@ -16,6 +16,12 @@ ROUTES = {
     ),
     "create_operator": Route(Service.TENANT_MANAGER, "POST", "/v1/operators", is_operators=True),
     "create_read_token": Route(Service.QUERY, "POST", "/v1/read-tokens"),
+    "create_sign_in_link": Route(
+        Service.TENANT_MANAGER,
+        "POST",
+        "/v1/tenants/{tenant_id}/api-keys/{key_id}/sign-in-links",
+        is_operators=True,
+    ),
     "create_tenant": Route(Service.TENANT_MANAGER, "POST", "/v1/tenants", is_operators=True),
     "declare_event_type": Route(Service.INGEST, "PUT", "/v1/event-types/{event_type}"),
     "delete_tenant": Route(

@@ -10,3 +10,4 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON hold_expiries TO freehold_projector;
 GRANT SELECT, INSERT, UPDATE ON tenant_traffic TO
 freehold_ingest, freehold_projector, freehold_query;
 GRANT SELECT, INSERT, UPDATE ON slow_reads TO freehold_query;
+GRANT SELECT, DELETE ON sign_in_links TO freehold_query;

@@ -73,3 +73,14 @@ CREATE TABLE api_keys (
 COMMENT ON COLUMN api_keys.secret_hash IS 'SHA-256 of a 256-bit random secret.';
 COMMENT ON COLUMN api_keys.label IS 'What people know the key by, such as what uses it.';
 CREATE INDEX api_keys_tenant_idx ON api_keys (tenant_id, created_at);
+
+CREATE TABLE sign_in_links (
+    link_hash bytea NOT NULL CONSTRAINT sign_in_links_pkey PRIMARY KEY,
+    key_id text COLLATE "C" NOT NULL
+    CONSTRAINT sign_in_links_key_fkey REFERENCES api_keys (key_id) ON DELETE CASCADE,
+    expires_at timestamptz NOT NULL
+);
+COMMENT ON TABLE sign_in_links IS
+'Links that begin a session of an API key in a tenant''s console. Each is deleted when it is used.';
+COMMENT ON COLUMN sign_in_links.link_hash IS 'SHA-256 of 256 random bits.';
+CREATE INDEX sign_in_links_expires_idx ON sign_in_links (expires_at);
