@@ -9,6 +9,7 @@ from freehold.messaging.broker import Broker
 from freehold.tenants.catalog import Catalog
 from freehold.tenants.connections import TenantConnections
 from freehold.tenants.directory import Directory
+from freehold.tenants.traffic import Traffic
 from freehold_projector.catch_up import CatchUp
 from freehold_projector.hold_expiry import HoldExpiries, HoldExpiry
 from freehold_projector.reconciliation import Reconciliation
@@ -41,7 +42,9 @@ async def new_projector(installation: Installation) -> AsyncIterator[Projector]:
     )
     directory = Directory(catalog, KEY_RING)
     watchers = Watchers(Broker("amqp://127.0.0.1:1/", name="test", timeout_s=1))
-    catch_up = CatchUp(directory, connections, watchers, in_flight_max=2, events_max=1000)
+    catch_up = CatchUp(
+        directory, connections, watchers, Traffic(catalog), in_flight_max=2, events_max=1000
+    )
     hold_expiries = HoldExpiries(catalog)
     hold_expiry = HoldExpiry(hold_expiries, directory, connections, catch_up)
     retention = Retention(directory, connections, keys_max=10)

@@ -6,9 +6,11 @@ from freehold.ledger import client as ledger
 from freehold.ledger import rules
 from freehold.ledger.client import Connection, Projection
 from freehold.messaging.broker import Broker
+from freehold.tenants.catalog import Catalog
 from freehold.tenants.connections import TenantConnections
 from freehold.tenants.directory import Directory
 from freehold.tenants.homes import Home
+from freehold.tenants.traffic import Traffic
 from freehold_projector.catch_up import CatchUp
 from freehold_projector.reconciliation import examine
 from freehold_projector.watchers import Watchers
@@ -126,7 +128,8 @@ async def _caught_up(ledger: Ledger) -> Projection:
     )
     watchers = Watchers(Broker("amqp://127.0.0.1:1/", name="test", timeout_s=1))
     directory = cast("Directory", _OneHome(home))
-    catch_up = CatchUp(directory, connections, watchers, in_flight_max=1, events_max=2)
+    traffic = Traffic(Catalog(ledger.url, application="test", timeout_s=5))
+    catch_up = CatchUp(directory, connections, watchers, traffic, in_flight_max=1, events_max=2)
     projection: Projection = await catch_up.project(home.tenant_id)
     await watchers.close()
     await connections.close()

@@ -100,6 +100,12 @@ class Landlord:
         path = f"/v1/tenants/{tenant.tenant_id}/api-keys/{key.key_id}"
         (await self._manager.delete(path)).raise_for_status()
 
+    async def usage(self, tenant: Tenant) -> dict[str, Any]:
+        """Give what the catalog says of a tenant's usage."""
+        answer = await self._manager.get(f"/v1/tenants/{tenant.tenant_id}/usage")
+        usage: dict[str, Any] = answer.raise_for_status().json()
+        return usage
+
     async def suspend(self, tenant: Tenant) -> None:
         """Serve a tenant no more."""
         path = f"/v1/tenants/{tenant.tenant_id}/suspend"

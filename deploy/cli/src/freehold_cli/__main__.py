@@ -20,6 +20,7 @@ from freehold_cli.redrive import redrive
 from freehold_cli.statements import statement
 from freehold_cli.status.command import status
 from freehold_cli.streams import guard_streams
+from freehold_cli.usage import usage
 from freehold_cli.verification import verify
 
 _EXIT_CODES = (
@@ -36,6 +37,7 @@ app = CommandGroup(
     epilog=_EXIT_CODES,
 )
 app.command("status")(status)
+app.command("usage")(usage)
 app.add_typer(tenants.app, name="tenants")
 app.add_typer(keys.app, name="keys")
 app.add_typer(credentials.app, name="credentials")

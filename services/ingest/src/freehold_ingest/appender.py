@@ -18,6 +18,7 @@ from freehold.observability.metrics import LEDGER_CALL_SECONDS
 from freehold.tenants.batcher import Batcher, Take
 from freehold.tenants.connections import TenantConnections
 from freehold.tenants.homes import Home
+from freehold.tenants.traffic import Traffic
 from freehold_ingest.announcement_leases import AnnouncementLeases
 from freehold_ingest.announcer import Announcer, Growth
 from freehold_ingest.metrics import APPEND_REQUESTS, EVENTS_APPENDED, REQUEST_OUTCOMES
@@ -40,8 +41,10 @@ class Appender:
         leases: AnnouncementLeases,
         announcer: Announcer,
         relay: Relay,
+        traffic: Traffic,
     ) -> None:
         self._connections = connections
+        self._traffic = traffic
         self._clock = settings.clock
         self._in_flight = asyncio.Semaphore(settings.transactions_in_flight_max)
         self._leases = leases
@@ -116,6 +119,7 @@ class Appender:
         for outcome, requests in Counter(answer.outcome for answer in appended.answers).items():
             _OUTCOMES[outcome].inc(requests)
         EVENTS_APPENDED.inc(appended.created)
+        self._traffic.worked(home.tenant_id, appended.created)
         if appended.news_from is None:
             return
         growth = Growth(

@@ -55,14 +55,14 @@ def make_application(settings: Settings) -> FastAPI:
     # Two of them: looking at a slow ledger must not delay the heartbeat.
     beating = Periodic("heartbeat", relay.renew, pause_s=settings.heartbeat_s, after=catalog.met)
     relaying = Periodic("relay", relay.look_around, pause_s=settings.heartbeat_s, after=catalog.met)
-    appender = Appender(settings, connections, leases, announcer, relay)
+    appender = Appender(settings, connections, leases, announcer, relay, tenants.traffic)
     limits = Limits(
         events_per_s=settings.tenant_events_per_s, requests_max=settings.tenant_requests_max
     )
     intake = Intake(appender, limits)
     admission = Admission(directory, limits)
     calls = Calls(connections)
-    inbound = Inbound(settings, directory, limits, intake)
+    inbound = Inbound(settings, directory, limits, intake, tenants.traffic)
     shutdown_s = settings.shutdown_timeout_s / 3
 
     @asynccontextmanager
@@ -119,6 +119,7 @@ def make_application(settings: Settings) -> FastAPI:
         requests_in_flight_max=settings.requests_in_flight_max,
         all_bodies_bytes_max=settings.all_bodies_bytes_max,
         streaming_paths=frozenset({IMPORT_PATH}),
+        traffic=tenants.traffic,
     )
     app.include_direct_routes(event_routes(admission, intake))
     app.include_direct_routes(transaction_routes(admission, Transactions(appender, limits)))

@@ -21,7 +21,7 @@ import structlog
 
 from freehold.aio.keyed_worker import KeyedWorkers, Worker
 from freehold.aio.tasks import end
-from freehold.contracts.errors import DomainError, Internal, NotNow, Overloaded
+from freehold.contracts.errors import DomainError, Internal, NotNow, Outage, Overloaded
 from freehold.http.authentication import authenticate
 from freehold.http.codings import too_large
 from freehold.http.direct import Reply
@@ -35,8 +35,10 @@ from freehold.messaging.topology import (
     declare_nothing,
     waiting_queue,
 )
+from freehold.observability.logs import named_tenant
 from freehold.security.api_keys import Scope
 from freehold.tenants.directory import Directory
+from freehold.tenants.traffic import Traffic
 from freehold_ingest.envelopes import (
     authorization,
     content,
@@ -107,11 +109,17 @@ class Inbound:
     """Takes messages from `freehold.inbound`, on a link of its own; direct replies have another."""
 
     def __init__(
-        self, settings: Settings, directory: Directory, limits: Limits, intake: Intake
+        self,
+        settings: Settings,
+        directory: Directory,
+        limits: Limits,
+        intake: Intake,
+        traffic: Traffic,
     ) -> None:
         self._directory = directory
         self._limits = limits
         self._intake = intake
+        self._traffic = traffic
         self._requests_max = settings.tenant_requests_max
         self._timeout_s = settings.request_timeout_s
         self._body_bytes_max = settings.body_bytes_max
@@ -208,6 +216,8 @@ class Inbound:
 
     async def _serve(self, sender: _Sender, delivery: Delivery) -> None:
         outcome = await self._outcome(sender, delivery)
+        if (tenant_id := named_tenant()) is not None:
+            self._traffic.answered(tenant_id, failed=isinstance(outcome, Outage | Internal))
         sender.in_flight -= 1
         sender.in_flight_bytes -= len(delivery.body)
         self._learn(sender, outcome)

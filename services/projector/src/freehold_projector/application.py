@@ -33,12 +33,13 @@ def make_application(settings: Settings) -> FastAPI:
         directory,
         connections,
         watchers,
+        tenants.traffic,
         in_flight_max=settings.transactions_in_flight_max,
         events_max=settings.project_events_max,
     )
     hold_expiries = HoldExpiries(catalog)
     hold_expiry = HoldExpiry(hold_expiries, directory, connections, catch_up, clock=settings.clock)
-    doorbells = Doorbells(settings, broker, catch_up, hold_expiries)
+    doorbells = Doorbells(settings, broker, catch_up, hold_expiries, tenants.traffic)
     retention = Retention(directory, connections, clock=settings.clock)
     reconciliation = Reconciliation(
         catalog,

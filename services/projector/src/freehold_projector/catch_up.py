@@ -15,6 +15,7 @@ from freehold.observability.metrics import LEDGER_CALL_SECONDS
 from freehold.tenants.connections import TenantConnections
 from freehold.tenants.directory import Directory
 from freehold.tenants.homes import Home
+from freehold.tenants.traffic import Traffic
 from freehold_projector.metrics import CALL_EVENTS, EVENTS_PROJECTED, LAG_SECONDS
 from freehold_projector.watchers import Watchers
 
@@ -33,6 +34,7 @@ class CatchUp:
         directory: Directory,
         connections: TenantConnections,
         watchers: Watchers,
+        traffic: Traffic,
         *,
         in_flight_max: int,
         events_max: int,
@@ -40,6 +42,7 @@ class CatchUp:
         self._directory = directory
         self._connections = connections
         self._watchers = watchers
+        self._traffic = traffic
         self._in_flight = asyncio.Semaphore(in_flight_max)
         self._events_max = events_max
 
@@ -69,6 +72,7 @@ class CatchUp:
                 projection = await ledger.project(connection, self._events_max)
         CALL_EVENTS.observe(projection.applied)
         if projection.applied:
+            self._traffic.worked(home.tenant_id, projection.applied)
             EVENTS_PROJECTED.inc(projection.applied)
             LAG_SECONDS.observe(max(time.time() - uuid_time_s(projection.last_event_id), 0))
             self._watchers.notify(home.tenant_id, projection)

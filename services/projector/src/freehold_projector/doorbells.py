@@ -18,6 +18,7 @@ from freehold.contracts.errors import DomainError
 from freehold.contracts.messages import Appended
 from freehold.messaging.broker import Broker, Delivery, LinkError, acknowledge, give_back
 from freehold.observability.logs import serve_tenant
+from freehold.tenants.traffic import Traffic
 from freehold_projector.catch_up import CatchUp, UnknownTenantError
 from freehold_projector.hold_expiry import HoldExpiries
 from freehold_projector.metrics import DOORBELLS, RETRIES
@@ -46,12 +47,18 @@ class Doorbells:
     """What the projector does with each delivery."""
 
     def __init__(
-        self, settings: Settings, broker: Broker, catch_up: CatchUp, hold_expiries: HoldExpiries
+        self,
+        settings: Settings,
+        broker: Broker,
+        catch_up: CatchUp,
+        hold_expiries: HoldExpiries,
+        traffic: Traffic,
     ) -> None:
         self._settings = settings
         self._broker = broker
         self._catch_up = catch_up
         self._hold_expiries = hold_expiries
+        self._traffic = traffic
         self._tenants = KeyedWorkers(_Tenant, self._serve)
 
     async def on_delivery(self, delivery: Delivery) -> None:
@@ -102,11 +109,13 @@ class Doorbells:
         settings = self._settings
         tenant.failures += 1
         RETRIES.inc()
+        self._traffic.failed(tenant.key)
         is_outage = isinstance(error, DomainError)
         failures_max = settings.outage_attempts_max if is_outage else settings.fault_attempts_max
         reason = error.detail if isinstance(error, DomainError) else repr(error)
         if isinstance(error, UnknownTenantError) or tenant.failures >= failures_max:
             await self._park(tenant.waiting.pop(), f"after {tenant.failures} tries: {reason}")
+            self._traffic.parked(tenant.key)
             tenant.failures = 0
             return
         pause_s = self._pause_s(tenant.failures)

@@ -46,6 +46,7 @@ def make_application(settings: Settings) -> Application:
     readers = Readers(tenants.directory, tokens)
     reads = Reads(
         tenants.connections,
+        tenants.traffic,
         in_flight_max=settings.transactions_in_flight_max,
         timeout_s=settings.database_timeout_s,
     )
@@ -96,6 +97,7 @@ def make_application(settings: Settings) -> Application:
         lasting_paths=frozenset({STREAM_PATH, LIVE_PATH}),
         streaming_paths=frozenset({STATEMENT_PATH}),
         origins=settings.origins,
+        traffic=tenants.traffic,
     )
     app.on_stop.append(live.stop)
     app.include_direct_routes(balance_routes(readers, reads))

@@ -5,9 +5,11 @@ only calls that begin after it.
 """
 
 import asyncio
+import time
 from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
+from dataclasses import dataclass
 from functools import partial
 from weakref import WeakValueDictionary
 
@@ -21,6 +23,7 @@ from freehold.observability.metrics import LEDGER_CALL_SECONDS
 from freehold.tenants.batcher import Batcher, Take
 from freehold.tenants.connections import TenantConnections
 from freehold.tenants.homes import Home
+from freehold.tenants.traffic import Traffic
 
 ACCOUNTS_PER_CALL_MAX = 1_000
 WAITING_PER_TENANT_MAX = 10_000
@@ -36,6 +39,14 @@ ACCOUNTS_PER_CALL = Histogram(
 )
 
 
+@dataclass(slots=True)
+class _Read:
+    """A call that is being measured."""
+
+    rows: int | None = None
+    """How many it gave; None where nobody counts them."""
+
+
 class _Turns:
     """A tenant's share of the calls in flight."""
 
@@ -48,18 +59,25 @@ class Reads:
     """Lets reads of tenants' databases take turns, and puts those of balances together."""
 
     def __init__(
-        self, connections: TenantConnections, *, in_flight_max: int, timeout_s: float
+        self,
+        connections: TenantConnections,
+        traffic: Traffic,
+        *,
+        in_flight_max: int,
+        timeout_s: float,
     ) -> None:
         """Set up.
 
         Args:
             connections: Lends connections to tenants' databases.
+            traffic: Remembers each tenant's slowest reads.
             in_flight_max: Calls in flight of all tenants together. A single tenant gets at most
                 all but one, so that no tenant stops the others.
             timeout_s: Bounds each call, including the wait for its connection and its permit. A
                 request for balances may wait for the call before, as long as its own deadline.
         """
         self._connections = connections
+        self._traffic = traffic
         self._timeout_s = timeout_s
         self._in_flight = asyncio.Semaphore(in_flight_max)
         self._turns_max = max(1, in_flight_max - 1)
@@ -94,7 +112,7 @@ class Reads:
         """
         turns = self._turns_of(home)
         async with (
-            self._measured(call),
+            self._measured(home, call),
             nullcontext() if is_shared else turns.other_reads,
             turns.all,
             self._lent(home) as connection,
@@ -119,10 +137,11 @@ class Reads:
     ) -> list[list[Record]]:
         call = "strong_balances" if strong else "balances"
         turns = self._turns_of(home)
-        async with self._measured(call), turns.all, self._lent(home) as connection:
+        async with self._measured(home, call) as read, turns.all, self._lent(home) as connection:
             account_ids = take()
             ACCOUNTS_PER_CALL.labels(call).observe(len(account_ids))
             rows = await ledger.balances(connection, list(set(account_ids)), strong=strong)
+            read.rows = len(rows)
         found: defaultdict[str, list[Record]] = defaultdict(list)
         for row in rows:
             found[row["account_id"]].append(row)
@@ -145,8 +164,15 @@ class Reads:
         return turns
 
     @asynccontextmanager
-    async def _measured(self, call: str) -> AsyncIterator[None]:
+    async def _measured(self, home: Home, call: str) -> AsyncIterator[_Read]:
         """Bound and measure a call, and turn its failures into outages."""
-        with database_failures(), LEDGER_CALL_SECONDS.labels(call).time():
-            async with asyncio.timeout(self._timeout_s):
-                yield
+        read = _Read()
+        started = time.perf_counter()
+        try:
+            with database_failures():
+                async with asyncio.timeout(self._timeout_s):
+                    yield read
+        finally:
+            seconds = time.perf_counter() - started
+            LEDGER_CALL_SECONDS.labels(call).observe(seconds)
+            self._traffic.read(home.tenant_id, call, seconds, read.rows)

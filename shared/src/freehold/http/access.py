@@ -25,8 +25,9 @@ from freehold.http.direct import Answer, Endpoint, Reply
 from freehold.http.headers import completed
 from freehold.http.media_types import JSON
 from freehold.http.problems import Problem, late_body, unforeseen
-from freehold.observability.logs import begin_request
+from freehold.observability.logs import begin_request, named_tenant
 from freehold.observability.metrics import REQUEST_SECONDS, REQUESTS_REFUSED
+from freehold.tenants.traffic import Traffic
 
 _log = structlog.get_logger(__name__)
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}", re.ASCII)
@@ -184,6 +185,7 @@ class Access:
         all_bodies_bytes_max: int,
         streaming_paths: frozenset[str],
         lasting_paths: frozenset[str],
+        traffic: Traffic | None = None,
     ) -> None:
         """Set the limits; `new_application` describes them."""
         self.app = app
@@ -192,6 +194,7 @@ class Access:
         self._all_bodies_bytes_max = all_bodies_bytes_max
         self._streaming_paths = streaming_paths
         self._lasting_paths = lasting_paths
+        self._traffic = traffic
         self._streaming_patterns = [
             compile_path(path)[0] for path in streaming_paths if "{" in path
         ]
@@ -328,6 +331,8 @@ class Access:
             if route != "unknown":
                 self._observers[series] = observer
         observer.observe(seconds)
+        if self._traffic is not None and (tenant_id := named_tenant()) is not None:
+            self._traffic.answered(tenant_id, failed=status >= 500)
         # A service that is not ready answers 503 as it should, and its lost dependency is logged.
         if status >= 500 and path not in _HEALTH_PATHS:
             self._log_failure(path, status, seconds)

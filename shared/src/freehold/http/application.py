@@ -32,6 +32,7 @@ from freehold.http.problem_types import problem_type_routes
 from freehold.http.problems import Problem, unforeseen
 from freehold.observability.metrics import BUILD, CHECK_OK
 from freehold.release import this_release
+from freehold.tenants.traffic import Traffic
 
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 _ERRORS: Mapping[int, type[DomainError]] = {400: MalformedJson, 404: NotFound}
@@ -129,6 +130,7 @@ def new_application(
     streaming_paths: frozenset[str] = frozenset(),
     lasting_paths: frozenset[str] = frozenset(),
     origins: Sequence[str] = (),
+    traffic: Traffic | None = None,
 ) -> Application:
     """Make an application that answers errors as problems and reports its health.
 
@@ -152,6 +154,7 @@ def new_application(
         lasting_paths: Paths of routes whose answers go on until the client leaves. They have limits
             of their own, end by `Application.on_stop`, and do not count as requests in flight.
         origins: Origins whose pages may read the answers; `*` is any.
+        traffic: Counts the requests of each tenant.
     """
     app = Application(
         title=title,
@@ -173,6 +176,7 @@ def new_application(
         all_bodies_bytes_max=all_bodies_bytes_max,
         streaming_paths=streaming_paths,
         lasting_paths=lasting_paths,
+        traffic=traffic,
     )
     if origins:
         app.front = CrossOrigin(app.access, origins)

@@ -37,6 +37,11 @@ def name_tenant(tenant_id: str) -> None:
     _request.set({**_request.get({}), "tenant_id": tenant_id})
 
 
+def named_tenant() -> str | None:
+    """Give the tenant that this task's lines name, if it is known."""
+    return _request.get({}).get("tenant_id")
+
+
 def serve_tenant(tenant_id: str) -> None:
     """Add only the tenant's id, in a task that outlives the request that started it."""
     _request.set({"tenant_id": tenant_id})

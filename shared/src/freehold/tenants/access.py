@@ -3,15 +3,18 @@
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
+from freehold.aio.lifecycle import open_in
+from freehold.aio.periodic import Periodic
 from freehold.security.key_ring import KeyRing
 from freehold.settings import TenantSettings
 from freehold.tenants.catalog import Catalog
 from freehold.tenants.connections import TenantConnections
 from freehold.tenants.directory import Directory
+from freehold.tenants.traffic import WRITE_EVERY_S, Traffic
 
 
 class TenantAccess:
-    """The catalog, the directory of keys and homes in it, and connections to tenants' databases.
+    """The catalog, its directory, connections to tenants' databases, and counts of their traffic.
 
     Args:
         settings: The service's settings.
@@ -46,6 +49,11 @@ class TenantAccess:
             tls=settings.tls,
         )
 
+        self.traffic = Traffic(self.catalog)
+        self._writing = Periodic(
+            "writing traffic", self.traffic.write, pause_s=WRITE_EVERY_S, after=self.catalog.met
+        )
+
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[None]:
         """Have the catalog open for a while. Connections are opened on demand, and closed here."""
@@ -53,4 +61,6 @@ class TenantAccess:
             stack.push_async_callback(self.catalog.close)
             stack.push_async_callback(self.connections.close)
             await self.catalog.open(self.directory.changed)
+            stack.push_async_callback(self.traffic.write_last)
+            await open_in(stack, self._writing)
             yield

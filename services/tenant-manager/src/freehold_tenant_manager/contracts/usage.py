@@ -92,9 +92,9 @@ class _Answer(BaseModel):
 
 
 class TenantUsage(_Answer):
-    """What a tenant uses. What is of a day is of the last 24 hours, or since the first sample.
+    """What a tenant uses. What is of a day is since the last sample that is a day old.
 
-    Null is what was not seen yet.
+    Null is what was not seen yet, and counters of a younger tenant are since their beginning.
     """
 
     model_config = ConfigDict(json_schema_extra={"examples": [_USAGE_EXAMPLE]})
@@ -136,7 +136,7 @@ class TenantUsage(_Answer):
     cpu_share: float = Field(
         description="The part of all tenants' database_s and services_s, 0 to 1."
     )
-    requests: Count = Field(description="Requests by HTTP within a day.")
+    requests: Count = Field(description="Requests by HTTP and AMQP within a day.")
     errors: Count = Field(
         description="Those answered 5xx, and projections that failed, within a day."
     )

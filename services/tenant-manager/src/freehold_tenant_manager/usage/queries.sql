@@ -186,8 +186,8 @@ DELETE FROM slow_reads
 WHERE day < current_date - 7;
 
 -- name: list_usage
--- $1 a tenant, or null for all. Shares are those of all. What is of a day is since the oldest
--- sample of the last 24 hours.
+-- $1 a tenant, or null for all. Shares are those of all. What is of a day is since the last sample
+-- that is a day old, or since the tenant's beginning.
 SELECT *
 FROM (
     SELECT
@@ -217,8 +217,12 @@ FROM (
             b.last_backup_at,
             b.last_trial_at,
             e.archived_at,
-            CASE WHEN d.age_s >= 3600 THEN (u.size_bytes - d.size_bytes) * 86400 / d.age_s END
-                AS growth_bytes_per_day,
+            CASE
+                WHEN coalesce(d.sampled_at, o.sampled_at) < u.sampled_at - interval '1 hour'
+                    THEN
+                        (u.size_bytes - coalesce(d.size_bytes, o.size_bytes)) * 86400
+                        / extract(EPOCH FROM u.sampled_at - coalesce(d.sampled_at, o.sampled_at))
+            END::double precision AS growth_bytes_per_day,
             coalesce(u.database_s, 0) - coalesce(d.database_s, 0) AS database_s,
             coalesce(f.cpu_s, 0) - coalesce(d.services_s, 0) AS services_s,
             coalesce(f.requests, 0) - coalesce(d.requests, 0) AS requests,
@@ -237,18 +241,27 @@ FROM (
         LEFT JOIN tenant_epochs AS e ON t.tenant_id = e.tenant_id AND t.epoch = e.epoch
         LEFT JOIN LATERAL (
             SELECT
+                s.sampled_at,
                 s.size_bytes,
                 s.database_s,
                 s.services_s,
                 s.requests,
                 s.errors,
-                s.parked,
-                extract(EPOCH FROM u.sampled_at - s.sampled_at)::double precision AS age_s
+                s.parked
             FROM usage_samples AS s
-            WHERE s.tenant_id = t.tenant_id AND s.sampled_at >= now() - interval '1 day'
-            ORDER BY s.sampled_at
+            WHERE s.tenant_id = t.tenant_id AND s.sampled_at <= now() - interval '1 day'
+            ORDER BY s.sampled_at DESC
             LIMIT 1
         ) AS d ON true
+        LEFT JOIN LATERAL (
+            SELECT
+                s.sampled_at,
+                s.size_bytes
+            FROM usage_samples AS s
+            WHERE s.tenant_id = t.tenant_id AND s.size_bytes IS NOT NULL
+            ORDER BY s.sampled_at
+            LIMIT 1
+        ) AS o ON true
         LEFT JOIN (
             SELECT
                 k.tenant_id,

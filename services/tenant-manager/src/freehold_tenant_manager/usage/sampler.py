@@ -9,11 +9,11 @@ import asyncio
 from collections import deque
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from uuid import UUID
 
 import structlog
 from pydantic import SecretStr
 
+from freehold.contracts.times import uuid_time_s
 from freehold.ledger import client
 from freehold.ledger.client import Connection
 from freehold.messaging.broker import LOST
@@ -145,10 +145,7 @@ async def _figures(connection: Connection, question: Question) -> LedgerFigures:
         events_behind=lag.events_behind,
         seconds_behind=lag.seconds_behind,
         unarchived_seq=None if unarchived is None else question.archived_seq + 1,
-        unarchived_at=None if unarchived is None else _minted_at(unarchived),
+        unarchived_at=None
+        if unarchived is None
+        else datetime.fromtimestamp(uuid_time_s(unarchived), UTC),
     )
-
-
-def _minted_at(event_id: UUID) -> datetime:
-    # A UUIDv7 begins with the milliseconds of its time (RFC 9562, section 5.7).
-    return datetime.fromtimestamp((event_id.int >> 80) / 1000, UTC)

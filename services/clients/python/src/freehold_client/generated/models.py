@@ -962,9 +962,9 @@ TenantStatus: TypeAlias = str
 
 class TenantUsage(Model):
     """
-    What a tenant uses. What is of a day is of the last 24 hours, or since the first sample.
+    What a tenant uses. What is of a day is since the last sample that is a day old.
 
-    Null is what was not seen yet.
+    Null is what was not seen yet, and counters of a younger tenant are since their beginning.
     """
 
     tenant_id: str
@@ -1000,7 +1000,7 @@ class TenantUsage(Model):
     cpu_share: float
     """The part of all tenants' database_s and services_s, 0 to 1."""
     requests: int
-    """Requests by HTTP within a day."""
+    """Requests by HTTP and AMQP within a day."""
     errors: int
     """Those answered 5xx, and projections that failed, within a day."""
     doorbells_parked: int
