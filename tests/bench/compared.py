@@ -76,6 +76,7 @@ def redis_routes(settings: Settings, port: int) -> APIRouter:
     redis = Redis(port)
     batcher = Batcher(
         redis.balances,
+        name="balances",
         call_weight_max=1_000,
         waiting_weight_max=10_000,
         all_waiting_weight_max=10_000,

@@ -10,6 +10,7 @@ import pytest
 from freehold.contracts.messages import Appended
 from freehold.ledger.client import Record
 from freehold.messaging.broker import Broker, LinkError
+from freehold.observability.traces import Causes
 from freehold.tenants.catalog import Catalog
 from freehold.tenants.connections import TenantConnections
 from freehold.tenants.directory import Directory
@@ -30,13 +31,14 @@ class Bell:
         self.published: list[Appended] = []
         self._ring = ring
 
-    async def ring(self, doorbell: Appended) -> None:
+    async def ring(self, doorbell: Appended, _: Causes) -> None:
         if self._ring is not None:
             await self._ring()
         self.rung.append(doorbell)
 
-    async def publish(self, _: str, doorbell: Appended, *, mandatory: bool) -> None:
+    async def publish(self, _: str, doorbell: Appended, *, mandatory: bool, causes: Causes) -> None:
         assert not mandatory
+        assert not causes
         self.published.append(doorbell)
 
 

@@ -32,7 +32,7 @@ class Calls:
 
     def batcher(self, **limits: int) -> Batcher[str, str]:
         usual = {"call_weight_max": 3, "waiting_weight_max": 5, "all_waiting_weight_max": 8}
-        return Batcher(self.work, **(usual | limits))
+        return Batcher(self.work, name="test", **(usual | limits))
 
 
 async def submitted(

@@ -59,6 +59,9 @@ CLIENTS = frozenset(
 )
 TESTS_PREFIX = "FREEHOLD_TEST_"
 
+# Where traces go (OpenTelemetry): handed on to every service.
+TRACES_PREFIX = "OTEL_"
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -129,8 +132,9 @@ def _for_services(environment: Mapping[str, str]) -> dict[str, dict[str, str]]:
     ]
     if faults:
         raise StackError("\n".join([*faults, "services/guides/settings.md lists what can be set."]))
+    traces = {n: value for n, value in environment.items() if n.startswith(TRACES_PREFIX)}
     return {
-        service: {name: value for name, value in given.items() if name in known}
+        service: {name: value for name, value in given.items() if name in known} | traces
         for service, known in handed_on.items()
     }
 

@@ -14,6 +14,7 @@ _TYPES = {
     "Counter": "counter",
     "Gauge": "gauge",
     "Histogram": "histogram",
+    "TracedHistogram": "histogram",
     "Info": "info",
     "counted_by": "counter",
     "CounterMetricFamily": "counter",

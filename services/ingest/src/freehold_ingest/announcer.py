@@ -16,6 +16,7 @@ from freehold.aio.keyed_worker import KeyedWorkers, Worker
 from freehold.contracts.messages import Appended, LedgerRange
 from freehold.messaging.broker import Broker, LinkError
 from freehold.messaging.topology import paced_key
+from freehold.observability import traces
 from freehold_ingest.metrics import DOORBELLS, UNANNOUNCED
 
 _log = structlog.get_logger(__name__)
@@ -39,6 +40,8 @@ class Growth:
     last_seq: int
     last_event_id: UUID
     head_hash: bytes
+    causes: traces.Causes = ()
+    """The appends that made it, in traces."""
 
     def joined(self, other: "Growth | None") -> "Growth":
         """Join two growths of one ledger into one."""
@@ -51,6 +54,7 @@ class Growth:
             last.last_seq,
             last.last_event_id,
             last.head_hash,
+            traces.joined(other.causes, self.causes),
         )
 
 
@@ -58,9 +62,11 @@ class Announcer:
     """Publishes two kinds of doorbells: for each growth, and for the growth of two seconds."""
 
     def __init__(self, broker: Broker) -> None:
-        async def ring_paced(doorbell: Appended) -> None:
+        async def ring_paced(doorbell: Appended, causes: traces.Causes) -> None:
             # Not mandatory: an installation may have no archive.
-            await broker.publish(paced_key(doorbell.subject), doorbell, mandatory=False)
+            await broker.publish(
+                paced_key(doorbell.subject), doorbell, mandatory=False, causes=causes
+            )
 
         prompt = _Bell(broker.ring, _rest_s)
         self._bells = (prompt, _Bell(ring_paced, lambda _: _PACED_REST_S))
@@ -96,12 +102,14 @@ class _Bell:
     """Doorbells of one kind, of several tenants at once."""
 
     def __init__(
-        self, ring: Callable[[Appended], Awaitable[None]], rest_s: Callable[[Growth], float]
+        self,
+        ring: Callable[[Appended, traces.Causes], Awaitable[None]],
+        rest_s: Callable[[Growth], float],
     ) -> None:
         """Describe the kind.
 
         Args:
-            ring: Publishes one doorbell.
+            ring: Publishes one doorbell, for its causes.
             rest_s: How long a tenant rests after the doorbell of a growth, in seconds.
         """
         self._ring = ring
@@ -119,7 +127,7 @@ class _Bell:
             if growth is None:
                 return
             try:
-                await self._ring(_doorbell(tenant.key, growth))
+                await self._ring(_doorbell(tenant.key, growth), growth.causes)
             except Exception as error:
                 # Unknown, not failed: it is published again, which does no harm.
                 tenant.growth = growth.joined(tenant.growth)

@@ -14,6 +14,7 @@ import asyncpg
 from freehold.aio.permits import permit
 from freehold.ledger.append import Answer, AppendRequest, AppendResult, Outcome, append
 from freehold.ledger.client import Connection
+from freehold.observability import traces
 from freehold.observability.metrics import LEDGER_CALL_SECONDS
 from freehold.tenants.batcher import Batcher, Take
 from freehold.tenants.connections import TenantConnections
@@ -52,6 +53,7 @@ class Appender:
         self._relay = relay
         self._batcher: Batcher[Sequence[AppendRequest], Sequence[Answer]] = Batcher(
             self._work,
+            name="append",
             call_weight_max=settings.append_events_max,
             waiting_weight_max=settings.waiting_events_max,
             all_waiting_weight_max=settings.all_waiting_events_max,
@@ -128,6 +130,7 @@ class Appender:
             appended.last_seq,
             appended.last_event_id,
             appended.last_hash,
+            traces.causes(),
         )
         # Later, so that the requests are answered first.
         asyncio.get_running_loop().call_soon(self._announcer.announce, home.tenant_id, growth)

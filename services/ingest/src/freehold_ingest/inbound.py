@@ -18,6 +18,7 @@ from typing import Any
 
 import aio_pika
 import structlog
+from opentelemetry.trace import SpanKind
 
 from freehold.aio.keyed_worker import KeyedWorkers, Worker
 from freehold.aio.tasks import end
@@ -26,6 +27,7 @@ from freehold.http.authentication import authenticate
 from freehold.http.codings import too_large
 from freehold.http.direct import Reply
 from freehold.messaging.broker import Broker, Delivery, LinkError, acknowledge, give_back, lost
+from freehold.messaging.spans import message_attributes
 from freehold.messaging.topology import (
     INBOUND_DELIVERIES_MAX,
     INBOUND_QUEUE,
@@ -35,6 +37,7 @@ from freehold.messaging.topology import (
     declare_nothing,
     waiting_queue,
 )
+from freehold.observability import traces
 from freehold.observability.logs import named_tenant
 from freehold.security.api_keys import Scope
 from freehold.tenants.directory import Directory
@@ -351,7 +354,15 @@ class Inbound:
 
     async def _deal_with(self, delivery: Delivery, work: Coroutine[Any, Any, None]) -> None:
         try:
-            with structlog.contextvars.bound_contextvars(message_id=delivery.message_id):
+            with (
+                structlog.contextvars.bound_contextvars(message_id=delivery.message_id),
+                traces.request_span(
+                    f"process {INBOUND_QUEUE}",
+                    SpanKind.CONSUMER,
+                    delivery.headers,
+                    message_attributes("process", INBOUND_QUEUE),
+                ),
+            ):
                 await work
         except Exception:  # noqa: BLE001 (nothing of one message may keep another waiting)
             _log.exception("message not settled", message_id=delivery.message_id)

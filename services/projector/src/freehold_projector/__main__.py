@@ -10,6 +10,8 @@ from freehold.http.server import serve
 from freehold.messaging.broker import LOST
 from freehold.messaging.redrive import redrive
 from freehold.observability.logs import configure_logs
+from freehold.observability.traces import configure_traces
+from freehold.release import this_release
 from freehold_projector.application import make_application
 from freehold_projector.catch_up import UnknownTenantError
 from freehold_projector.rebuild import rebuild
@@ -27,6 +29,7 @@ def main() -> None:
         case "rebuild":
             sys.exit(_rebuild(settings, arguments.tenant))
         case _:
+            configure_traces("projector", this_release().version)
             serve(make_application(settings), settings)
 
 

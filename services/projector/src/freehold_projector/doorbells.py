@@ -17,6 +17,9 @@ from freehold.aio.keyed_worker import KeyedWorkers, Worker
 from freehold.contracts.errors import DomainError
 from freehold.contracts.messages import Appended
 from freehold.messaging.broker import Broker, Delivery, LinkError, acknowledge, give_back
+from freehold.messaging.spans import doorbell_span
+from freehold.messaging.topology import PROJECTOR_QUEUE
+from freehold.observability import traces
 from freehold.observability.logs import serve_tenant
 from freehold.tenants.traffic import Traffic
 from freehold_projector.catch_up import CatchUp, UnknownTenantError
@@ -32,6 +35,8 @@ _log = structlog.get_logger(__name__)
 class _Tenant(Worker[str]):
     waiting: list[Delivery] = field(default_factory=list)
     last_seq: int = 0
+    causes: traces.Causes = ()
+    """What rang its doorbells, in traces."""
     failures: int = 0
     """How often in a row projecting failed."""
     unsaved: int = 0
@@ -71,6 +76,7 @@ class Doorbells:
         tenant = self._tenants.wake(doorbell.subject)
         tenant.waiting.append(delivery)
         tenant.last_seq = max(tenant.last_seq, doorbell.data.last_seq)
+        tenant.causes = traces.joined(tenant.causes, traces.received(delivery.headers))
         # Now, not in the next round: a call may take minutes, and unacknowledged doorbells are few.
         await self._keep_newest(tenant)
 
@@ -81,10 +87,18 @@ class Doorbells:
     async def _serve(self, tenant: _Tenant) -> None:
         serve_tenant(tenant.key)
         taken, tenant.waiting = tenant.waiting, []
+        causes, tenant.causes = tenant.causes, ()
         rung_seq = tenant.last_seq
         projected = False
         try:
-            projection = await self._catch_up.project(tenant.key)
+            with doorbell_span(
+                "project",
+                causes,
+                operation="process",
+                destination=PROJECTOR_QUEUE,
+                tenant_id=tenant.key,
+            ):
+                projection = await self._catch_up.project(tenant.key)
             projected = True
             if rung_seq > projection.last_seq:
                 _log.warning(
@@ -94,6 +108,7 @@ class Doorbells:
             await self._hold_expiries.save(tenant.key, projection.next_hold_expiry)
         except Exception as error:  # noqa: BLE001 (retried or parked, whatever it is)
             tenant.waiting[:0] = taken
+            tenant.causes = traces.joined(causes, tenant.causes)
             await self._keep_newest(tenant)
             if projected:
                 await self._after_unsaved(tenant, error)

@@ -13,6 +13,7 @@ from freehold.contracts.messages import LedgerRange, Projected
 from freehold.ledger.client import Projection
 from freehold.messaging.broker import Broker, LinkError
 from freehold.messaging.topology import projected_key
+from freehold.observability import traces
 
 _PAUSE_S = 0.1
 _PAUSE_UNHEARD_S = 1.0
@@ -23,6 +24,8 @@ _IN_FLIGHT_MAX = 1_000
 @dataclass(slots=True, eq=False)
 class _Tenant(Worker[str]):
     projection: Projection | None = None
+    causes: traces.Causes = ()
+    """The spans in which it was projected."""
 
     @property
     def pending(self) -> bool:
@@ -44,6 +47,7 @@ class Watchers:
         # After a restore a ledger may begin before the earlier projection.
         from_seq = min(earlier.from_seq, projection.from_seq)
         tenant.projection = replace(projection, from_seq=from_seq)
+        tenant.causes = traces.joined(tenant.causes, traces.causes())
 
     async def close(self) -> None:
         """Publish what is left, for at most 2 s."""
@@ -52,11 +56,15 @@ class Watchers:
     async def _serve(self, tenant: _Tenant) -> None:
         async with self._in_flight:
             projection, tenant.projection = tenant.projection, None
+            causes, tenant.causes = tenant.causes, ()
             if projection is None:
                 return
             try:
                 await self._broker.publish(
-                    projected_key(tenant.key), _doorbell(tenant.key, projection), mandatory=True
+                    projected_key(tenant.key),
+                    _doorbell(tenant.key, projection),
+                    mandatory=True,
+                    causes=causes,
                 )
                 pause_s = _PAUSE_S
             except LinkError:

@@ -127,6 +127,7 @@ class Reads:
     def _balance_batcher(self, *, strong: bool) -> Batcher[str, list[Record]]:
         return Batcher(
             partial(self._read_balances, strong=strong),
+            name="strong_balances" if strong else "balances",
             call_weight_max=ACCOUNTS_PER_CALL_MAX,
             waiting_weight_max=WAITING_PER_TENANT_MAX,
             all_waiting_weight_max=WAITING_MAX,

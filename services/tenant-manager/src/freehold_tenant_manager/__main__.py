@@ -5,6 +5,8 @@ import sys
 
 from freehold.http.server import serve
 from freehold.observability.logs import configure_logs
+from freehold.observability.traces import configure_traces
+from freehold.release import this_release
 from freehold_tenant_manager.application import build_application
 from freehold_tenant_manager.recover_command import add_arguments, recover
 from freehold_tenant_manager.settings import Settings
@@ -31,6 +33,7 @@ def main() -> None:
         configure_logs("tenant-manager", "error", settings.log_format)
         sys.exit(recover(settings, arguments))
     configure_logs("tenant-manager", settings.log_level, settings.log_format)
+    configure_traces("tenant-manager", this_release().version)
     serve(build_application(settings), settings)
 
 

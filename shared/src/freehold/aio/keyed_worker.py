@@ -20,6 +20,7 @@ from typing import Any, Generic, TypeVar
 import structlog
 
 from freehold.aio.tasks import end
+from freehold.observability import traces
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -136,6 +137,7 @@ class KeyedWorkers(Generic[Key, AnyWorker]):
         return finished
 
     async def _run(self, worker: AnyWorker) -> None:
+        traces.leave()
         try:
             while worker.pending:
                 worker.woken = False

@@ -25,6 +25,8 @@ from freehold.http.direct import Answer, Endpoint, Reply
 from freehold.http.headers import completed
 from freehold.http.media_types import JSON
 from freehold.http.problems import Problem, late_body, unforeseen
+from freehold.http.spans import describe, server_span
+from freehold.observability import traces
 from freehold.observability.logs import begin_request, named_tenant
 from freehold.observability.metrics import REQUEST_SECONDS, REQUESTS_REFUSED
 from freehold.tenants.traffic import Traffic
@@ -45,6 +47,17 @@ class _AnsweredError(Exception):
 def is_head(scope: Scope) -> bool:
     """Say whether only the head of an answer is asked for; the route is served as for GET."""
     return "freehold.head" in scope
+
+
+def _method(scope: Scope) -> str:
+    return "HEAD" if is_head(scope) else str(scope["method"])
+
+
+def _route(scope: Scope) -> str | None:
+    """Give the path of a request's route, with its parameters' names; None where there is none."""
+    # Of a router within a router only FastAPI's own context has the prefix of the outer one.
+    route = scope.get("fastapi", {}).get("effective_route_context") or scope.get("route")
+    return getattr(route, "path", None)
 
 
 class _Exchange:
@@ -226,7 +239,20 @@ class Access:
         """Serve one request by the endpoint of a direct route."""
         return self._serve(_DirectExchange(self, scope, receive, answer, endpoint))
 
-    async def _serve(self, exchange: _Exchange) -> None:
+    def _serve(self, exchange: _Exchange) -> Awaitable[None]:
+        if traces.are_on() and exchange.scope["path"] not in _HEALTH_PATHS:
+            return self._serve_traced(exchange)
+        return self._serve_measured(exchange)
+
+    async def _serve_traced(self, exchange: _Exchange) -> None:
+        method = _method(exchange.scope)
+        with server_span(method, exchange.headers, exchange.request_id) as span:
+            try:
+                await self._serve_measured(exchange)
+            finally:
+                describe(span, method, _route(exchange.scope), exchange.status)
+
+    async def _serve_measured(self, exchange: _Exchange) -> None:
         started = time.perf_counter()
         begin_request(exchange.request_id.decode())
         try:
@@ -321,8 +347,8 @@ class Access:
         return Overloaded(f"no answer within {self._timeout_s:g} s; try again")
 
     def _measure(self, scope: Scope, status: int, seconds: float) -> None:
-        path, route = scope["path"], getattr(scope.get("route"), "path", "unknown")
-        series = ("HEAD" if is_head(scope) else scope["method"], route, status)
+        path, route = scope["path"], _route(scope) or "unknown"
+        series = (_method(scope), route, status)
         observer = self._observers.get(series)
         if observer is None:
             # Clients choose the method: unknown ones must not create series without end.

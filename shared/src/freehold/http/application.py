@@ -1,7 +1,7 @@
 """The application that every service starts from: errors, health, metrics, documentation."""
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import asdict, dataclass
 from http import HTTPStatus
 from typing import Any
@@ -11,7 +11,8 @@ from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, PlainTextResponse
 from fastapi.routing import APIRoute
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import REGISTRY
+from prometheus_client.exposition import choose_encoder
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
@@ -31,6 +32,7 @@ from freehold.http.pages import PAGE_HEADERS
 from freehold.http.problem_types import problem_type_routes
 from freehold.http.problems import Problem, unforeseen
 from freehold.observability.metrics import BUILD, CHECK_OK
+from freehold.observability.traces import end_traces
 from freehold.release import this_release
 from freehold.tenants.traffic import Traffic
 
@@ -49,6 +51,7 @@ class Check:
     """Why it cannot be used, in words that may be public."""
 
 
+Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 Readiness = Callable[[], Awaitable[Mapping[str, Check]]]
 
 
@@ -118,7 +121,7 @@ def new_application(
     *,
     title: str,
     description: str,
-    lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]],
+    lifespan: Lifespan,
     readiness: Readiness,
     credential: str = API_KEY,
     request_models: Sequence[type[BaseModel]] = (),
@@ -166,7 +169,7 @@ def new_application(
         redoc_url=None,
         # No request or failure is reported to anyone else.
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
-        lifespan=lifespan,
+        lifespan=_traced(lifespan),
     )
     app.front = app.access = Access(
         app.behind,
@@ -186,6 +189,20 @@ def new_application(
     complete_openapi(app, credential, request_models, caller_problems)
     _document(app)
     return app
+
+
+def _traced(lifespan: Lifespan) -> Lifespan:
+    """Hand over the last spans when all else has ended: the process then ends by a signal."""
+
+    @asynccontextmanager
+    async def traced(app: FastAPI) -> AsyncIterator[None]:
+        try:
+            async with lifespan(app):
+                yield
+        finally:
+            await end_traces()
+
+    return traced
 
 
 def _answer_errors(app: FastAPI) -> None:
@@ -272,14 +289,15 @@ def _report_health(app: FastAPI, readiness: Readiness) -> None:
     @app.get(
         "/metrics",
         operation_id="get_metrics",
-        summary="Prometheus metrics.",
+        summary="Prometheus metrics; with exemplars as OpenMetrics, where that is accepted.",
         response_class=PlainTextResponse,
         **public,
     )
-    async def metrics() -> Response:
+    async def metrics(request: Request) -> Response:
         for name, check in (await readiness()).items():
             CHECK_OK.labels(name, "yes" if check.is_needed else "no").set(check.answers)
-        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+        encode, media_type = choose_encoder(request.headers.get("accept", ""))
+        return Response(encode(REGISTRY), media_type=media_type)
 
 
 def _document(app: FastAPI) -> None:

@@ -31,7 +31,9 @@ from freehold.messaging.fitness import (
     refuse_old,
     unfitness_named,
 )
+from freehold.messaging.spans import doorbell_span
 from freehold.messaging.topology import LEDGER_EXCHANGE, PROJECTOR_QUEUE, appended_key, declare
+from freehold.observability import traces
 
 _log = structlog.get_logger(__name__)
 
@@ -153,33 +155,45 @@ class Broker:
         if self._keeper:
             await end(self._keeper)
 
-    async def ring(self, doorbell: Appended) -> None:
-        """Publish the doorbell of an append and wait for the broker's confirm.
+    async def ring(self, doorbell: Appended, causes: traces.Causes = ()) -> None:
+        """Publish the doorbell of an append and wait for the broker's confirm; as `publish`.
 
         Raises:
             LinkError: There was no confirm in time, or there is no queue for it.
         """
-        await self.publish(appended_key(doorbell.subject), doorbell, mandatory=True)
+        await self.publish(appended_key(doorbell.subject), doorbell, mandatory=True, causes=causes)
 
-    async def publish(self, key: str, doorbell: Appended | Projected, *, mandatory: bool) -> None:
+    async def publish(
+        self,
+        key: str,
+        doorbell: Appended | Projected,
+        *,
+        mandatory: bool,
+        causes: traces.Causes = (),
+    ) -> None:
         """Publish a doorbell and wait for the broker's confirm.
 
         Args:
             key: The routing key.
             doorbell: What is published.
             mandatory: Whether a doorbell without a queue to go to is a failure.
+            causes: What it is published for, in traces.
 
         Raises:
             LinkError: There was no confirm in time, or no queue where one is mandatory.
         """
         if self._publishing is None:
             raise LinkError("the broker is not connected")
-        await self._send(
-            await self._publishing.get_exchange(LEDGER_EXCHANGE, ensure=False),
-            key,
-            _message(doorbell.model_dump_json().encode(), str(doorbell.id)),
-            mandatory=mandatory,
-        )
+        exchange = await self._publishing.get_exchange(LEDGER_EXCHANGE, ensure=False)
+        with doorbell_span(
+            f"send {LEDGER_EXCHANGE}",
+            causes,
+            operation="send",
+            destination=LEDGER_EXCHANGE,
+            tenant_id=doorbell.subject,
+        ):
+            message = _message(doorbell.model_dump_json().encode(), str(doorbell.id))
+            await self._send(exchange, key, message, mandatory=mandatory)
 
     async def put(self, queue: str, message: aio_pika.Message, *, mandatory: bool = True) -> None:
         """Publish straight into a queue and wait for the confirm.
@@ -335,6 +349,7 @@ def _message(body: bytes, message_id: str) -> aio_pika.Message:
         body,
         message_id=message_id,
         content_type="application/cloudevents+json",
+        headers={**traces.sent()},
         delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
     )
 

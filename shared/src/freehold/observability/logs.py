@@ -1,6 +1,7 @@
 """Logs by structlog: JSON lines, or plain text at a terminal.
 
-Every line of a request carries its request id and tenant id. Values whose names could be those of
+Every line of a request carries its request id and tenant id and, where it is traced, the ids of its
+trace and span. Values whose names could be those of
 secrets are masked. Tracebacks show no local variables, since requests with keys and amounts are
 among them.
 """
@@ -14,6 +15,8 @@ import structlog
 from structlog.processors import ExceptionRenderer
 from structlog.tracebacks import ExceptionDictTransformer
 from structlog.typing import EventDict, WrappedLogger
+
+from freehold.observability import traces
 
 _SECRET_WORDS = ("password", "secret", "token", "authorization", "dsn", "api_key", "amqp_url")
 
@@ -45,11 +48,17 @@ def named_tenant() -> str | None:
 def serve_tenant(tenant_id: str) -> None:
     """Add only the tenant's id, in a task that outlives the request that started it."""
     _request.set({"tenant_id": tenant_id})
+    traces.leave()
 
 
 def _merge_request(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     for name, value in _request.get({}).items():
         event.setdefault(name, value)
+    return event
+
+
+def _add_span(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    event.update(traces.ids() or {})
     return event
 
 
@@ -66,6 +75,7 @@ def configure_logs(service: str, level: str, form: str) -> None:
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         _merge_request,
+        _add_span,
         structlog.stdlib.add_log_level,
         structlog.stdlib.ExtraAdder(),
         structlog.processors.TimeStamper(fmt="iso", utc=True),

@@ -4,6 +4,8 @@ from collections.abc import Iterable
 
 from prometheus_client import Counter, Gauge, Histogram, Info
 
+from freehold.observability.traces import exemplar as active_exemplar
+
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
@@ -18,13 +20,21 @@ def counted_by(name: str, documentation: str, label: str, values: Iterable[str])
     return counter
 
 
+class TracedHistogram(Histogram):
+    """A histogram whose buckets each name a trace of what fell into them (an exemplar)."""
+
+    def observe(self, amount: float, exemplar: dict[str, str] | None = None) -> None:
+        """Observe an amount, in the span that is active."""
+        super().observe(amount, exemplar or active_exemplar())
+
+
 BUILD = Info("freehold_build", "The release that runs: its version and commit.")
 CHECK_OK = Gauge(
     "freehold_check_ok",
     "Whether what a check of /readyz asks for is there, 1 or 0; needed: yes, or no.",
     ["check", "needed"],
 )
-REQUEST_SECONDS = Histogram(
+REQUEST_SECONDS = TracedHistogram(
     "freehold_http_request_seconds",
     "How long requests took, by route and status.",
     ["method", "route", "status"],
@@ -36,7 +46,7 @@ REQUESTS_REFUSED = counted_by(
     "limit",
     ("all_bodies_bytes_max", "requests_in_flight_max", "request_timeout_s"),
 )
-LEDGER_CALL_SECONDS = Histogram(
+LEDGER_CALL_SECONDS = TracedHistogram(
     "freehold_ledger_call_seconds",
     "How long calls of the ledger's SQL functions took, waiting for a connection included.",
     ["call"],

@@ -13,11 +13,13 @@ then has its next batch at hand when the first call ends, even if this process i
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from freehold.aio.keyed_worker import KeyedWorkers, Worker
 from freehold.contracts.errors import Overloaded, Unavailable
+from freehold.observability import traces
 from freehold.observability.logs import serve_tenant
 from freehold.tenants.homes import Home
 
@@ -37,6 +39,7 @@ class _Entry(Generic[Item, Result]):
     weight: int
     future: asyncio.Future[Result]
     in_order: bool
+    causes: traces.Causes
 
 
 @dataclass(slots=True, eq=False)
@@ -63,6 +66,7 @@ class Batcher(Generic[Item, Result]):
         self,
         work: Work[Item, Result],
         *,
+        name: str,
         call_weight_max: int,
         waiting_weight_max: int,
         all_waiting_weight_max: int,
@@ -73,6 +77,7 @@ class Batcher(Generic[Item, Result]):
         Args:
             work: Makes one call for a tenant. It first acquires what the call needs, then takes the
                 items that wait by then, and returns a result or an error for each.
+            name: Of a call, in traces.
             call_weight_max: The most that one call takes. A single heavier item goes alone.
             waiting_weight_max: The most that may wait for one tenant.
             all_waiting_weight_max: The most that may wait for all tenants together.
@@ -80,6 +85,7 @@ class Batcher(Generic[Item, Result]):
                 has one at a time, since it displaces another tenant's call.
         """
         self._work = work
+        self._name = name
         self._call_weight_max = call_weight_max
         self._waiting_weight_max = waiting_weight_max
         self._all_waiting_weight_max = all_waiting_weight_max
@@ -112,7 +118,7 @@ class Batcher(Generic[Item, Result]):
             raise Overloaded("too much is waiting for this tenant already")
         tenant.home = home
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-        tenant.waiting.append(_Entry(item, weight, future, in_order))
+        tenant.waiting.append(_Entry(item, weight, future, in_order, traces.causes()))
         tenant.weight += weight
         tenant.in_order += in_order
         self._weight += weight
@@ -150,13 +156,15 @@ class Batcher(Generic[Item, Result]):
             nonlocal batch
             # An item that needs its order kept may have arrived since.
             batch = [] if ahead and tenant.in_order else self._take(tenant)
+            spans.enter_context(self._span(tenant, batch))
             if not ahead:
                 tenant.under_way = True
                 self._run_ahead(tenant)
             return [entry.item for entry in batch]
 
         try:
-            results = await self._work(tenant.home, take)
+            with ExitStack() as spans:
+                results = await self._work(tenant.home, take)
         except asyncio.CancelledError:
             batch = [*(batch or ()), *self._take(tenant, everything=True)]
             _settle(batch, [Unavailable("the service is ending")] * len(batch))
@@ -170,6 +178,15 @@ class Batcher(Generic[Item, Result]):
             if not ahead:
                 tenant.under_way = False
         _settle(batch or (), results)
+
+    def _span(
+        self, tenant: _Tenant[Item, Result], batch: Sequence[_Entry[Item, Result]]
+    ) -> AbstractContextManager[object]:
+        return traces.caused_span(
+            self._name,
+            traces.joined(*[entry.causes for entry in batch]),
+            attributes={traces.TENANT: tenant.key, "freehold.batch.size": len(batch)},
+        )
 
     def _take(
         self, tenant: _Tenant[Item, Result], *, everything: bool = False

@@ -17,10 +17,14 @@ from freehold.aio.tasks import end
 from freehold.contracts.messages import Projected
 from freehold.messaging.broker import Broker, Delivery, LinkError, acknowledge, link_failures
 from freehold.messaging.topology import LEDGER_EXCHANGE, declare_listener, projected_key
+from freehold.observability import traces
 
 _log = structlog.get_logger(__name__)
 
 _TIMEOUT_S = 5.0
+
+Ring = Callable[[traces.Causes], None]
+"""Called at a doorbell, with what rang it."""
 
 
 class Doorbells:
@@ -28,7 +32,7 @@ class Doorbells:
 
     def __init__(self, url: str) -> None:
         """Describe the link to the broker with an AMQP URL."""
-        self._watched: dict[str, Callable[[], None]] = {}
+        self._watched: dict[str, Ring] = {}
         self._bound: set[str] = set()
         self._changed = asyncio.Event()
         self._queue: AbstractQueue | None = None
@@ -54,7 +58,7 @@ class Doorbells:
             await end(self._binder)
         await self.link.close()
 
-    def watch(self, tenant_id: str, ring: Callable[[], None]) -> None:
+    def watch(self, tenant_id: str, ring: Ring) -> None:
         """Have a function called at a tenant's doorbells, from soon on."""
         self._watched[tenant_id] = ring
         self._changed.set()
@@ -88,13 +92,15 @@ class Doorbells:
             bound.discard(tenant_id)
             await queue.unbind(LEDGER_EXCHANGE, projected_key(tenant_id), timeout=_TIMEOUT_S)
 
-    def _ring(self, tenant_id: str) -> None:
+    def _ring(self, tenant_id: str, causes: traces.Causes = ()) -> None:
         if ring := self._watched.get(tenant_id):
-            ring()
+            ring(causes)
 
     async def _on_delivery(self, delivery: Delivery) -> None:
         try:
-            self._ring(Projected.model_validate_json(delivery.body).subject)
+            doorbell = Projected.model_validate_json(delivery.body)
         except ValidationError:
             _log.warning("not a doorbell", message_id=delivery.message_id)
+        else:
+            self._ring(doorbell.subject, traces.received(delivery.headers))
         await acknowledge([delivery])

@@ -6,7 +6,7 @@ doorbells ring only now and then; and each second it looks whether a doorbell wa
 
 import asyncio
 import time
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -15,6 +15,9 @@ import structlog
 from freehold.contracts.errors import DomainError, NotFound
 from freehold.contracts.times import uuid_time_s
 from freehold.ledger.client import Changes, changed_balances
+from freehold.messaging.spans import doorbell_span
+from freehold.messaging.topology import LEDGER_EXCHANGE
+from freehold.observability import traces
 from freehold.observability.logs import serve_tenant
 from freehold.tenants.directory import Directory
 from freehold.tenants.homes import Home
@@ -78,6 +81,7 @@ class Feed:
         """The changes up to here are in the views."""
         self._views = Views(tenant_id)
         self._rung = asyncio.Event()
+        self._causes: traces.Causes = ()
         self._busy_until = 0.0
         self._is_busy = False
         self._complained = False
@@ -104,8 +108,9 @@ class Feed:
         if self._following is not None:
             self._following.cancel()
 
-    def ring(self) -> None:
-        """Have it look now."""
+    def ring(self, causes: traces.Causes) -> None:
+        """Have it look now; `causes` are what rang, in traces."""
+        self._causes = traces.joined(self._causes, causes)
         self._rung.set()
 
     def enter(
@@ -137,7 +142,8 @@ class Feed:
         while True:
             self._rung.clear()
             try:
-                pause_s = await self._look()
+                with self._span():
+                    pause_s = await self._look()
                 self._complained = False
             except Exception as error:  # noqa: BLE001 (whatever it is, the next look may do better)
                 self._complain(error)
@@ -145,6 +151,16 @@ class Feed:
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause_s):
                     await self._rung.wait()
+
+    def _span(self) -> AbstractContextManager[object]:
+        causes, self._causes = self._causes, ()
+        return doorbell_span(
+            "stream",
+            causes,
+            operation="process",
+            destination=LEDGER_EXCHANGE,
+            tenant_id=self.tenant_id,
+        )
 
     def _complain(self, error: Exception) -> None:
         if not self._complained:
