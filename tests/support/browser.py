@@ -12,13 +12,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from axe_playwright_python.async_playwright import Axe
-from playwright.async_api import Browser, Page, async_playwright
+from playwright.async_api import Browser, Page, async_playwright, expect
 
 CHROMIUM = shutil.which("chromium")
 # The machine's proxy is for the world outside.
 _FLAGS = ["--no-proxy-server", "--disable-quic", "--disable-gpu"]
 # On a busy machine the first page takes long.
 _TIMEOUT_MS = 60_000
+expect.set_options(timeout=_TIMEOUT_MS)
 _SCREENSHOTS = Path(__file__).parents[2] / "build" / "screenshots"
 # A status is no fault of the page: tests ask for refusals.
 _STATUS = re.compile("Failed to load resource: the server responded|Response Status Error Code")

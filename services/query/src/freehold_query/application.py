@@ -12,7 +12,7 @@ from freehold.http.openapi import TENANTS_CALLERS
 from freehold.tenants.access import TenantAccess
 from freehold_query.activity.routes import activity_routes
 from freehold_query.balances import balance_routes
-from freehold_query.console.live import LIVE_PATH
+from freehold_query.console.balance_rows import LIVE_PATH
 from freehold_query.console.routes import console_routes, tenants_pages
 from freehold_query.events import event_routes
 from freehold_query.read_tokens import READ_TOKEN_MODELS, read_token_routes

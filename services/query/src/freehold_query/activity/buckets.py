@@ -68,6 +68,17 @@ class Buckets:
         offset = start.astimezone(self._zone).utcoffset() or timedelta()
         return start.astimezone(timezone(offset // _MINUTE * _MINUTE)).isoformat()
 
+    def name(self, start: datetime) -> str:
+        """Write a bucket for people: its hour, day or month in the zone."""
+        local = start.astimezone(self._zone)
+        match self._unit:
+            case "hour":
+                return f"{local:%Y-%m-%d %H:%M %Z}"
+            case "day":
+                return f"{local:%Y-%m-%d}"
+            case "month":
+                return f"{local:%Y-%m}"
+
     def _candidates(self, start: datetime) -> Iterator[datetime]:
         """Give possible starts of the next bucket: the first that is later is it."""
         if self._unit == "hour":

@@ -40,11 +40,15 @@ def _time_zone(name: str) -> str:
     return name
 
 
+TimeZone = Annotated[str, AfterValidator(_time_zone)]
+"""An IANA name."""
+
+
 class ActivityQuery(PageQuery, PeriodQuery):
     """Parameters of activity."""
 
     bucket: Unit
-    time_zone: Annotated[str, AfterValidator(_time_zone)] = Field(
+    time_zone: TimeZone = Field(
         default="UTC",
         description="An IANA name, as `Europe/Berlin`: when hours, days and months begin.",
     )

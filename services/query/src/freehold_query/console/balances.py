@@ -16,10 +16,9 @@ from freehold.ledger import points_in_time
 from freehold.ledger.client import BalanceFilters, Connection, Lag, Record
 from freehold.ledger.points_in_time import NOW, Moment
 from freehold.security.api_keys import Scope
+from freehold_query.console.balance_rows import balance_cursors, balance_row
 from freehold_query.console.console import Console, page_router
 from freehold_query.console.parameters import BranchParameters, PageParameters, field_time
-from freehold_query.cursors import CursorScope
-from freehold_query.readers import Reader
 
 PATH = "/console"
 _ROWS_MAX = 100
@@ -68,7 +67,7 @@ def balance_pages(console: Console) -> APIRouter:
         async with console.reads.connection(reader.home, "console_balances") as connection:
             page = await _page(connection, query, after)
             summary = await _summary(connection, query.account_prefix, query.moment)
-        rows = list(map(_row, page.rows))
+        rows = list(map(balance_row, page.rows))
         following = None if page.following is None else cursors.write(*page.following)
         return console.answer(
             request,
@@ -119,11 +118,6 @@ def balance_pages(console: Console) -> APIRouter:
     return router
 
 
-def balance_cursors(reader: Reader, query: BranchParameters) -> CursorScope:
-    """Make the cursors of the list with a query's filters."""
-    return CursorScope(reader.home, "console balances", query)
-
-
 async def _page(connection: Connection, query: BranchParameters, after: Position | None) -> _Page:
     """Read a page of the list. One at a point in time may be short with more to follow."""
     filters, stopped_at = _filters(query), None
@@ -167,24 +161,9 @@ def _shown(account_prefix: str, moment: Moment, summary: _Summary) -> dict[str, 
     }
 
 
-def _row(row: Record) -> dict[str, Any]:
-    """Give a balance as the page shows it; what was held in the past is not known."""
-    held = row.get("held_minor")
-    balance = int(row["current_balance_minor"])
-    return {
-        **row,
-        "exponent": MINOR_UNIT_EXPONENTS[row["currency"]],
-        "current_balance_minor": balance,
-        "held_minor": held,
-        "available_minor": None if held is None else balance - int(held),
-    }
-
-
 def _address(query: PageParameters, below: str = "", **changes: str | None) -> str:
     """Write the address of a page with other parameters; None leaves one out."""
-    given = {**_given(query), **changes}
-    parameters = urlencode({name: value for name, value in given.items() if value is not None})
-    return f"{PATH}{below}?{parameters}".rstrip("?")
+    return query.address(f"{PATH}{below}", **changes)
 
 
 def _given(query: PageParameters, *names: str) -> dict[str, str | None]:

@@ -7,14 +7,13 @@ from fastapi import APIRouter, Request
 from freehold.http.bodies import header_values
 from freehold.http.parameters import read_query
 from freehold.security.api_keys import Scope
-from freehold_query.console.balances import BalanceParameters, balance_cursors
+from freehold_query.console.balance_rows import balance_cursors
+from freehold_query.console.balances import BalanceParameters
 from freehold_query.console.console import page_router
 from freehold_query.console.visitors import Visitors
 from freehold_query.stream.admission import Admission
 from freehold_query.stream.positions import BEGINNING, Span
 from freehold_query.stream.routes import EventStream
-
-LIVE_PATH = "/console/stream"
 
 
 class _LiveParameters(BalanceParameters):

@@ -2,9 +2,10 @@
 
 import re
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
+from urllib.parse import urlencode
 
-from pydantic import BeforeValidator, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from freehold.contracts.fields import AccountPrefix, Currency, PointInTime
 from freehold.http.parameters import NoQuery
@@ -37,6 +38,25 @@ class PageParameters(NoQuery):
         """Give the parameters as a link to the same page has them."""
         document = self.model_dump(mode="json", exclude_defaults=True, by_alias=True)
         return {name: str(value) for name, value in document.items()}
+
+    def address(self, path: str, **changes: str | None) -> str:
+        """Write the address of a page with these parameters and others; None leaves one out."""
+        given = {**self.given(), **changes}
+        parameters = urlencode({name: value for name, value in given.items() if value is not None})
+        return f"{path}?{parameters}".rstrip("?")
+
+
+class PeriodParameters(PageParameters):
+    """A period: from a time, inclusive, until before another one."""
+
+    from_time: FieldTime | None = Field(default=None, alias="from")
+    to_time: FieldTime | None = Field(default=None, alias="to")
+
+    @model_validator(mode="after")
+    def _is_in_order(self) -> Self:
+        if self.from_time and self.to_time and self.from_time > self.to_time:
+            raise ValueError("from must not be after to")
+        return self
 
 
 class MomentParameters(PageParameters):
