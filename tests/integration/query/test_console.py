@@ -9,6 +9,7 @@ from freehold.security.api_keys import ApiKey, Scope, new_api_key
 from integration.query.conftest import serve
 from integration.query.service import change
 from integration.query.tenants import Landlord, Tenant
+from support.builders import new_event
 from support.waiting import eventually
 
 SAME_ORIGIN = {"Sec-Fetch-Site": "same-origin"}
@@ -118,8 +119,9 @@ async def test_a_session_ends_with_a_click_or_with_its_key(
     assert (await visitor.get("/console")).status_code == 200
     await landlord.revoke(tenant, key)
     await answers(visitor, 303)
-    part = await visitor.get("/console/summary", headers={"HX-Request": "true"})
-    assert part.headers["hx-redirect"] == "/console/sign-in"
+    page = {"HX-Current-URL": "http://127.0.0.1/console?account_prefix=a"}
+    part = await visitor.get("/console/summary", headers={"HX-Request": "true", **page})
+    assert part.headers["hx-redirect"] == "/console/sign-in?next=/console%3Faccount_prefix%3Da"
 
 
 async def test_a_suspended_tenant_is_told_so(
@@ -152,7 +154,9 @@ async def test_a_page_of_balances_says_what_there_is(
     (following,) = (line for line in page.splitlines() if 'rel="next"' in line)
     address = following.split('rel="next" href="')[1].split('"')[0].replace("&amp;", "&")
     assert (await visitor.get(address)).text.count("<tr data-balance=") == 50
+    await tenant.append(new_event("cus_000", 1), new_event("cus_001", 1))
     few = (await visitor.get("/console", params={"account_prefix": "cus_01", "as_of": ""})).text
+    assert "balances are 2 events behind" in few
     assert few.count("<tr data-balance=") == 10
     none = (await visitor.get("/console", params={"account_prefix": "x"})).text
     assert "No account has such a balance." in none

@@ -69,10 +69,16 @@ def return_path(text: str) -> str:
 
 def _to_sign_in(request: Request) -> Response:
     if is_fragment(request):
-        # The whole page is to follow, and not a part of it.
-        return Response(headers={"HX-Redirect": SIGN_IN_PATH})
-    wanted = ""
-    target = f"{request.url.path}?{request.url.query}".rstrip("?")
-    if request.method in _SAFE_METHODS and target != "/console":
-        wanted = f"?next={quote(target, safe='/')}"
-    return RedirectResponse(f"{SIGN_IN_PATH}{wanted}", status_code=303)
+        # The whole page is to follow, and not a part of it. htmx says which page asks.
+        page = urlsplit(request.headers.get("hx-current-url", ""))
+        return Response(headers={"HX-Redirect": _leading_to(page.path, page.query)})
+    if request.method not in _SAFE_METHODS:
+        return RedirectResponse(SIGN_IN_PATH, status_code=303)
+    return RedirectResponse(_leading_to(request.url.path, request.url.query), status_code=303)
+
+
+def _leading_to(path: str, query: str) -> str:
+    """Give the address of the sign-in page that leads to a page, or to the console's first one."""
+    target = f"{path}?{query}".rstrip("?")
+    wanted = "" if target in {"", "/console"} else f"?next={quote(target, safe='/')}"
+    return f"{SIGN_IN_PATH}{wanted}"
