@@ -86,7 +86,7 @@ async def get_backups(request: Request, catalog: TheCatalog, tenant_id: TenantId
 async def get_backup(catalog: TheCatalog, tenant_id: TenantId, backup_id: BackupId) -> Response:
     """Show a backup."""
     async with catalog.connection() as connection:
-        return answer((await _require_backup(connection, tenant_id, backup_id)).shown())
+        return answer((await require_backup(connection, tenant_id, backup_id)).shown())
 
 
 @router.post(
@@ -103,12 +103,17 @@ async def verify_backup(
 ) -> Response:
     """Have a backup verified."""
     async with catalog.connection() as connection:
-        await _require_backup(connection, tenant_id, backup_id)
+        await require_backup(connection, tenant_id, backup_id)
     wanted = {"backup_id": str(backup_id)}
     return answer(await operations.submit(BACKUP_VERIFICATION, tenant_id, wanted), 202)
 
 
-async def _require_backup(connection: Connection, tenant_id: str, backup_id: UUID) -> BackupRow:
+async def require_backup(connection: Connection, tenant_id: str, backup_id: UUID) -> BackupRow:
+    """Give a tenant's backup.
+
+    Raises:
+        NotFound: They have no such backup.
+    """
     backup = await find_backup(connection, tenant_id, backup_id)
     if backup is None:
         raise NotFound("the tenant has no such backup")

@@ -58,6 +58,11 @@ def _unique(tenants: list[str]) -> list[str]:
     return tenants
 
 
+TenantIds = Annotated[
+    list[TenantId], Field(min_length=1, max_length=TENANTS_MAX), AfterValidator(_unique)
+]
+
+
 class NewMigration(Request):
     """Ledgers to migrate: those of some tenants, tried first, or all."""
 
@@ -76,12 +81,9 @@ class NewMigration(Request):
         description="`before` the release's services are deployed, what they need; `after` it,"
         " everything: what is taken away is used by no service any more.",
     )
-    tenants: (
-        Annotated[
-            list[TenantId], Field(min_length=1, max_length=TENANTS_MAX), AfterValidator(_unique)
-        ]
-        | None
-    ) = Field(default=None, description="Only these; left out or null, all.")
+    tenants: TenantIds | None = Field(
+        default=None, description="Only these; left out or null, all."
+    )
 
 
 class _Answer(BaseModel):

@@ -16,7 +16,7 @@ from freehold_tenant_manager.http.dependencies import NO_QUERY, SECRET, TenantId
 from freehold_tenant_manager.operators.route import OperatorRoute
 
 router = APIRouter(route_class=OperatorRoute)
-_TheCredentials = Annotated[Credentials, component(Credentials)]
+TheCredentials = Annotated[Credentials, component(Credentials)]
 
 
 @router.get(
@@ -27,7 +27,7 @@ _TheCredentials = Annotated[Credentials, component(Credentials)]
     responses={200: {"model": CustomerCredentials}},
     dependencies=NO_QUERY,
 )
-async def get_credentials(credentials: _TheCredentials, tenant_id: TenantId) -> Response:
+async def get_credentials(credentials: TheCredentials, tenant_id: TenantId) -> Response:
     """Show the customer's credentials."""
     return answer(await credentials.of_customer(tenant_id), headers=SECRET)
 
@@ -42,7 +42,7 @@ async def get_credentials(credentials: _TheCredentials, tenant_id: TenantId) -> 
     dependencies=NO_QUERY,
 )
 async def post_rotation(
-    request: Request, credentials: _TheCredentials, tenant_id: TenantId
+    request: Request, credentials: TheCredentials, tenant_id: TenantId
 ) -> Response:
     """Replace passwords."""
     wanted = parse(NewPasswords, await read_body(request) or b"{}")

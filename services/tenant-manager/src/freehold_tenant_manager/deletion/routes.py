@@ -2,10 +2,10 @@
 
 from fastapi import APIRouter, Request, Response
 
-from freehold.contracts.errors import TenantDeleted, Unavailable
 from freehold.http.parameters import documented_query
 from freehold_tenant_manager.contracts.operations import Operation
 from freehold_tenant_manager.contracts.tenants import Tenant
+from freehold_tenant_manager.deletion.asking import ask_for_deletion
 from freehold_tenant_manager.http.dependencies import (
     EMPTY_BODY,
     NO_QUERY_NOR_BODY,
@@ -16,9 +16,8 @@ from freehold_tenant_manager.http.dependencies import (
     require_confirmation,
 )
 from freehold_tenant_manager.operations.dependencies import TheOperations
-from freehold_tenant_manager.operations.kinds import DELETION
 from freehold_tenant_manager.operators.route import OperatorRoute
-from freehold_tenant_manager.tenants.store import require_tenant, suspend_tenant
+from freehold_tenant_manager.tenants.store import suspend_tenant
 
 router = APIRouter(route_class=OperatorRoute)
 
@@ -69,10 +68,4 @@ async def delete_tenant(
 ) -> Response:
     """Delete a tenant, or continue a deletion that failed."""
     require_confirmation(request, tenant_id)
-    async with catalog.connection() as connection:
-        tenant = await require_tenant(connection, tenant_id)
-    if tenant.status == "provisioning":
-        raise Unavailable("the tenant is still being made")
-    if tenant.status == "deleted":
-        raise TenantDeleted(f"the tenant {tenant_id} is deleted already")
-    return answer(await operations.submit(DELETION, tenant_id), 202)
+    return answer(await ask_for_deletion(catalog, operations, tenant_id), 202)

@@ -21,7 +21,7 @@ EXPORT_PATHS = frozenset({"/v1/export", "/v1/tenants/{tenant_id}/export"})
 
 router = APIRouter(route_class=OperatorRoute, tags=["exports"])
 own_router = APIRouter(tags=["exports"])
-_TheExports = Annotated[Exports, component(Exports)]
+TheExports = Annotated[Exports, component(Exports)]
 
 
 class ExportQuery(NoQuery):
@@ -57,7 +57,7 @@ _OWN_PARAMETERS = {
     responses=_RESPONSES,
     openapi_extra=_PARAMETERS,
 )
-async def get_export(request: Request, exports: _TheExports, tenant_id: TenantId) -> Response:
+async def get_export(request: Request, exports: TheExports, tenant_id: TenantId) -> Response:
     """Export a tenant's ledger."""
     query = read_query(ExportQuery, request)
     return exports.download(tenant_id, query.format)
@@ -71,7 +71,7 @@ async def get_export(request: Request, exports: _TheExports, tenant_id: TenantId
     responses=_RESPONSES,
     openapi_extra=_OWN_PARAMETERS,
 )
-async def get_own_export(request: Request, catalog: TheCatalog, exports: _TheExports) -> Response:
+async def get_own_export(request: Request, catalog: TheCatalog, exports: TheExports) -> Response:
     """Export the ledger of the tenant who asks."""
     tenant_id = await authenticate_tenant(catalog, sole_authorization(request), Scope.EXPORT)
     query = read_query(ExportQuery, request)

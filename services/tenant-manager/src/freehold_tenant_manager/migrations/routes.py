@@ -5,7 +5,7 @@ from typing import get_args
 from fastapi import APIRouter, Request, Response
 from pydantic import Field
 
-from freehold.http.bodies import field_errors, json_body, parse, read_body
+from freehold.http.bodies import json_body, parse, read_body
 from freehold.http.parameters import PageQuery, documented_query
 from freehold.ledger.schema import LEDGER_SOURCE, LEDGER_VERSION, LEDGER_VERSION_MIN, Phase
 from freehold_tenant_manager.contracts.migrations import (
@@ -18,14 +18,13 @@ from freehold_tenant_manager.contracts.migrations import (
 from freehold_tenant_manager.contracts.operations import Operation
 from freehold_tenant_manager.http.dependencies import NO_QUERY, TENANT_ID, TheCatalog, answer
 from freehold_tenant_manager.http.pages import read_filtered_page
+from freehold_tenant_manager.migrations.asking import ask_for_migration
 from freehold_tenant_manager.migrations.store import (
     count_statuses,
     count_versions,
-    find_strangers,
     list_tenant_migrations,
 )
 from freehold_tenant_manager.operations.dependencies import TheOperations
-from freehold_tenant_manager.operations.kinds import MIGRATION
 from freehold_tenant_manager.operators.route import OperatorRoute
 
 router = APIRouter(route_class=OperatorRoute)
@@ -50,22 +49,7 @@ async def create_migration(
 ) -> Response:
     """Request a migration."""
     wanted = parse(NewMigration, await read_body(request) or b"{}")
-    if wanted.tenants is not None:
-        async with catalog.connection() as connection:
-            strangers = await find_strangers(connection, wanted.tenants)
-        if strangers:
-            raise field_errors(
-                (f"/tenants/{index}", f"tenants.{index} names no tenant: {tenant_id}")
-                for index, tenant_id in enumerate(wanted.tenants)
-                if tenant_id in strangers
-            )
-    # Sorted, so that the same tenants in another order are the same request.
-    parameters = {
-        "phase": wanted.phase,
-        "ledger_version": LEDGER_VERSION,
-        "tenants": wanted.tenants and sorted(wanted.tenants),
-    }
-    return answer(await operations.submit(MIGRATION, None, parameters), 202)
+    return answer(await ask_for_migration(catalog, operations, wanted), 202)
 
 
 @router.get(

@@ -97,6 +97,13 @@ FROM operation_rows
 WHERE kind = $1
 ORDER BY tenant_id ASC, created_at DESC, operation_id DESC;
 
+-- name: find_last
+SELECT * -- noqa: AM04
+FROM operation_rows
+WHERE kind = $1
+ORDER BY created_at DESC, operation_id DESC
+LIMIT 1;
+
 -- name: list
 -- $1 a tenant and $2 a status, or null for all, $3 the operation after which the page begins, or
 -- null, $4 rows at most.

@@ -20,8 +20,8 @@ async def _operation_id(operation_id: str) -> UUID:
     return path_id(operation_id, "operation")
 
 
+OperationId = Annotated[UUID, Depends(_operation_id)]
 router = APIRouter(route_class=OperatorRoute)
-_OperationId = Annotated[UUID, Depends(_operation_id)]
 
 
 class _Query(PageQuery):
@@ -60,7 +60,7 @@ async def get_operations(request: Request, catalog: TheCatalog) -> Response:
     responses={200: {"model": Operation}},
     dependencies=NO_QUERY,
 )
-async def get_operation(catalog: TheCatalog, operation_id: _OperationId) -> Response:
+async def get_operation(catalog: TheCatalog, operation_id: OperationId) -> Response:
     """Show an operation."""
     async with catalog.connection() as connection:
         row = await find_operation(connection, operation_id)

@@ -163,6 +163,12 @@ async def list_last_of(connection: Connection, kind: str) -> list[OperationRow]:
     return [_read(row) for row in rows]
 
 
+async def find_last_operation(connection: Connection, kind: str) -> OperationRow | None:
+    """Give the newest operation of a kind; None if there is none."""
+    row = await connection.fetchrow(_QUERIES["find_last"], kind)
+    return None if row is None else _read(row)
+
+
 async def list_operations(
     connection: Connection,
     *,

@@ -65,8 +65,11 @@ class Survey:
         self._backup_every_s = backup_every_s
         self._backup_verify_every_s = backup_verify_every_s
 
-    async def overview(self) -> InstallationOverview:
+    async def overview(self, *, asks_tenants: bool = True) -> InstallationOverview:
         """Give the state of the installation.
+
+        Args:
+            asks_tenants: Whether tenants' databases are asked for their lag. If not, it is of none.
 
         Raises:
             Unavailable: The catalog does not answer.
@@ -77,11 +80,9 @@ class Survey:
                 connection, every_s=self._backup_every_s, verify_every_s=self._backup_verify_every_s
             )
             reconciliations = await summarise_reconciliations(connection)
-            homes = [
-                await self._ledgers.home(connection, tenant_id)
-                for tenant_id in await list_living(connection)
-            ]
-        lag, (broker, parked) = await asyncio.gather(self._lag(homes), self._parked())
+            asked = await list_living(connection) if asks_tenants else []
+            homes = [await self._ledgers.home(connection, tenant_id) for tenant_id in asked]
+        lag, (broker, parked) = await asyncio.gather(self._lag(homes), self.parked())
         return InstallationOverview(
             tenants=tenants,
             lag=lag,
@@ -127,7 +128,8 @@ class Survey:
             seconds_behind=lag.seconds_behind,
         )
 
-    async def _parked(self) -> tuple[BrokerState, int | None]:
+    async def parked(self) -> tuple[BrokerState, int | None]:
+        """Say whether the broker answers, and how many doorbells are parked there."""
         if self._amqp_url is None:
             return "unset", None
         url = self._amqp_url.get_secret_value()

@@ -4,9 +4,10 @@ A restore is planned when it is asked for, to refuse at once what cannot be rest
 it runs: by then there may be a newer backup and more segments.
 """
 
-from datetime import datetime
+from datetime import UTC, datetime
 
 from freehold.contracts.errors import NotFound
+from freehold.contracts.times import rfc_3339
 from freehold.http.bodies import field_errors
 from freehold.ledger.client import Connection
 from freehold_tenant_manager.archive.epochs import list_bases, list_epochs
@@ -17,7 +18,7 @@ from freehold_tenant_manager.archive.history import (
     plan_for_instant,
     shared_seq,
 )
-from freehold_tenant_manager.archive.segments import BEGINNING
+from freehold_tenant_manager.archive.segments import BEGINNING, Position
 from freehold_tenant_manager.backups.store import find_backup
 from freehold_tenant_manager.contracts.restores import NewRestore
 from freehold_tenant_manager.exports.final_exports import find_final_export
@@ -76,6 +77,24 @@ async def find_plan(
     return plan, min(instant, now)
 
 
+async def plan_asked(
+    connection: Connection, tenant_id: str, wanted: NewRestore, now: datetime
+) -> tuple[TenantRow, Plan]:
+    """Plan what is asked for, before it is done; give the tenant, too.
+
+    Raises:
+        NotFound: As `find_restorable` and `find_plan`.
+        ValidationFailed: The instant was not lived through, or the backup is damaged.
+    """
+    tenant = await find_restorable(connection, tenant_id)
+    if wanted.to is not None:
+        epochs = await list_epochs(connection, tenant_id)
+        last = epochs[-1].archived if epochs else BEGINNING
+        _require_lived_through(wanted.to, tenant.created_at, now, last)
+    plan, _ = await find_plan(connection, tenant, wanted, now)
+    return tenant, plan
+
+
 async def find_left_out(
     connection: Connection, tenant_id: str, plan: Plan, end_seq: int
 ) -> dict[str, int | None]:
@@ -86,3 +105,28 @@ async def find_left_out(
     if last <= shared:
         return {"count": 0, "first_seq": None, "last_seq": None}
     return {"count": last - shared, "first_seq": shared + 1, "last_seq": last}
+
+
+def _require_lived_through(
+    instant: datetime, created_at: datetime, now: datetime, last: Position
+) -> None:
+    """Let an instant be one that has been, or one that events were recorded at by a clock ahead.
+
+    Raises:
+        ValidationFailed: It is neither.
+    """
+    recorded = _recorded_by(last)
+    if instant > max(now, recorded):
+        fault = "to must not lie ahead"
+        if recorded > now:
+            fault += f", and event {last.seq}, the last, was recorded before {recorded.isoformat()}"
+    elif instant < created_at:
+        fault = f"to must not lie before {rfc_3339(created_at)}: the tenant had no ledger then"
+    else:
+        return
+    raise field_errors([("/to", fault)])
+
+
+def _recorded_by(position: Position) -> datetime:
+    """Say by when an event was recorded: its id holds the millisecond (RFC 9562, section 5.7)."""
+    return datetime.fromtimestamp(((position.event_id.int >> 80) + 1) / 1000, UTC)

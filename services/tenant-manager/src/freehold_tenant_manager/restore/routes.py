@@ -1,18 +1,14 @@
 """Restores, and the retired databases that they leave."""
 
 import re
-from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Response
 
 from freehold.contracts.errors import ClocksDisagree, DomainError, NotFound
-from freehold.contracts.times import rfc_3339
-from freehold.http.bodies import field_errors, json_body, parse, read_body
+from freehold.http.bodies import json_body, parse, read_body
 from freehold.http.openapi import answering
 from freehold.http.parameters import documented_query
-from freehold_tenant_manager.archive.epochs import list_epochs
-from freehold_tenant_manager.archive.segments import BEGINNING, Position
 from freehold_tenant_manager.contracts.operations import Operation
 from freehold_tenant_manager.contracts.restores import FormerDatabasePage, NewRestore
 from freehold_tenant_manager.http.components import component
@@ -27,20 +23,19 @@ from freehold_tenant_manager.http.dependencies import (
 )
 from freehold_tenant_manager.http.pages import read_page
 from freehold_tenant_manager.operations.dependencies import TheOperations
-from freehold_tenant_manager.operations.kinds import RESTORE
 from freehold_tenant_manager.operators.route import OperatorRoute
-from freehold_tenant_manager.restore.plan import find_plan, find_restorable
+from freehold_tenant_manager.restore.asking import ask_for_restore
 from freehold_tenant_manager.restore.retired_databases import RetiredDatabases, list_retired
 from freehold_tenant_manager.tenants.store import require_tenant
 
-_TheRetired = Annotated[RetiredDatabases, component(RetiredDatabases)]
+TheRetired = Annotated[RetiredDatabases, component(RetiredDatabases)]
 router = APIRouter(route_class=OperatorRoute)
 _NAME = re.compile(r"fh_[0-9a-f]{16}")
 
 
 async def _database_name(name: str) -> str:
     if not _NAME.fullmatch(name):
-        raise _no_database()
+        raise no_database()
     return name
 
 
@@ -62,18 +57,7 @@ async def restore(
 ) -> Response:
     """Begin a restore."""
     wanted = parse(NewRestore, await read_body(request))
-    # Not while it is uncertain what the time is: an instant is compared with it.
-    now = catalog.agreed_now()
-    async with catalog.connection() as connection:
-        tenant = await find_restorable(connection, tenant_id)
-        if wanted.to is not None:
-            epochs = await list_epochs(connection, tenant_id)
-            last = epochs[-1].archived if epochs else BEGINNING
-            _require_lived_through(wanted.to, tenant.created_at, now, last)
-        # What is known at once is said at once; the restore plans anew, with what is archived then.
-        await find_plan(connection, tenant, wanted, now)
-    parameters = wanted.model_dump(mode="json")
-    return answer(await operations.submit(RESTORE, tenant_id, parameters), 202)
+    return answer(await ask_for_restore(catalog, operations, tenant_id, wanted), 202)
 
 
 @router.get(
@@ -105,39 +89,15 @@ async def get_former_databases(
     openapi_extra={"parameters": documented_query(Confirmation)},
 )
 async def drop_former_database(
-    request: Request, retired: _TheRetired, tenant_id: TenantId, name: DatabaseName
+    request: Request, retired: TheRetired, tenant_id: TenantId, name: DatabaseName
 ) -> Response:
     """Drop a retired database."""
     require_confirmation(request, name)
     if not await retired.drop(tenant_id, name):
-        raise _no_database()
+        raise no_database()
     return Response(status_code=204)
 
 
-def _require_lived_through(
-    instant: datetime, created_at: datetime, now: datetime, last: Position
-) -> None:
-    """Let an instant be one that has been, or one that events were recorded at by a clock ahead.
-
-    Raises:
-        ValidationFailed: It is neither.
-    """
-    recorded = _recorded_by(last)
-    if instant > max(now, recorded):
-        fault = "to must not lie ahead"
-        if recorded > now:
-            fault += f", and event {last.seq}, the last, was recorded before {recorded.isoformat()}"
-    elif instant < created_at:
-        fault = f"to must not lie before {rfc_3339(created_at)}: the tenant had no ledger then"
-    else:
-        return
-    raise field_errors([("/to", fault)])
-
-
-def _recorded_by(position: Position) -> datetime:
-    """Say by when an event was recorded: its id holds the millisecond (RFC 9562, section 5.7)."""
-    return datetime.fromtimestamp(((position.event_id.int >> 80) + 1) / 1000, UTC)
-
-
-def _no_database() -> DomainError:
+def no_database() -> DomainError:
+    """Make the error for a name that none of the tenant's databases has."""
     return NotFound("there is no such database")
