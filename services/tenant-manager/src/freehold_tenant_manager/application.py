@@ -13,6 +13,8 @@ from fastapi import FastAPI
 
 from freehold.aio.periodic import Periodic
 from freehold.aio.tasks import end
+from freehold.console.sessions import Sessions
+from freehold.console.tries import Tries
 from freehold.contracts.errors import DomainError, RoleMissing
 from freehold.http.application import Check, new_application
 from freehold.http.openapi import OPERATOR_TOKEN
@@ -26,6 +28,15 @@ from freehold_tenant_manager.archive.compaction import Compaction
 from freehold_tenant_manager.archive.retention import ArchiveRetention
 from freehold_tenant_manager.backups.backups import Backups
 from freehold_tenant_manager.backups.schedule import BackupSchedule
+from freehold_tenant_manager.console.concerns import Concerns
+from freehold_tenant_manager.console.credentials import EXPORT_PATH as CONSOLE_EXPORT_PATH
+from freehold_tenant_manager.console.health import Health
+from freehold_tenant_manager.console.keys import KeyForm
+from freehold_tenant_manager.console.pages import PAGES
+from freehold_tenant_manager.console.preview import Previews
+from freehold_tenant_manager.console.router import router as console_router
+from freehold_tenant_manager.console.sign_in import router as sign_in_router
+from freehold_tenant_manager.console.visitors import Visitors
 from freehold_tenant_manager.credentials.credentials import Credentials
 from freehold_tenant_manager.deletion.deletion import Deletion
 from freehold_tenant_manager.exports.exports import Exports
@@ -73,6 +84,8 @@ _RESEALING_PAUSE_S = 3_600.0
 _KEEP_KEYS_S = 60.0
 _SHIP_EVERY_S = 2.0
 
+_COOKIE = "freehold-operators"
+
 _SCHEDULE_S = 15.0
 _REMOVE_BACKUPS_EVERY_S = 3_600.0
 
@@ -119,10 +132,14 @@ def build_application(settings: Settings) -> FastAPI:
         timeout_s=settings.request_timeout_s,
         requests_in_flight_max=settings.requests_in_flight_max,
         all_bodies_bytes_max=settings.all_bodies_bytes_max,
-        streaming_paths=EXPORT_PATHS | {EXPORT_PATH},
+        streaming_paths=EXPORT_PATHS | {EXPORT_PATH, CONSOLE_EXPORT_PATH},
     )
     app.include_router(router)
     app.include_router(own_router)
+    app.include_router(sign_in_router)
+    app.include_router(console_router)
+    app.include_router(PAGES.assets.routes())
+    app.state.error_page = PAGES.error
     return app
 
 
@@ -219,7 +236,7 @@ def _compose_operators(service: _Service) -> None:
         Operators(base.catalog, root, startup.require_done),
         Acts(base.catalog, startup.require_done),
         ActVerifier(base.catalog, base.shipper.shipped_acts_head),
-        DetailNames([*REQUEST_MODELS, Confirmation, ExportQuery]),
+        DetailNames([*REQUEST_MODELS, Confirmation, ExportQuery, KeyForm]),
     )
 
 
@@ -267,6 +284,7 @@ def _compose_tenants(service: _Service) -> None:
     overview = Overview(base.catalog, ledgers)
     service.components.add(credentials, pool, provisioner, overview, survey)
     _compose_usage(service, ledgers)
+    _compose_console(service, ledgers, survey)
     abandoned_s = settings.provisioning_abandoned_s
 
     async def undo() -> bool:
@@ -297,6 +315,20 @@ def _compose_usage(service: _Service, ledgers: Ledgers) -> None:
     service.components.add(sampler, gauges)
     service.repeat("sampling usage", sampler.sample_if_due, settings.usage_every_s)
     service.repeat("showing usage", gauges.show, settings.usage_every_s)
+
+
+def _compose_console(service: _Service, ledgers: Ledgers, survey: Survey) -> None:
+    base, settings = service.base, service.settings
+    service.components.add(
+        Concerns(
+            backup_every_s=settings.backup_every_s, trial_every_s=settings.backup_verify_every_s
+        ),
+        Health(base.catalog, survey),
+        Previews(base.catalog, ledgers),
+        sessions := Sessions(base.key_ring, cookie=_COOKIE),
+        Visitors(service.components.find(Operators), sessions),
+        Tries(),
+    )
 
 
 def _compose_backups(service: _Service) -> Backups:

@@ -10,6 +10,7 @@ from freehold.console.forms import Form, read_form
 from freehold.console.pages import Pages
 from freehold.console.routes import SIGN_IN_PATH, return_path
 from freehold.console.sessions import Sessions
+from freehold.console.tries import Tries
 from freehold.contracts.errors import DomainError, Unauthorized
 from freehold.http.authentication import admit
 from freehold.http.parameters import NoQuery, read_query
@@ -18,7 +19,6 @@ from freehold.security.api_keys import Scope, parse_api_key
 from freehold.tenants.catalog import Catalog
 from freehold.tenants.directory import Caller, Directory
 from freehold_query.console.console import page_router
-from freehold_query.console.tries import Tries
 from freehold_query.console.visitors import known_by
 
 _SCOPES = (Scope.READ, Scope.AUDIT)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from typing import Any
+from urllib.parse import parse_qsl
 
 import orjson
 from pydantic import BaseModel
@@ -19,14 +20,24 @@ class DetailNames:
     def __init__(self, models: Iterable[type[BaseModel]]) -> None:
         self._names = frozenset(name for model in models for name in model.model_fields)
 
-    def details(self, query: Mapping[str, str], body: bytes) -> dict[str, Any]:
+    def details(self, query: Mapping[str, str], document: Mapping[str, Any]) -> dict[str, Any]:
         """Give the details of a request, whatever else was sent with it."""
-        try:
-            document = orjson.loads(body or b"{}")
-        except ValueError:
-            document = {}
-        stated = {**query, **(document if isinstance(document, dict) else {})}
+        stated = {**query, **document}
         return {name: bounded(value) for name, value in stated.items() if name in self._names}
+
+
+def json_document(body: bytes) -> dict[str, Any]:
+    """Read what a body says; nothing where it is no object."""
+    try:
+        document = orjson.loads(body or b"{}")
+    except ValueError:
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def form_document(body: bytes) -> dict[str, Any]:
+    """Read what a form says."""
+    return dict(parse_qsl(body.decode(errors="replace")))
 
 
 def named_in(path: Mapping[str, str], details: Mapping[str, Any]) -> tuple[str | None, str | None]:

@@ -4,8 +4,8 @@ Each request looks its token up in the catalog, so a revoked one stops working a
 """
 
 import hmac
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from hashlib import sha256
 
 import structlog
@@ -44,6 +44,10 @@ class RootTokens:
         if is_previous and not is_current:
             _log.info("the previous operator token was used")
         return is_current or is_previous
+
+    def mark(self) -> str:
+        """Give what changes with the current token and does not tell it."""
+        return sha256(self.current.get_secret_value().encode()).hexdigest()[:16]
 
 
 class Operators:
@@ -84,6 +88,28 @@ class Operators:
         async with self._catalog.connection() as connection:
             bearer = await find_bearer(connection, token)
         return None if bearer is None else Operator(bearer.name, bearer.role, "token", address)
+
+    def of_root_session(self, mark: str, address: str | None) -> Operator | None:
+        """Give the owner root, for a session that was begun while the token had this mark."""
+        if not hmac.compare_digest(mark.encode(), self._root.mark().encode()):
+            return None
+        return Operator(ROOT, Role.OWNER, "session", address)
+
+    async def begin_session(
+        self, text: str, address: str | None
+    ) -> tuple[Operator, Mapping[str, str]]:
+        """Find who signs in with a token, and what their session is to know them by.
+
+        Raises:
+            Unauthorized: The token does not work.
+            Unavailable: The catalog is needed to decide, and does not answer.
+        """
+        operator = await self.find(text, address)
+        if operator is None:
+            raise refused()
+        token = parse_operator_token(text)
+        who = {"root": self._root.mark()} if token is None else {"token": token.key_id}
+        return replace(operator, credential="session"), who
 
     async def of_session(self, token_id: str, address: str | None) -> Operator | None:
         """Find who began a session with the token of this id; None once it works no more.

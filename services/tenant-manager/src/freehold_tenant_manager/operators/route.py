@@ -14,10 +14,16 @@ from fastapi.routing import APIRoute
 from starlette.types import Message, Receive, Scope, Send
 
 from freehold.http.authentication import sole_authorization
+from freehold.http.media_types import FORM
 from freehold_tenant_manager.http.components import Components
 from freehold_tenant_manager.operators.acts import Acts
 from freehold_tenant_manager.operators.authority import Operator, is_act, needed_role
-from freehold_tenant_manager.operators.details import DetailNames, named_in
+from freehold_tenant_manager.operators.details import (
+    DetailNames,
+    form_document,
+    json_document,
+    named_in,
+)
 from freehold_tenant_manager.operators.operators import Operators
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
@@ -33,9 +39,7 @@ class OperatorRoute(APIRoute):
 
         async def identify_and_handle(request: Request) -> Response:
             components: Components = request.app.state.components
-            operator = await components.find(Operators).identify(
-                sole_authorization(request), address_of(request)
-            )
+            operator = await self.identify(request, components)
             request.state.operator = operator
             if is_act(request.method, act):
                 return await _recorded(components, operator, act, request, handle)
@@ -43,6 +47,17 @@ class OperatorRoute(APIRoute):
             return await handle(request)
 
         return identify_and_handle
+
+    async def identify(self, request: Request, components: Components) -> Operator:
+        """Find out who asks, by the token that the request has.
+
+        Raises:
+            Unauthorized: The token is missing, wrong, revoked or expired.
+            Unavailable: The catalog is needed to decide, and does not answer.
+        """
+        return await components.find(Operators).identify(
+            sole_authorization(request), address_of(request)
+        )
 
 
 def require_operator_routes(router: APIRouter) -> None:
@@ -66,7 +81,8 @@ async def _recorded(
 ) -> Response:
     """Have a request handled as an act."""
     body = await request.body()
-    details = components.find(DetailNames).details(request.query_params, body)
+    document = (form_document if _is_form(request) else json_document)(body)
+    details = components.find(DetailNames).details(request.query_params, document)
     tenant_id, target = named_in(request.path_params, details)
     async with AsyncExitStack() as stack:
         recorded = await stack.enter_async_context(
@@ -80,6 +96,10 @@ async def _recorded(
         if isinstance(response, StreamingResponse):
             return _RecordedStream(response, stack.pop_all())
     return response
+
+
+def _is_form(request: Request) -> bool:
+    return request.headers.get("content-type", "").startswith(FORM)
 
 
 def _again(body: bytes, receive: Receive) -> Receive:

@@ -26,8 +26,8 @@ BEGIN
                 'limits_of,declared_event_types,changed_balances,statement_totals,statement_lines,'
                 'activity,activity_span,searchable_keys,declare_searchable_metadata,'
                 'agreed_now}'::text []),
-            ('manager', '{event_at,projection_lag,head,verify,reconcile,reconcile_activity,'
-                'reconcile_metadata}'::text []),
+            ('manager', '{event_at,seq_known_at,projection_lag,head,verify,reconcile,'
+                'reconcile_activity,reconcile_metadata}'::text []),
             ('backup', '{head,verify,segment_end,segment_events,segment_keys,'
                 'segment_rules}'::text []),
             ('auditor', '{balances,strong_balances,list_balances,balance_before,balances_at,list_balances_at,'

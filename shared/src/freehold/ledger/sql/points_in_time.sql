@@ -3,7 +3,7 @@
 -- next, so what was known at a time is all events through a seq.
 
 CREATE OR REPLACE FUNCTION seq_known_at(known_at timestamptz) RETURNS bigint
-LANGUAGE sql STABLE
+LANGUAGE sql STABLE SECURITY DEFINER
 SET search_path FROM CURRENT
 AS $$
     -- An id begins with the millisecond of recorded_at, and sorts as seq does.
