@@ -56,7 +56,7 @@ async def test_activity_is_shown_by_type_and_day(
         await expect(page.get_by_text("Choose one currency")).to_be_visible()
         await page.get_by_label("Currency").fill("USD")
         await page.keyboard.press("Enter")
-        await expect(page.locator("svg.plot > title")).to_have_text("Net amounts in USD")
+        await expect(page.locator("svg.plot > title")).to_have_text("Net amounts, USD")
         await shows_rows(page, 60, "2025-12-11")
         await keep_screenshot(page, "activity")
         await page.get_by_label("Time zone").fill("Europe/Berlin")

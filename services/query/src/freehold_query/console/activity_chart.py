@@ -80,7 +80,7 @@ def activity_chart(lines: Sequence[ActivityLine], measure: Measure, zone: tzinfo
     if measure == "events":
         title, exponent = "Events", 0
     else:
-        title, exponent = f"{_TITLES[measure]} in {lines[0].currency}", lines[0].exponent
+        title, exponent = f"{_TITLES[measure]}, {lines[0].currency}", lines[0].exponent
     names = _names(lines)
     sums: defaultdict[tuple[datetime, datetime, str], Counter[str]] = defaultdict(Counter)
     for line in lines:
