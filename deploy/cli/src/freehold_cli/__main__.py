@@ -8,7 +8,16 @@ from typing import Annotated
 import typer
 
 from freehold.release import this_release
-from freehold_cli import backups, credentials, keys, migrations, operations, restores, tenants
+from freehold_cli import (
+    backups,
+    credentials,
+    keys,
+    migrations,
+    operations,
+    operators,
+    restores,
+    tenants,
+)
 from freehold_cli.balances import balances
 from freehold_cli.command_groups import CommandGroup
 from freehold_cli.errors import CliError, ExitCode
@@ -53,6 +62,7 @@ app.add_typer(migrations.app, name="migrate")
 app.command("verify")(verify)
 app.command("redrive")(redrive)
 app.add_typer(operations.app, name="operations")
+app.add_typer(operators.app, name="operators")
 
 
 def _write_version(wanted: bool) -> None:

@@ -75,7 +75,7 @@ def create(
         raise CliError(f"Say what the key may be used for: {scopes}.", ExitCode.USAGE)
     wanted: Document = {
         "scopes": list(dict.fromkeys(scope)),
-        "expires_at": _expiry(expires_at, expires_in),
+        "expires_at": expiry_of(expires_at, expires_in),
         "label": label,
     }
     with (
@@ -171,7 +171,7 @@ def rotate(
     Examples:
         freehold keys rotate acme 0123456789abcdef --overlap 24h -o shop.key
     """
-    wanted = {"overlap_s": parsed_span(overlap), "expires_at": _expiry(expires_at, expires_in)}
+    wanted = {"overlap_s": parsed_span(overlap), "expires_at": expiry_of(expires_at, expires_in)}
     if not wanted["overlap_s"]:
         require_confirmation(key, confirm, f"end the key {key} of {tenant} at once")
     with (
@@ -211,7 +211,12 @@ def sign_in_link(
     typer.echo(url)
 
 
-def _expiry(at: str | None, span: str | None) -> str | None:
+def expiry_of(at: str | None, span: str | None) -> str | None:
+    """Give the time at which a credential is to end, by the time or by the span from now.
+
+    Raises:
+        typer.BadParameter: Both are given, or one is none.
+    """
     if at is not None and span is not None:
         raise typer.BadParameter("give --expires-at or --expires-in, and not both")
     if span is not None:

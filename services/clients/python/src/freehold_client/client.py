@@ -7,7 +7,12 @@ from types import TracebackType
 from typing import Self
 
 from freehold_client.core import Core
-from freehold_client.downloads import export_ledger, export_own_ledger, save_statement
+from freehold_client.downloads import (
+    export_ledger,
+    export_operator_acts,
+    export_own_ledger,
+    save_statement,
+)
 from freehold_client.generated.operations import Operations
 from freehold_client.imports import import_events
 from freehold_client.methods import Answered, Awaiting, Blocking, Iterated, run
@@ -98,6 +103,7 @@ class _Client(Operations):
         return f"{type(self).__name__}({self.core.settings})"
 
     export_ledger = Answered(export_ledger)
+    export_operator_acts = Answered(export_operator_acts)
     export_own_ledger = Answered(export_own_ledger)
     import_events = Answered(import_events)
     request = Answered(request)

@@ -53,6 +53,19 @@ def export_own_ledger(
     return _saved(calls.export_own_ledger(format=file_format), file, "*/*")
 
 
+def export_operator_acts(file: Destination) -> Plan[int]:
+    """Download the audit log of operators, an entry a line, and give its size in bytes.
+
+    Args:
+        file: Where to. A path gets its file only when it is whole.
+
+    Raises:
+        Problem: The export is refused.
+        NoAnswerError: It broke off.
+    """
+    return _saved(calls.export_operator_acts(), file, "*/*")
+
+
 def save_statement(
     file: Destination,
     account_id: str,
