@@ -19,6 +19,9 @@ ANSWER_TIMEOUT_S = 5
 EVERY = "5s"
 KEPT = ("--storage.tsdb.retention.time=30d", "--storage.tsdb.retention.size=2GB")
 
+# Names the trace of a request beside its time, where requests are traced.
+EXEMPLARS = ("--enable-feature=exemplar-storage",)
+
 
 class PrivatePrometheus(PrivateServer):
     """One Prometheus of our own."""
@@ -67,6 +70,7 @@ class PrivatePrometheus(PrivateServer):
                 f"--config.file={self.folder / 'prometheus.yml'}",
                 f"--storage.tsdb.path={self.folder / 'data'}",
                 *KEPT,
+                *EXEMPLARS,
                 f"--web.listen-address={LOOPBACK}:{ports[self.port_name]}",
                 "--log.level=warn",
             ],

@@ -32,8 +32,9 @@ _LOG_EVENTS = """\
 
 Services log to stderr: one JSON object a line, or plain text at a terminal. Every line has
 `timestamp` (UTC), `level`, `event` and `service`. Lines of a request have its `request_id`, and
-those of a tenant's work their `tenant_id`. `fault` is the error in short, and `exception` a
-traceback without values. A field whose name could be that of a secret is masked.
+those of a tenant's work their `tenant_id`; while [traced](tracing.md), `trace_id` and `span_id`.
+`fault` is the error in short, and `exception` a traceback without values. A field whose name could
+be that of a secret is masked.
 
 `FREEHOLD_LOG_LEVEL` chooses the lowest level that is logged. What is logged as `warning` mends
 itself or is tried again; an `error` needs somebody. Lines of libraries are not listed.

@@ -163,4 +163,6 @@ def _target(number: int, query: Query, *, instant: bool) -> Dataquery:
         .expr(query.expression)
         .legend_format(query.name)
     )
+    # Only the observations of a histogram name their traces.
+    target.exemplar("_bucket" in query.expression)
     return target.instant() if instant else target.range()
