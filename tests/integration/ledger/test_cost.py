@@ -13,7 +13,7 @@ from itertools import count
 
 import pytest
 
-from freehold.ledger import client, rules, search
+from freehold.ledger import client, holds, rules, search
 from freehold.ledger.append import Addition, AppendRequest, Capture, Outcome, Release
 from freehold.ledger.client import Connection
 from support.builders import append, append_request, new_event, new_hold, undo
@@ -160,7 +160,7 @@ class Calls:
         )
         await self.connection.execute("UPDATE ledger_settings SET next_hold_expiry = now()")
         reads = await self._append(new_event("lim_8", 1))
-        assert len(await client.hold_events(self.connection, hold_id)) == 2
+        assert len(await holds.hold_events(self.connection, hold_id)) == 2
         return reads
 
     async def _project(self) -> Counter[str]:

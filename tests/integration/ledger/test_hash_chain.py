@@ -15,6 +15,7 @@ from freehold.ledger.client import Connection, Head
 from support.builders import append, append_request, let_pass, new_event, new_hold, undo
 from support.chain import Fault, Row, canonical_metadata, event_bytes, find_fault, read_copy
 from support.ledgers import Ledger, Ledgers, rolled_back
+from support.tampering import tamper
 
 LARGEST_AMOUNT = 2**63 - 1
 
@@ -615,16 +616,6 @@ def rehash(seq: int, before: int) -> str:
         FROM ledger_events AS p
         WHERE e.seq = {seq} AND p.seq = {before} - 1
     """
-
-
-async def tamper(connection: Connection, statement: str) -> None:
-    """Do what only a superuser can, who first switches the triggers off."""
-    tables = ("ledger_events", "external_ids", "reversals")
-    for table in tables:
-        await connection.execute(f"ALTER TABLE {table} DISABLE TRIGGER append_only")
-    await connection.execute(statement)
-    for table in tables:
-        await connection.execute(f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER append_only")
 
 
 def forged(seq: int) -> str:

@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from freehold.contracts.holds import NewHold
-from freehold.ledger import client, search
+from freehold.ledger import client, holds, search
 from freehold.ledger.append import Answer, AppendRequest, Capture, Outcome, Release, Row
 from freehold.ledger.client import Connection
 from support.builders import append, append_request, let_pass, new_event, new_hold, stop_clock, undo
@@ -225,10 +225,10 @@ async def test_a_hold_that_has_expired_is_settled_before_anything_else(
     assert answers[1].events[0]["seq"] == 5
     assert await posted_and_held(connection) == (100, 6)
     assert await saved_expiry(connection) == soon + 2 * HOUR
-    life = await client.hold_events(connection, due)
+    life = await holds.hold_events(connection, due)
     assert [event["event_type"] for event in life] == ["HOLD", "HOLD_EXPIRY"]
-    assert [event["event_id"] for event in await client.hold_events(connection, later)] == [later]
-    assert await client.hold_events(connection, expiry["event_id"]) == []
+    assert [event["event_id"] for event in await holds.hold_events(connection, later)] == [later]
+    assert await holds.hold_events(connection, expiry["event_id"]) == []
 
 
 async def test_what_an_expired_hold_lets_go_of_can_be_taken_at_once(connection: Connection) -> None:

@@ -14,7 +14,11 @@ ID = "019ca9a8-5a00-7000-8000-0007c0a8d5e1"
 EVENT = f"/v1/events/{ID}"
 TRANSACTION = f"/v1/transactions/{ID}"
 HOLD = f"/v1/holds/{ID}"
+HOLDS = "/v1/holds"
 LAG = "/v1/lag"
+VERIFY = "/v1/audit/verify"
+AUDIT_EVENTS = "/v1/audit/events"
+JOURNAL = "/v1/export/journal"
 TIMED = [ACCOUNT, CURRENCY, BALANCES, TOTALS]
 ACTIVITY = "/v1/activity"
 SEARCHABLE = "/v1/searchable-metadata"
@@ -80,6 +84,15 @@ NOT_CURSORS = ["", "x", "%00", "bnVsbA", "W10", "WyJhIl0", "e30", "€", "a" * 5
         (ACTIVITY, "from", NOT_TIMES),
         (ACTIVITY, "to", NOT_TIMES),
         (ACTIVITY, "limit", ["0", "1001"]),
+        (HOLDS, "account_id", ["", "-a"]),
+        (HOLDS, "status", ["", "captured", "PENDING"]),
+        (HOLDS, "cursor", NOT_CURSORS),
+        (VERIFY, "from_seq", [*NOT_INTEGERS, "0", "-1", "2", "9" * 30]),
+        (VERIFY, "to_seq", [*NOT_INTEGERS, "0", "-1", "1", "9" * 30]),
+        (AUDIT_EVENTS, "from_seq", [*NOT_INTEGERS, "0", "2"]),
+        (AUDIT_EVENTS, "to_seq", [*NOT_INTEGERS, "0", "1"]),
+        (JOURNAL, "format", ["", "xero", "CSV"]),
+        (JOURNAL, "from", NOT_TIMES),
         (BALANCES, "cursor", NOT_CURSORS),
         (EVENTS, "cursor", NOT_CURSORS),
         (ACTIVITY, "cursor", NOT_CURSORS),
@@ -88,14 +101,17 @@ NOT_CURSORS = ["", "x", "%00", "bnVsbA", "W10", "WyJhIl0", "e30", "€", "a" * 5
 async def test_a_value_that_breaks_its_rule_is_refused(
     still_query: httpx.AsyncClient, path: str, name: str, values: list[str]
 ) -> None:
-    # Activity has a parameter that must be given.
-    others = "bucket=day&" if path == ACTIVITY and name != "bucket" else ""
+    # Some have a parameter that must be given.
+    needed = {ACTIVITY: "bucket=day", JOURNAL: "format=csv"}.get(path, "")
+    others = "" if needed.startswith(name) else f"{needed}&"
     for value in values:
         answer = await still_query.get(f"{path}?{others}{name}={value}")
         assert pointers(answer) == [f"/{name}"], value
 
 
-@pytest.mark.parametrize("path", [*TIMED, EVENTS, EVENT, TRANSACTION, HOLD, LAG, SEARCHABLE])
+@pytest.mark.parametrize(
+    "path", [*TIMED, EVENTS, EVENT, TRANSACTION, HOLD, HOLDS, LAG, SEARCHABLE, VERIFY]
+)
 @pytest.mark.parametrize(
     "name", ["asof", "since", "limits", "Limit", "consistency ", "", "least", "most", "a/b~c"]
 )

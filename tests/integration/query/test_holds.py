@@ -6,11 +6,11 @@ from uuid import UUID, uuid4
 
 import httpx
 
-from freehold.contracts.holds import Hold
+from freehold.contracts.holds import Hold, HoldPage
 from freehold.ledger import client as ledger
 from freehold.ledger.append import Capture, Release
 from freehold_query.contracts import AccountBalance, AccountBalances
-from integration.query.tenants import Tenant
+from integration.query.tenants import Tenant, read_token
 from support.answers import problem
 from support.builders import new_event, new_hold
 from support.waiting import PATIENCE_S
@@ -108,6 +108,59 @@ async def test_placing_and_settling_a_hold_give_the_balance_another_tag(
     answer = await query.get(BALANCE, headers={"If-None-Match": ", ".join(tags)})
     assert answer.status_code == 200
     assert len({*tags, answer.headers["etag"]}) == 3
+
+
+async def test_holds_are_listed_by_account_and_status_the_newest_first(
+    query: httpx.AsyncClient, tenant: Tenant
+) -> None:
+    first, other, second = await tenant.append(
+        new_hold("cus_1", 300), new_hold("cus_2", 7), new_hold("cus_1", 40)
+    )
+    await tenant.append(new_event("cus_1", 5))
+    await tenant.append(Capture(first["event_id"], 200))
+    ids = [str(hold["hold_id"]) for hold in (second, other, first)]
+    assert [hold.hold_id for hold in await list_holds(query)] == [UUID(each) for each in ids]
+    assert await found_holds(query, account_id="cus_1") == [ids[0], ids[2]]
+    assert await found_holds(query, status="pending") == ids[:2]
+    assert await found_holds(query, status="pending", account_id="cus_1") == ids[:1]
+    assert await found_holds(query, account_id="unknown") == []
+    (settled,) = await list_holds(query, status="settled")
+    assert settled == await read_hold(query, first["hold_id"])
+    assert (settled.status, settled.captured_minor) == ("captured", 200)
+
+
+async def test_pages_of_holds_follow_each_other(query: httpx.AsyncClient, tenant: Tenant) -> None:
+    placed = await tenant.append(*[new_hold("cus_1", amount) for amount in range(1, 6)])
+    found, cursor = [], None
+    while True:
+        params = {"limit": 2} if cursor is None else {"limit": 2, "cursor": cursor}
+        page = (await query.get("/v1/holds", params=params)).json()
+        found += [hold["amount_minor"] for hold in page["data"]]
+        cursor = page["next_cursor"]
+        if cursor is None:
+            break
+        # What is settled, or placed, meanwhile moves no page.
+        await tenant.append(Release(placed[len(found)]["hold_id"]), new_hold())
+    assert found == [5, 4, 3, 2, 1]
+
+
+async def test_a_read_token_lists_the_holds_of_its_accounts(
+    query: httpx.AsyncClient, tenant: Tenant
+) -> None:
+    (own, _) = await tenant.append(new_hold("cus_1"), new_hold("other"))
+    token = await read_token(query, account_prefix="cus_")
+    page = (await query.get("/v1/holds", headers=token)).json()
+    assert [hold["hold_id"] for hold in page["data"]] == [str(own["hold_id"])]
+
+
+async def list_holds(query: httpx.AsyncClient, **params: str) -> list[Hold]:
+    answer = await query.get("/v1/holds", params=params)
+    assert answer.status_code == 200, answer.text
+    return HoldPage.model_validate_json(answer.content, strict=True).data
+
+
+async def found_holds(query: httpx.AsyncClient, **params: str) -> list[str]:
+    return [str(hold.hold_id) for hold in await list_holds(query, **params)]
 
 
 async def read_hold(query: httpx.AsyncClient, hold_id: UUID) -> Hold:

@@ -14,7 +14,7 @@ import pypdf
 import pytest
 
 from freehold.ledger.append import Capture
-from freehold_query.statements import printer, routes
+from freehold_query.statements import files, printer
 from freehold_query.statements.contracts import StatementPage
 from freehold_query.statements.statement import Statement
 from integration.query.conftest import serve
@@ -294,7 +294,7 @@ async def test_csv_has_every_line_with_amounts_in_both_units(
         for name in ("account_id", "transaction_time", "recorded_at", "event_type", "currency"):
             assert row[name] == event[name]
     # However many pages it is read in.
-    monkeypatch.setattr(routes, "CSV_PAGE_LINES", 1)
+    monkeypatch.setattr(files, "CSV_PAGE_LINES", 1)
     assert await table(filled, currency="USD") == whole
     assert await table(filled, currency="USD", order="desc") == whole[::-1]
 

@@ -13,11 +13,12 @@ import pytest
 from fastapi import FastAPI
 
 from freehold.contracts.fields import EARLIEST
-from freehold.ledger import client, rules, search
+from freehold.ledger import client, holds, rules, search
 from freehold.ledger.activity import ActivityFilters, activity_span
 from freehold.ledger.append import Capture, Outcome
 from freehold.ledger.client import Connection
 from freehold.ledger.findings import differences
+from freehold.ledger.proofs import event_proof
 from freehold.tenants.homes import Home
 from freehold_tenant_manager.provisioning.templates import TEMPLATE
 from freehold_tenant_manager.server.roles import SERVICES
@@ -192,6 +193,8 @@ FUNCTIONS = {
         "declare_searchable_metadata",
         "declared_event_types",
         "event",
+        "event_at",
+        "event_proof",
         "events",
         "head",
         "hold_events",
@@ -200,6 +203,7 @@ FUNCTIONS = {
         "balance_before",
         "list_balances",
         "list_balances_at",
+        "list_holds",
         "projection_lag",
         "reconcile",
         "searchable_keys",
@@ -222,6 +226,7 @@ FUNCTIONS = {
         "event",
         "event_at",
         "event_bytes",
+        "event_proof",
         "events",
         "head",
         "hold_events",
@@ -230,6 +235,7 @@ FUNCTIONS = {
         "balance_before",
         "list_balances",
         "list_balances_at",
+        "list_holds",
         "projection_lag",
         "reconcile",
         "searchable_keys",
@@ -479,7 +485,10 @@ async def test_each_role_has_all_the_rights_that_its_work_takes(
     assert (balance["current_balance_minor"], balance["held_minor"]) == (-195, 0)
     for reader in (query, connections["auditor"]):
         assert len(await client.legs(reader, transaction.events[0]["event_id"])) == 2
-        assert len(await client.hold_events(reader, passing.events[0]["hold_id"])) == 2
+        hold_id = passing.events[0]["hold_id"]
+        assert len(await holds.hold_events(reader, hold_id)) == 2
+        assert len(await holds.list_holds(reader, holds_max=9)) == 2
+        assert await event_proof(reader, hold_id) is not None
         assert len(await rules.limits_of(reader, "cus_1")) == 1
     for reader in (query, connections["auditor"]):
         assert await search.events(reader, rows_max=1)

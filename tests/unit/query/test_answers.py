@@ -11,7 +11,7 @@ from freehold_query.answers import page_answer
 def page(*rows: dict[str, Any], rows_max: int) -> Any:
     answer = page_answer(
         Request({"type": "http", "headers": []}),
-        rows,  # type: ignore[arg-type]
+        rows,
         rows_max,
         lambda row: {"a": row["a"]},
         lambda row: f"after {row['a']}",

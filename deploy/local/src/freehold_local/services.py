@@ -81,6 +81,8 @@ def service_environments(
         if settings.postgres_url is None:
             # The private server allows 500 in all; an own server's limit is unknown.
             environments[service]["FREEHOLD_CONNECTIONS_MAX"] = "100"
+    # The console of query leads there for the whole ledger.
+    environments["query"]["FREEHOLD_TENANT_MANAGER_URL"] = service_url(ports["tenant-manager"])
     for service, environment in environments.items():
         environment |= {
             "FREEHOLD_AMQP_URL": amqp_url,

@@ -121,7 +121,7 @@ def _for_services(environment: Mapping[str, str]) -> dict[str, dict[str, str]]:
         if name.startswith(PREFIX) and not name.startswith(TESTS_PREFIX) and value
     }
     handed_on = {
-        service: settings.variables() - CHOICES - MADE
+        service: settings.variables() - CHOICES - MADE - CLIENTS
         for service, settings in SERVICE_SETTINGS.items()
     }
     ours = CHOICES | CLIENTS | {port_setting(service) for service in USUAL_PORTS}

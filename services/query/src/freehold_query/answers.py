@@ -5,10 +5,9 @@ Conditional requests are those of RFC 9110, section 13.
 
 import gzip
 import re
-import zlib
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from hashlib import sha256
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 from fastapi import Request
@@ -17,7 +16,6 @@ from freehold.http.bodies import header_values
 from freehold.http.direct import Reply
 from freehold.http.preferences import amounts_as_preferred
 from freehold.http.response_headers import documented_headers
-from freehold.ledger.client import Record
 
 CACHING = {
     "Cache-Control": "private, no-cache",
@@ -36,14 +34,14 @@ DOCUMENTED_ANSWERS: dict[int | str, dict[str, Any]] = {
 # What fits in one packet of the network is sent as it is.
 _PACKED_FROM_BYTES = 1_400
 # More would save a tenth of the bytes, and take twice the time.
-_PACKED_LEVEL = 1
+PACKED_LEVEL = 1
 # Not where its weight is zero (RFC 9110, section 12.5.3).
 _TAKES_GZIP = re.compile(
     r"(?:^|,)\s*gzip\s*(?:;\s*q=(?!0(?:\.0*)?\s*(?:,|$))[0-9.]+\s*)?(?:,|$)", re.IGNORECASE
 )
-# A header and a trailer of gzip around what zlib packs (zlib, `deflateInit2`).
-_GZIP_BITS = 16 + zlib.MAX_WBITS
 _TAG = re.compile(r'(?:W/)?("[^"]*")')
+
+Row = TypeVar("Row")
 
 
 def answer(request: Request, body: bytes, state: str | None = None) -> Reply:
@@ -65,16 +63,16 @@ def answer(request: Request, body: bytes, state: str | None = None) -> Reply:
     if len(reply.body) < _PACKED_FROM_BYTES or not takes_gzip(request):
         return Reply(200, reply.body, headers)
     headers["Content-Encoding"] = "gzip"
-    return Reply(200, gzip.compress(reply.body, _PACKED_LEVEL, mtime=0), headers)
+    return Reply(200, gzip.compress(reply.body, PACKED_LEVEL, mtime=0), headers)
 
 
 def page_answer(
     request: Request,
-    rows: Sequence[Record],
+    rows: Sequence[Row],
     rows_max: int,
-    document: Callable[[Record], dict[str, Any]],
-    cursor: Callable[[Record], str],
-    stopped_at: Record | None = None,
+    document: Callable[[Row], dict[str, Any]],
+    cursor: Callable[[Row], str],
+    stopped_at: Row | None = None,
 ) -> Reply:
     """Answer with a page of `rows_max` rows; one row more says that another page follows.
 
@@ -100,14 +98,6 @@ def weak_tag(state: bytes) -> str:
 def takes_gzip(request: Request) -> bool:
     """Say whether a client takes an answer that is packed with gzip."""
     return bool(_TAKES_GZIP.search(",".join(header_values(request, b"accept-encoding"))))
-
-
-async def packed(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Pack an answer that is sent in pieces with gzip."""
-    packer = zlib.compressobj(_PACKED_LEVEL, wbits=_GZIP_BITS)
-    async for piece in pieces:
-        yield packer.compress(piece)
-    yield packer.flush()
 
 
 def none_match(if_none_match: Sequence[str], tag: str) -> bool:

@@ -11,10 +11,12 @@ from freehold.http.application import Application, Check, new_application
 from freehold.http.openapi import TENANTS_CALLERS
 from freehold.tenants.access import TenantAccess
 from freehold_query.activity.routes import activity_routes
+from freehold_query.audit.routes import AUDIT_MODELS, AUDIT_STREAMS, audit_routes
 from freehold_query.balances import balance_routes
 from freehold_query.console.balance_rows import LIVE_PATH
-from freehold_query.console.routes import console_routes, tenants_pages
+from freehold_query.console.routes import CONSOLE_STREAMS, console_routes, tenants_pages
 from freehold_query.events import event_routes
+from freehold_query.journal import JOURNAL_PATH, journal_routes
 from freehold_query.read_tokens import READ_TOKEN_MODELS, read_token_routes
 from freehold_query.readers import Readers
 from freehold_query.reads import Reads
@@ -23,6 +25,7 @@ from freehold_query.searchable_metadata import (
     searchable_metadata_routes,
 )
 from freehold_query.settings import Settings
+from freehold_query.statements.files import StatementFiles
 from freehold_query.statements.routes import STATEMENT_PATH, statement_routes
 from freehold_query.stream.admission import Admission
 from freehold_query.stream.doorbells import Doorbells
@@ -89,13 +92,18 @@ def make_application(settings: Settings) -> Application:
         description="Balances, statements and events, read from each tenant's own database.",
         lifespan=lifespan,
         readiness=readiness,
-        request_models=(*READ_TOKEN_MODELS, *SEARCHABLE_METADATA_MODELS, *STREAM_MODELS),
+        request_models=(
+            *AUDIT_MODELS,
+            *READ_TOKEN_MODELS,
+            *SEARCHABLE_METADATA_MODELS,
+            *STREAM_MODELS,
+        ),
         caller_problems=TENANTS_CALLERS,
         timeout_s=settings.request_timeout_s,
         requests_in_flight_max=settings.requests_in_flight_max,
         all_bodies_bytes_max=settings.all_bodies_bytes_max,
         lasting_paths=frozenset({STREAM_PATH, LIVE_PATH}),
-        streaming_paths=frozenset({STATEMENT_PATH}),
+        streaming_paths=frozenset({STATEMENT_PATH, JOURNAL_PATH, *AUDIT_STREAMS, *CONSOLE_STREAMS}),
         origins=settings.origins,
         traffic=tenants.traffic,
     )
@@ -107,9 +115,21 @@ def make_application(settings: Settings) -> Application:
     app.include_direct_routes(searchable_metadata_routes(readers, reads, settings.clock))
     app.include_direct_routes(read_token_routes(readers, tokens))
     app.include_router(stream_routes(readers, live))
-    app.include_router(statement_routes(readers, reads, timeout_s=settings.request_timeout_s))
-    pages = tenants_pages()
+    timeout_s = settings.request_timeout_s
+    files = StatementFiles(reads)
+    app.include_router(statement_routes(readers, reads, files, timeout_s=timeout_s))
+    app.include_router(audit_routes(readers, reads, timeout_s=timeout_s))
+    app.include_router(journal_routes(readers, reads, timeout_s=timeout_s))
+    pages = tenants_pages(settings.tenant_manager_url)
     app.state.error_page = pages.error
-    for router in console_routes(pages, tenants, reads, live):
+    for router in console_routes(
+        pages,
+        tenants,
+        reads,
+        live,
+        files,
+        tenant_manager_url=settings.tenant_manager_url,
+        timeout_s=timeout_s,
+    ):
         app.include_router(router)
     return app

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request
 from freehold.contracts.errors import NotFound
 from freehold.contracts.events import EventPage
 from freehold.contracts.excerpts import excerpt
-from freehold.contracts.holds import Hold
+from freehold.contracts.holds import Hold, HoldPage
 from freehold.contracts.transactions import AppendedTransaction
 from freehold.http.bodies import field_errors, pointer
 from freehold.http.direct import Reply
@@ -23,13 +23,14 @@ from freehold.ledger.documents import (
     hold_document,
     transaction_document,
 )
+from freehold.ledger.holds import hold_events, list_holds
 from freehold.ledger.rules import searchable_keys
 from freehold.ledger.search import EventFilters
 from freehold.security.api_keys import Scope
 from freehold_query.answers import DOCUMENTED_ANSWERS, answer, page_answer
 from freehold_query.contracts import REFUNDS_SHOWN_MAX, EventWithUndoing, Lag
 from freehold_query.cursors import CursorScope
-from freehold_query.parameters import SEARCHED_METADATA, EventListQuery, documented
+from freehold_query.parameters import SEARCHED_METADATA, EventListQuery, HoldListQuery, documented
 from freehold_query.readers import Reader, Readers
 from freehold_query.reads import Reads
 
@@ -123,6 +124,38 @@ def event_routes(readers: Readers, reads: Reads) -> APIRouter:
         return answer(request, orjson.dumps(transaction_document(rows)))
 
     @router.get(
+        "/v1/holds",
+        operation_id="list_holds",
+        tags=["holds"],
+        summary="Holds, the newest first",
+        description="A hold that is settled while pages are read may be missing from pages of"
+        " pending ones, and appear on those of settled ones.",
+        response_model=HoldPage,
+        responses=DOCUMENTED_ANSWERS,
+        openapi_extra=documented(HoldListQuery),
+    )
+    async def holds(request: Request) -> Reply:
+        reader = await readers.reader(request, Scope.READ)
+        query = read_query(HoldListQuery, request)
+        cursors = CursorScope(reader.home, "holds", query, reader.account_prefix)
+        async with reads.connection(reader.home, "list_holds") as connection:
+            lives = await list_holds(
+                connection,
+                account_id=query.account_id,
+                account_prefix=reader.account_prefix or None,
+                pending=query.pending,
+                before=None if query.cursor is None else cursors.read_event(query.cursor),
+                holds_max=query.limit + 1,
+            )
+        return page_answer(
+            request,
+            lives,
+            query.limit,
+            hold_document,
+            lambda life: cursors.write(str(life[0]["hold_id"])),
+        )
+
+    @router.get(
         "/v1/holds/{hold_id}",
         operation_id="get_hold",
         tags=["holds"],
@@ -134,7 +167,7 @@ def event_routes(readers: Readers, reads: Reads) -> APIRouter:
         openapi_extra=documented(NoQuery),
     )
     async def hold(request: Request) -> Reply:
-        rows = await found(request, "hold", "hold_events", ledger.hold_events, Scope.READ)
+        rows = await found(request, "hold", "hold_events", hold_events, Scope.READ)
         return answer(request, orjson.dumps(hold_document(rows)))
 
     @router.get(

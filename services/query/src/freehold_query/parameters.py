@@ -155,6 +155,21 @@ class EventListQuery(PageQuery, PeriodQuery):
         }
 
 
+class HoldListQuery(PageQuery):
+    """Parameters of the list of holds."""
+
+    account_id: AccountId | None = Field(default=None, description="Only holds on this account.")
+    status: Literal["pending", "settled"] | None = Field(
+        default=None,
+        description="Only pending ones; or only those that were captured or released, or expired.",
+    )
+
+    @property
+    def pending(self) -> bool | None:
+        """Whether only pending ones are asked for, or only settled ones; None for both."""
+        return None if self.status is None else self.status == "pending"
+
+
 def documented(query: type[NoQuery], *others: Mapping[str, Any]) -> dict[str, Any]:
     """Describe, for OpenAPI, what a read takes beside its path: a query, and other parameters."""
     return {"parameters": [*documented_query(query), *others, prefer_header(), _IF_NONE_MATCH]}

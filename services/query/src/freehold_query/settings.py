@@ -41,6 +41,20 @@ class Settings(TenantSettings):
         description="Origins whose pages may read, with commas: https://app.example.com; * is any.",
     )
 
+    tenant_manager_url: str | None = Field(
+        default=None,
+        description="Tenant-manager as browsers reach it: https://manage.example.com. The console"
+        " then lets a tenant download the whole ledger.",
+    )
+
+    @field_validator("tenant_manager_url")
+    @classmethod
+    def _is_an_origin(cls, text: str | None) -> str | None:
+        text = (text or "").rstrip("/") or None
+        if text is not None and not _ORIGIN.fullmatch(text):
+            raise ValueError("the address is an origin: https://manage.example.com")
+        return text
+
     @field_validator("cors_origins")
     @classmethod
     def _are_origins(cls, text: str) -> str:

@@ -1,21 +1,19 @@
 """Sessions of people in a browser: a signed cookie that no script can read.
 
 A session says who signed in, and holds no credential. Whether they still may is looked up at each
-request, so a session ends with what it was begun with. The cookie is a JSON Web Token (RFC 7519).
+request, so a session ends with what it was begun with.
 """
 
 import time
 from collections.abc import Mapping
 from ipaddress import ip_address
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import jwt
 from fastapi import Request, Response
 
 from freehold.security.key_ring import KeyRing
+from freehold.security.signed_tokens import SignedTokens
 
-_ALGORITHM = "HS256"
-_CLAIMS = ("iss", "aud", "exp", "begun", "who")
 _RENEWED_AFTER_S = 60
 _AUTOMATIC = "freehold-automatic"
 """The header of requests that a page makes by itself: they keep no session alive."""
@@ -52,8 +50,13 @@ class Sessions:
             idle_s: Seconds without a request after which a session ends.
             lasts_s: Seconds after which it ends whatever happens.
         """
-        self._keys = key_ring.derived(f"freehold console: {cookie}")
-        self._key_id = key_ring.sealing_key_id
+        self._tokens = SignedTokens(
+            key_ring,
+            f"freehold console: {cookie}",
+            issuer=cookie,
+            audience=cookie,
+            claims=("begun", "who"),
+        )
         self._cookie = cookie
         self._path = path
         self._idle_s = idle_s
@@ -95,16 +98,7 @@ class Sessions:
         now: int,
     ) -> None:
         expires_at = min(now + self._idle_s, begun_at + self._lasts_s)
-        claims = {
-            "iss": self._cookie,
-            "aud": self._cookie,
-            "exp": expires_at,
-            "begun": begun_at,
-            "who": dict(who),
-        }
-        text = jwt.encode(
-            claims, self._keys[self._key_id], algorithm=_ALGORITHM, headers={"kid": self._key_id}
-        )
+        text = self._tokens.sign({"begun": begun_at, "who": dict(who)}, expires_at=expires_at)
         response.set_cookie(
             self._cookie,
             text,
@@ -116,16 +110,8 @@ class Sessions:
         )
 
     def _verified(self, text: str) -> Session | None:
-        try:
-            claims: dict[str, Any] = jwt.decode(
-                text,
-                self._keys[jwt.get_unverified_header(text)["kid"]],
-                algorithms=[_ALGORITHM],
-                audience=self._cookie,
-                issuer=self._cookie,
-                options={"require": list(_CLAIMS)},
-            )
-        except (jwt.InvalidTokenError, KeyError):
+        claims = self._tokens.read(text)
+        if claims is None:
             return None
         return Session(claims["who"], claims["begun"], claims["exp"])
 

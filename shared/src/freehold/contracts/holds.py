@@ -16,7 +16,7 @@ from freehold.contracts.fields import (
     ExternalId,
     Metadata,
 )
-from freehold.contracts.values import CurrencyCode, Seq
+from freehold.contracts.values import CurrencyCode, Cursor, Seq
 
 NEW_HOLD_EXAMPLE: dict[str, Any] = {
     "account_id": "cus_42",
@@ -115,3 +115,14 @@ class Hold(BaseModel):
     metadata: Metadata
     event_id: UUID = Field(description="The hold's latest event.")
     seq: Seq = Field(description="That event's number.")
+
+
+class HoldPage(BaseModel):
+    """A page of holds, the newest first."""
+
+    model_config = ConfigDict(
+        frozen=True, json_schema_extra={"examples": [{"data": [HOLD_EXAMPLE], "next_cursor": None}]}
+    )
+
+    data: list[Hold]
+    next_cursor: Cursor | None

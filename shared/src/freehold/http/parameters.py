@@ -15,7 +15,7 @@ from freehold.contracts.errors import NotFound, ValidationFailed
 from freehold.contracts.excerpts import excerpt
 from freehold.contracts.faults import Document
 from freehold.contracts.fields import read_event_id
-from freehold.contracts.values import CURSOR_PATTERN, SUM_MAX
+from freehold.contracts.values import CURSOR_PATTERN, INT_64_MAX, SUM_MAX
 from freehold.http.bodies import field_errors, pointer, refusal, schema_of
 from freehold.http.schemas import without_null
 
@@ -42,6 +42,7 @@ def _boolean(text: str) -> bool:
 
 Boolean = Annotated[bool, BeforeValidator(_boolean)]
 # The bounds stand before the validator of the text, so that JSON Schema has them.
+SeqInteger = Annotated[int, Field(ge=1, le=INT_64_MAX), BeforeValidator(_integer)]
 SumInteger = Annotated[int, Field(ge=-SUM_MAX, le=SUM_MAX), BeforeValidator(_integer)]
 
 

@@ -321,11 +321,6 @@ async def legs(connection: Connection, transaction_id: UUID) -> list[Record]:
     return await connection.fetch("SELECT * FROM legs($1)", transaction_id)
 
 
-async def hold_events(connection: Connection, hold_id: UUID) -> list[Record]:
-    """List the event that placed a hold and the one that settled it, as far as there are any."""
-    return await connection.fetch("SELECT * FROM hold_events($1)", hold_id)
-
-
 async def _row(connection: Connection, statement: str, *arguments: object) -> Record:
     row = await connection.fetchrow(statement, *arguments)
     if row is None:

@@ -10,7 +10,7 @@ from freehold.contracts.events import NewEvent
 from freehold.contracts.fields import AMOUNT_MAX, AMOUNT_MIN
 from freehold.contracts.times import rfc_3339
 from freehold.ledger.append import NewlyWritten, Row, metadata_json, row_of
-from freehold.ledger.client import Record
+from freehold.ledger.client import Head, Record
 
 _SETTLED_BY = {"HOLD_CAPTURE": "captured", "HOLD_RELEASE": "released", "HOLD_EXPIRY": "expired"}
 
@@ -131,6 +131,17 @@ def hold_document(life: Sequence[Row]) -> dict[str, Any]:
         "metadata": orjson.Fragment(placed["metadata_json"]),
         "event_id": str(latest["event_id"]),
         "seq": latest["seq"],
+    }
+
+
+def head_document(head: Head) -> dict[str, Any]:
+    """Turn the ledger's end into the JSON document of api.md. An empty ledger has no last event."""
+    is_empty = head.seq == 0
+    return {
+        "seq": head.seq,
+        "event_id": None if is_empty else str(head.event_id),
+        "hash": None if is_empty else head.hash.hex(),
+        "recorded_at": None if is_empty else rfc_3339(head.recorded_at),
     }
 
 

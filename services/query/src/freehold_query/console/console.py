@@ -7,6 +7,7 @@ from fastapi import APIRouter, Request, Response
 
 from freehold.console.pages import Pages
 from freehold.console.routes import PageRoute
+from freehold.contracts.errors import MissingScope
 from freehold.security.api_keys import Scope
 from freehold_query.console.visitors import Visitors
 from freehold_query.readers import Reader
@@ -24,6 +25,14 @@ class Console:
     async def reader(self, request: Request, *scopes: Scope) -> Reader:
         """Find who asks for a page, as `Visitors.reader` does."""
         return await self.visitors.reader(request, *scopes)
+
+    async def has(self, request: Request, scope: Scope) -> bool:
+        """Say whether the key of who asks for a page has a scope."""
+        try:
+            await self.reader(request, scope)
+        except MissingScope:
+            return False
+        return True
 
     def answer(self, request: Request, template: str, **context: Any) -> Response:
         """Answer a visitor with a page, as `Pages.answer` does."""

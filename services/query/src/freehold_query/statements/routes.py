@@ -1,14 +1,10 @@
 """The route of statements: in pages of JSON, or whole as CSV or PDF."""
 
-import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
-from starlette.responses import StreamingResponse
 
-from freehold.contracts.errors import NotFound, Overloaded, StatementTooLong
+from freehold.contracts.errors import NotFound, StatementTooLong
 from freehold.http.application import response_of
 from freehold.http.bodies import field_errors, header_values
 from freehold.http.errors import NotAcceptable
@@ -18,30 +14,22 @@ from freehold.http.parameters import read_query
 from freehold.http.response_headers import documented_headers
 from freehold.ledger.statements import Period
 from freehold.security.api_keys import Scope
-from freehold_query.answers import (
-    CACHING,
-    DOCUMENTED_ANSWERS,
-    answer,
-    none_match,
-    packed,
-    takes_gzip,
-    weak_tag,
-)
+from freehold_query.answers import DOCUMENTED_ANSWERS, answer
+from freehold_query.csv_rows import CSV
 from freehold_query.cursors import CursorScope
 from freehold_query.parameters import documented
 from freehold_query.readers import Reader, Readers
 from freehold_query.reads import Reads
 from freehold_query.statements.contracts import StatementPage, StatementQuery
-from freehold_query.statements.csv_document import CSV, csv_pieces
+from freehold_query.statements.files import STATEMENT_CACHING, StatementFiles
 from freehold_query.statements.json_document import json_page
 from freehold_query.statements.pdf_document import PDF
-from freehold_query.statements.printer import PDF_LINES_MAX, Printer
-from freehold_query.statements.statement import Statement, find_statement, no_such_statement
+from freehold_query.statements.printer import PDF_LINES_MAX
+from freehold_query.statements.statement import find_statement, no_such_statement
+from freehold_query.streamed_answers import answered_within
 
 STATEMENT_PATH = "/v1/accounts/{account_id}/statement"
-CSV_PAGE_LINES = 1_000
 
-_CACHING = {**CACHING, "Vary": f"{CACHING['Vary']}, Accept"}
 _FORMS = (JSON, CSV, PDF)
 _FILE = {"schema": {"type": "string", "format": "binary"}}
 _DOCUMENTED: dict[int | str, dict[str, Any]] = {
@@ -53,16 +41,18 @@ _DOCUMENTED: dict[int | str, dict[str, Any]] = {
 }
 
 
-def statement_routes(readers: Readers, reads: Reads, *, timeout_s: float) -> APIRouter:
+def statement_routes(
+    readers: Readers, reads: Reads, files: StatementFiles, *, timeout_s: float
+) -> APIRouter:
     """Make the route of statements.
 
     Args:
         readers: Authenticates who asks.
         reads: Reads tenants' ledgers.
+        files: Writes whole statements.
         timeout_s: An answer begins within this time. CSV may take longer to its end.
     """
     router = APIRouter(tags=["statements"])
-    printer = Printer()
 
     @router.get(
         STATEMENT_PATH,
@@ -80,7 +70,7 @@ def statement_routes(readers: Readers, reads: Reads, *, timeout_s: float) -> API
         },
     )
     async def statement(request: Request) -> Response:
-        async with _answered_within(timeout_s):
+        async with answered_within(timeout_s):
             reader = await readers.reader(request, Scope.READ)
             query = read_query(StatementQuery, request)
             form = preferred(_FORMS, header_values(request, b"accept"))
@@ -88,31 +78,11 @@ def statement_routes(readers: Readers, reads: Reads, *, timeout_s: float) -> API
             if form == JSON:
                 return await _page(request, reads, reader, period, query)
             _require_whole(query)
-            whole = await find_statement(
-                reads, reader.home, period, newest_first=query.order == "desc", through_seq=None
+            return await files.answer(
+                request, reader.home, period, form, newest_first=query.order == "desc"
             )
-            headers = _headers(whole, form)
-            if not none_match(header_values(request, b"if-none-match"), headers["ETag"]):
-                return Response(status_code=304, headers=headers)
-            if form == PDF:
-                return Response(await printer.print(whole), headers=headers, media_type=PDF)
-            return await _csv(whole, headers, pack=takes_gzip(request))
 
     return router
-
-
-@asynccontextmanager
-async def _answered_within(timeout_s: float) -> AsyncIterator[None]:
-    """Bound what comes before an answer: the deadline of requests leaves out what is streamed.
-
-    Raises:
-        Overloaded: It took longer.
-    """
-    try:
-        async with asyncio.timeout(timeout_s):
-            yield
-    except TimeoutError:
-        raise Overloaded(f"no answer within {timeout_s:g} s; try again") from None
 
 
 def _period(request: Request, reader: Reader, query: StatementQuery) -> Period:
@@ -155,38 +125,4 @@ async def _page(
         at, seq = statement.position(page[-1])
         next_cursor = cursors.write(str(statement.totals.through_seq), at.isoformat(), str(seq))
     reply = answer(request, json_page(statement, page, next_cursor))
-    return response_of(reply._replace(headers={**reply.headers, **_CACHING}))
-
-
-async def _csv(statement: Statement, headers: dict[str, str], *, pack: bool) -> Response:
-    pieces = csv_pieces(statement.pages(CSV_PAGE_LINES))
-    if pack:
-        pieces = packed(pieces)
-        headers["Content-Encoding"] = "gzip"
-    # A failure at the beginning can still be answered in words.
-    first = await anext(pieces)
-
-    async def all_pieces() -> AsyncIterator[bytes]:
-        yield first
-        async for piece in pieces:
-            yield piece
-
-    return StreamingResponse(all_pieces(), headers=headers, media_type=CSV)
-
-
-def _headers(statement: Statement, form: str) -> dict[str, str]:
-    """Make the header fields of a whole statement: its tag, and the name of its file."""
-    period = statement.period
-    # Not every file system takes a colon, or more than 255 bytes.
-    parts = ["statement", period.account_id.replace(":", "_")[:100], period.currency]
-    if period.since is not None:
-        parts.append(f"from-{period.since:%Y-%m-%d}")
-    if period.until is not None:
-        parts.append(f"to-{period.until:%Y-%m-%d}")
-    name = f"{'_'.join(parts)}.{form.partition('/')[2]}"
-    state = repr((form, statement.home.epoch, period, statement.newest_first, statement.totals))
-    return {
-        **_CACHING,
-        "ETag": weak_tag(state.encode()),
-        "Content-Disposition": f'attachment; filename="{name}"',
-    }
+    return response_of(reply._replace(headers={**reply.headers, **STATEMENT_CACHING}))

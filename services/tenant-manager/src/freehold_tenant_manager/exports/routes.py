@@ -1,20 +1,26 @@
 """Exports: for the operator any tenant's, for a tenant their own."""
 
+import asyncio
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Request, Response
 from pydantic import Field
 
+from freehold.console.forms import Form, read_form
 from freehold.contracts.errors import MissingScope, TenantDeleted, TooManyRequests
 from freehold.http.authentication import sole_authorization
+from freehold.http.codings import too_large
 from freehold.http.openapi import WITH_API_KEY, answering
 from freehold.http.parameters import NoQuery, documented_query, read_query
+from freehold.http.problems import late_body
 from freehold.http.response_headers import documented_headers
 from freehold.security.api_keys import Scope
+from freehold.security.export_tickets import TEXT_MAX, ExportTickets
+from freehold.security.key_ring import KeyRing
 from freehold_tenant_manager.exports.exports import Exports
 from freehold_tenant_manager.http.components import component
 from freehold_tenant_manager.http.dependencies import TenantId, TheCatalog
-from freehold_tenant_manager.keys.authentication import authenticate_tenant
+from freehold_tenant_manager.keys.authentication import authenticate_tenant, authenticate_ticket
 from freehold_tenant_manager.operators.route import OperatorRoute
 
 EXPORT_PATHS = frozenset({"/v1/export", "/v1/tenants/{tenant_id}/export"})
@@ -22,6 +28,16 @@ EXPORT_PATHS = frozenset({"/v1/export", "/v1/tenants/{tenant_id}/export"})
 router = APIRouter(route_class=OperatorRoute, tags=["exports"])
 own_router = APIRouter(tags=["exports"])
 TheExports = Annotated[Exports, component(Exports)]
+
+
+_FORM_BYTES_MAX = 2 * TEXT_MAX
+_FORM_S = 10.0
+
+
+class TicketForm(Form):
+    """What the form of query's console sends."""
+
+    ticket: str = Field(max_length=TEXT_MAX)
 
 
 class ExportQuery(NoQuery):
@@ -76,3 +92,36 @@ async def get_own_export(request: Request, catalog: TheCatalog, exports: TheExpo
     tenant_id = await authenticate_tenant(catalog, sole_authorization(request), Scope.EXPORT)
     query = read_query(ExportQuery, request)
     return exports.download(tenant_id, query.format)
+
+
+@own_router.post("/export", include_in_schema=False)
+async def post_own_export(
+    request: Request,
+    catalog: TheCatalog,
+    exports: TheExports,
+    key_ring: Annotated[KeyRing, component(KeyRing)],
+) -> Response:
+    """Export the ledger of a tenant who asks from query's console, with a ticket of it."""
+    read_query(NoQuery, request)
+    text = (await _read_ticket(request)).ticket
+    ticket = ExportTickets(key_ring).read(text)
+    return exports.download(await authenticate_ticket(catalog, ticket, Scope.EXPORT), "sql")
+
+
+async def _read_ticket(request: Request) -> TicketForm:
+    """Read the form. The limits of requests leave this path out, since its answers are long.
+
+    Raises:
+        BodyTooLarge: It is, or does not say how long it is.
+        RequestTimeout: It is late.
+        ValidationFailed: It has no ticket.
+    """
+    length = request.headers.get("content-length", "")
+    is_told = length.isascii() and length.isdigit() and "content-encoding" not in request.headers
+    if not is_told or int(length) > _FORM_BYTES_MAX:
+        raise too_large(_FORM_BYTES_MAX)
+    try:
+        async with asyncio.timeout(_FORM_S):
+            return await read_form(request, TicketForm)
+    except TimeoutError:
+        raise late_body(_FORM_S) from None

@@ -21,18 +21,20 @@ BEGIN
             ('projector', '{project,agreed_now,projection_lag,head,event_at,reconcile,'
                 'reconcile_activity,reconcile_metadata,verify,rebuild,make_partitions,expire_holds,'
                 'forget_expired_keys}'::text []),
-            ('query', '{balances,strong_balances,list_balances,balance_before,balances_at,list_balances_at,'
-                'balances_over_time,account_span,totals,events,event,undoing,projection_lag,head,verify,reconcile,legs,hold_events,'
-                'limits_of,declared_event_types,changed_balances,statement_totals,statement_lines,'
-                'activity,activity_span,searchable_keys,declare_searchable_metadata,'
-                'agreed_now}'::text []),
+            ('query', '{balances,strong_balances,list_balances,balance_before,balances_at,'
+                'list_balances_at,balances_over_time,account_span,totals,events,event,event_at,'
+                'event_proof,undoing,projection_lag,head,verify,reconcile,legs,hold_events,'
+                'list_holds,limits_of,declared_event_types,changed_balances,statement_totals,'
+                'statement_lines,activity,activity_span,searchable_keys,'
+                'declare_searchable_metadata,agreed_now}'::text []),
             ('manager', '{event_at,seq_known_at,projection_lag,head,verify,reconcile,'
                 'reconcile_activity,reconcile_metadata}'::text []),
             ('backup', '{head,verify,segment_end,segment_events,segment_keys,'
                 'segment_rules}'::text []),
-            ('auditor', '{balances,strong_balances,list_balances,balance_before,balances_at,list_balances_at,'
-                'balances_over_time,account_span,totals,events,event,undoing,event_at,projection_lag,head,verify,reconcile,'
-                'event_bytes,utf8_length,canonical_json,legs,hold_events,limits_of,declared_event_types,'
+            ('auditor', '{balances,strong_balances,list_balances,balance_before,balances_at,'
+                'list_balances_at,balances_over_time,account_span,totals,events,event,event_at,'
+                'event_proof,undoing,projection_lag,head,verify,reconcile,event_bytes,utf8_length,'
+                'canonical_json,legs,hold_events,list_holds,limits_of,declared_event_types,'
                 'statement_totals,statement_lines,activity,activity_span,'
                 'searchable_keys}'::text [])
         ) AS a (service, function_names)

@@ -187,3 +187,69 @@ AS $$
 $$;
 COMMENT ON FUNCTION hold_events IS
 'The events of a hold: the one that placed it, and the one that settled it, if any.';
+
+CREATE OR REPLACE FUNCTION list_holds(
+    only_account_id text,
+    account_prefix text,
+    only_pending boolean,
+    before_hold_id uuid,
+    max_holds integer
+)
+RETURNS SETOF event_lines
+LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path FROM CURRENT
+-- Planned for the filters at hand: pending holds, and those of an account, have an index each.
+SET plan_cache_mode TO force_custom_plan
+AS $$
+BEGIN
+    RETURN QUERY
+    SELECT l.*
+    FROM (
+        SELECT h.hold_id, h.settled_event_id
+        FROM holds AS h
+        INNER JOIN ledger_events AS e ON e.event_id = h.hold_id
+        WHERE e.held_minor > 0
+            AND (only_account_id IS NULL OR e.account_id = only_account_id)
+            AND (account_prefix IS NULL OR starts_with(e.account_id, account_prefix))
+            AND (only_pending IS NULL OR only_pending = (h.settled_event_id IS NULL))
+            AND (before_hold_id IS NULL OR h.hold_id < before_hold_id)
+        ORDER BY h.hold_id DESC
+        LIMIT max_holds
+    ) AS h
+    CROSS JOIN LATERAL (
+        SELECT * FROM event_lines AS l WHERE l.event_id IN (h.hold_id, h.settled_event_id)
+        OFFSET 0
+    ) AS l
+    ORDER BY h.hold_id DESC, l.seq;
+END
+$$;
+COMMENT ON FUNCTION list_holds IS
+'The events of holds, each as in hold_events: the newest hold first, before a given one, filtered. '
+'Pending ones only, settled ones only, or (null) both.';
+
+CREATE OR REPLACE FUNCTION event_proof(
+    wanted_event_id uuid, OUT previous_hash bytea, OUT content bytea, OUT hash bytea
+)
+LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path FROM CURRENT
+AS $$
+    SELECT
+        coalesce(
+            (
+                SELECT p.hash FROM ledger_events AS p
+                WHERE p.event_id < wanted_event_id ORDER BY p.event_id DESC LIMIT 1
+            ),
+            decode(repeat('00', 32), 'hex')
+        ),
+        event_bytes(
+            e.seq, e.event_id, e.account_id, e.transaction_time, e.recorded_at, e.event_type,
+            e.amount_minor, e.currency, e.transaction_id, e.reverses_event_id, e.refunds_event_id,
+            e.external_id, e.metadata, e.hold_id, e.held_minor, e.hold_expires_at
+        ),
+        e.hash
+    FROM ledger_events AS e
+    WHERE e.event_id = wanted_event_id
+$$;
+COMMENT ON FUNCTION event_proof IS
+'What one event''s hash covers, the hash of the event before it and its canonical bytes, and the '
+'hash as it is stored. Nulls where there is no such event.';

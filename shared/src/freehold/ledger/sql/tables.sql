@@ -93,6 +93,9 @@ CREATE INDEX ledger_events_account_idx ON ledger_events (account_id, seq);
 -- An event's refunds. Other events are not in it, so that it costs their appends nothing.
 CREATE INDEX ledger_events_refunds_idx ON ledger_events (refunds_event_id, seq)
 WHERE refunds_event_id IS NOT NULL; -- noqa: CP04
+-- The events that placed an account's holds, likewise.
+CREATE INDEX ledger_events_holds_idx ON ledger_events (account_id, event_id)
+WHERE held_minor > 0; -- noqa: CP04
 
 CREATE TABLE ledger_head (
     only_row boolean NOT NULL DEFAULT true
@@ -130,6 +133,7 @@ COMMENT ON TABLE holds IS
 'Which event settled each hold (null: it is pending): nothing is captured or released twice. '
 'Derived from the events by append, and checked by verify.';
 CREATE INDEX holds_due_idx ON holds (expires_at) WHERE settled_event_id IS NULL; -- noqa: CP04
+CREATE INDEX holds_pending_idx ON holds (hold_id) WHERE settled_event_id IS NULL; -- noqa: CP04
 
 CREATE TABLE idempotency_keys (
     idempotency_key text COLLATE "C" NOT NULL CONSTRAINT idempotency_keys_pkey PRIMARY KEY,

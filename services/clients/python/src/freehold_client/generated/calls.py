@@ -282,6 +282,25 @@ def drop_former_database(tenant_id: str, name: str, *, confirm: str) -> Call[Non
     )
 
 
+def export_journal(
+    *, format: Literal["csv"], from_: Time | None = None, to: Time | None = None
+) -> Call[None]:
+    """All events of a period in ledger order, as one file (scope audit).
+
+    The events that the ledger had when the request came, those of holds too.
+
+    Args:
+        from_: Only events of this time or later.
+        to: Only events before this time. Without it, also those that lie ahead.
+        format: The only form that there is.
+    """
+    return new_call(
+        ROUTES["export_journal"],
+        None,
+        params={"format": format, **given({"from": from_, "to": to})},
+    )
+
+
 def export_ledger(tenant_id: str, *, format: Literal["sql", "custom"] | None = None) -> Call[None]:
     """Download a tenant's whole ledger as one file.
 
@@ -369,6 +388,11 @@ def get_activity(
             ),
         },
     )
+
+
+def get_audit_head() -> Call[models.AuditHead]:
+    """Where the ledger ends (scope audit)."""
+    return new_call(ROUTES["get_audit_head"], models.AuditHead)
 
 
 def get_backup(tenant_id: str, backup_id: str) -> Call[models.Backup]:
@@ -632,6 +656,23 @@ def list_api_keys(tenant_id: str, *, page_size: int | None = None) -> Call[model
     )
 
 
+def list_audit_events(*, from_seq: int | None = None, to_seq: int | None = None) -> Call[None]:
+    """The ledger's events in order, with all that their hashes cover (scope audit).
+
+    The events that the ledger had when the request came. A connection that breaks leaves an answer
+    without its end: go on from the next `seq`.
+
+    Args:
+        from_seq: The first event.
+        to_seq: The last event; the ledger's last one where left out.
+    """
+    return new_call(
+        ROUTES["list_audit_events"],
+        None,
+        params={**given({"from_seq": from_seq, "to_seq": to_seq})},
+    )
+
+
 def list_backups(tenant_id: str, *, page_size: int | None = None) -> Call[models.BackupPage]:
     """List a tenant's backups, the newest first.
 
@@ -773,6 +814,29 @@ def list_former_databases(
         models.FormerDatabasePage,
         (tenant_id,),
         params={**given({"limit": page_size})},
+    )
+
+
+def list_holds(
+    *,
+    page_size: int | None = None,
+    account_id: str | None = None,
+    status: Literal["pending", "settled"] | None = None,
+) -> Call[models.HoldPage]:
+    """Holds, the newest first.
+
+    A hold that is settled while pages are read may be missing from pages of pending ones, and
+    appear on those of settled ones.
+
+    Args:
+        page_size: How many to answer at most.
+        account_id: Only holds on this account.
+        status: Only pending ones; or only those that were captured or released, or expired.
+    """
+    return new_call(
+        ROUTES["list_holds"],
+        models.HoldPage,
+        params={**given({"limit": page_size, "account_id": account_id, "status": status})},
     )
 
 
@@ -1276,3 +1340,21 @@ def verify_operator_acts() -> Call[models.OperatorActsVerification]:
     Verify the audit log.
     """
     return new_call(ROUTES["verify_operator_acts"], models.OperatorActsVerification)
+
+
+def verify_own_ledger(*, from_seq: int | None = None, to_seq: int | None = None) -> Call[None]:
+    """Recompute the ledger's hash chain (scope audit).
+
+    Each line has the progress, and the last one the verdict, or why the verification could not go
+    on. The chain is proved from the stored hash before `from_seq` on. Without `to_seq` its end is
+    compared with the ledger's head, too. A client that leaves ends it.
+
+    Args:
+        from_seq: The first event.
+        to_seq: The last event; the ledger's last one where left out.
+    """
+    return new_call(
+        ROUTES["verify_own_ledger"],
+        None,
+        params={**given({"from_seq": from_seq, "to_seq": to_seq})},
+    )

@@ -133,6 +133,55 @@ class ArchiveState(Model):
     """Why archiving failed the last time; null: it did not."""
 
 
+class AuditEvent(Model):
+    """
+    An event with all that its hash covers.
+
+    `hash` is the SHA-256 of `previous_hash` and the event's canonical bytes.
+    """
+
+    event_id: str
+    """UUIDv7; sorts as seq does."""
+    seq: int
+    """The ledger's gap-free event number."""
+    account_id: str
+    """Looks like cus_42 or customer:42 (letters, digits and . _ : @ -, at most 255, a letter or digit first)."""
+    event_type: str
+    """Looks like CHARGE or CARD_FEE (capitals, digits and _, at most 50, a capital first)."""
+    amount_minor: int
+    currency: str
+    transaction_time: datetime
+    recorded_at: datetime
+    external_id: str | None
+    metadata: Metadata
+    transaction_id: str | None
+    """On each leg of a balanced transaction; the event_id of its first leg."""
+    reverses_event_id: str | None
+    refunds_event_id: str | None
+    hash: str
+    previous_hash: str
+    """The hash of the event before; 64 zeros for the first one."""
+    hold_id: str | None = None
+    """Only in events of holds."""
+    held_minor: int | None = None
+    """Only in events of holds: what the event adds to the amount held; negative if it settles the hold."""
+    hold_expires_at: datetime | None = None
+    """Only in events of holds: when the hold expires by itself; null for never, and where the event settles one."""
+
+
+class AuditHead(Model):
+    """
+    Where the ledger ends. Whoever keeps it can find later that the ledger was cut or rewritten.
+
+    An empty ledger ends at `seq` 0, and has null for the rest.
+    """
+
+    seq: int
+    event_id: str | None
+    hash: str | None
+    recorded_at: datetime | None
+
+
 class Backup(Model):
     """A dump of a ledger in storage, compressed and encrypted."""
 
@@ -380,6 +429,13 @@ class Hold(Model):
     """The hold's latest event."""
     seq: int
     """That event's number."""
+
+
+class HoldPage(Model):
+    """A page of holds, the newest first."""
+
+    data: list[Hold]
+    next_cursor: str | None
 
 
 HoldStatus: TypeAlias = str
@@ -1104,6 +1160,41 @@ class UsageTotals(Model):
     """That of the tenant who is furthest behind."""
     parked_doorbells: int | None
     """Doorbells that are parked now; null where no broker answered."""
+
+
+class VerificationBrokenOff(Model):
+    """The last line of a verification that could not go on. Ask again from the next `seq`."""
+
+    done: bool
+    verified_through_seq: int
+    error: dict[str, Any] | None = None
+
+
+class VerificationProgress(Model):
+    """How far a verification is. A line comes after each range of events."""
+
+    verified_through_seq: int
+    """Every event of the range up to this one."""
+    to_seq: int
+    """The last event to verify, as far as is known now."""
+
+
+class VerificationVerdict(Model):
+    """The last line of a verification."""
+
+    done: bool
+    ok: bool
+    """Whether every hash is right, and the end is the ledger's head."""
+    from_seq: int
+    to_seq: int
+    events_checked: int
+    first_bad_seq: int | None
+    """The first event at which something is wrong."""
+    reason: str | None
+    """What is wrong there; null where nothing is."""
+    head_seq: int
+    """Where the ledger ended then."""
+    head_hash: str | None
 
 
 class VersionCount(Model):

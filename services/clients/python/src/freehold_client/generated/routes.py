@@ -33,6 +33,7 @@ ROUTES = {
         "/v1/tenants/{tenant_id}/former-databases/{name}",
         is_operators=True,
     ),
+    "export_journal": Route(Service.QUERY, "GET", "/v1/export/journal"),
     "export_ledger": Route(
         Service.TENANT_MANAGER, "GET", "/v1/tenants/{tenant_id}/export", is_operators=True
     ),
@@ -42,6 +43,7 @@ ROUTES = {
     "export_own_ledger": Route(Service.TENANT_MANAGER, "GET", "/v1/export"),
     "get_account_limits": Route(Service.INGEST, "GET", "/v1/accounts/{account_id}/limits"),
     "get_activity": Route(Service.QUERY, "GET", "/v1/activity"),
+    "get_audit_head": Route(Service.QUERY, "GET", "/v1/audit/head"),
     "get_backup": Route(
         Service.TENANT_MANAGER,
         "GET",
@@ -83,6 +85,7 @@ ROUTES = {
     "list_api_keys": Route(
         Service.TENANT_MANAGER, "GET", "/v1/tenants/{tenant_id}/api-keys", is_operators=True
     ),
+    "list_audit_events": Route(Service.QUERY, "GET", "/v1/audit/events"),
     "list_backups": Route(
         Service.TENANT_MANAGER, "GET", "/v1/tenants/{tenant_id}/backups", is_operators=True
     ),
@@ -92,6 +95,7 @@ ROUTES = {
     "list_former_databases": Route(
         Service.TENANT_MANAGER, "GET", "/v1/tenants/{tenant_id}/former-databases", is_operators=True
     ),
+    "list_holds": Route(Service.QUERY, "GET", "/v1/holds"),
     "list_migrations": Route(Service.TENANT_MANAGER, "GET", "/v1/migrations", is_operators=True),
     "list_operations": Route(Service.TENANT_MANAGER, "GET", "/v1/operations", is_operators=True),
     "list_operator_acts": Route(
@@ -162,4 +166,5 @@ ROUTES = {
     "verify_operator_acts": Route(
         Service.TENANT_MANAGER, "GET", "/v1/operator-acts/verify", is_operators=True
     ),
+    "verify_own_ledger": Route(Service.QUERY, "GET", "/v1/audit/verify"),
 }
