@@ -130,6 +130,7 @@ async def test_a_past_time_is_named_and_is_not_live(browser: Browser, service: S
     async with signed_in(browser, service, "/console?as_of=2020-01-01T00:00:00Z") as page:
         await expect(page.locator(".notice")).to_contain_text("2020-01-01 00:00:00 UTC")
         await shows(page, "cus_1 USD 0.00")
+        await expect(page.locator(".card", has_text="Total USD")).to_contain_text("0 accounts")
         await expect(page.locator("[data-state]")).to_have_count(0)
         await expect(page.get_by_label("As of (UTC)")).to_have_value("2020-01-01T00:00")
         await require_accessible(page)

@@ -7,18 +7,17 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 
 from freehold.console.pages import is_fragment
-from freehold.contracts.currency import MINOR_UNIT_EXPONENTS
 from freehold.contracts.errors import ValidationFailed
-from freehold.contracts.fields import AccountPrefix
 from freehold.http.parameters import read_query
 from freehold.ledger import client as ledger
 from freehold.ledger import points_in_time
-from freehold.ledger.client import BalanceFilters, Connection, Lag, Record
-from freehold.ledger.points_in_time import NOW, Moment
+from freehold.ledger.client import BalanceFilters, Connection, Record
+from freehold.ledger.points_in_time import NOW
 from freehold.security.api_keys import Scope
 from freehold_query.console.balance_rows import balance_cursors, balance_row
 from freehold_query.console.console import Console, page_router
 from freehold_query.console.parameters import BranchParameters, PageParameters, field_time
+from freehold_query.console.summary import read_summary, summary_address
 
 PATH = "/console"
 _ROWS_MAX = 100
@@ -33,25 +32,14 @@ class BalanceParameters(BranchParameters):
     cursor: str | None = None
 
 
-class _SummaryParameters(PageParameters):
-    account_prefix: AccountPrefix = ""
-    seen: str = ""
-    """The state of the summary that is shown."""
-
-
 class _Page(NamedTuple):
     rows: list[Record]
     following: Position | None
     """The balance after which there is another page, if there is."""
 
 
-class _Summary(NamedTuple):
-    totals: list[Record]
-    lag: Lag
-
-
 def balance_pages(console: Console) -> APIRouter:
-    """Make the page of balances, and the part of it that is asked for again and again."""
+    """Make the page of balances."""
     router = page_router()
 
     @router.get("")
@@ -66,7 +54,12 @@ def balance_pages(console: Console) -> APIRouter:
             return RedirectResponse(_address(query, cursor=None), status_code=303)
         async with console.reads.connection(reader.home, "console_balances") as connection:
             page = await _page(connection, query, after)
-            summary = await _summary(connection, query.account_prefix, query.moment)
+            summary: dict[str, Any] = (
+                await read_summary(connection, query.account_prefix, NOW)
+                if query.moment == NOW
+                # It may take longer than the list, which is not to wait for it.
+                else {"summary_address": summary_address(query.account_prefix, query.moment)}
+            )
         rows = list(map(balance_row, page.rows))
         following = None if page.following is None else cursors.write(*page.following)
         return console.answer(
@@ -76,7 +69,7 @@ def balance_pages(console: Console) -> APIRouter:
             headers={"HX-Replace-Url": _address(query)},
             query=query,
             address=_address(query),
-            currencies=[total["currency"] for total in summary.totals],
+            currencies=sorted({row["currency"] for row in summary.get("totals", rows)}),
             is_live=query.moment == NOW,
             as_of=field_time(query.as_of),
             known_at=field_time(query.known_at),
@@ -87,7 +80,7 @@ def balance_pages(console: Console) -> APIRouter:
             following=None if following is None else _address(query, cursor=following),
             present=_address(query, cursor=None, as_of=None, known_at=None),
             moment=urlencode(_given(query, "as_of", "known_at")),
-            **_shown(query.account_prefix, query.moment, summary),
+            **summary,
         )
 
     @router.get("/preceding")
@@ -104,16 +97,6 @@ def balance_pages(console: Console) -> APIRouter:
                 )
         cursor = None if before is None else cursors.write(*before)
         return RedirectResponse(_address(query, cursor=cursor), status_code=303)
-
-    @router.get("/summary")
-    async def summary(request: Request) -> Response:
-        reader = await console.reader(request, Scope.READ)
-        query = read_query(_SummaryParameters, request)
-        async with console.reads.connection(reader.home, "console_summary") as connection:
-            if query.seen == _state(await ledger.projection_lag(connection)):
-                return Response(status_code=204)
-            found = await _summary(connection, query.account_prefix, NOW)
-        return console.answer(request, "_summary.html", **_shown(query.account_prefix, NOW, found))
 
     return router
 
@@ -133,32 +116,6 @@ async def _page(connection: Connection, query: BranchParameters, after: Position
 
 def _filters(query: BranchParameters) -> BalanceFilters:
     return BalanceFilters(query.account_prefix, query.currency)
-
-
-async def _summary(connection: Connection, account_prefix: str, moment: Moment) -> _Summary:
-    # The lag first: a change between the two reads is then seen by the next one.
-    lag = await ledger.projection_lag(connection)
-    totals = await points_in_time.totals(
-        connection, moment, account_prefix=account_prefix, currency=None
-    )
-    return _Summary(totals, lag)
-
-
-def _state(lag: Lag) -> str:
-    """Name the state that a summary is of: it changes with the ledger and with the projection."""
-    return f"{lag.epoch}.{lag.head_seq}.{lag.projected_seq}"
-
-
-def _shown(account_prefix: str, moment: Moment, summary: _Summary) -> dict[str, Any]:
-    """Give what a summary shows, and the address that it asks for the next one at."""
-    asked = {"account_prefix": account_prefix, "seen": _state(summary.lag)}
-    return {
-        "totals": [
-            {**row, "exponent": MINOR_UNIT_EXPONENTS[row["currency"]]} for row in summary.totals
-        ],
-        "lag": summary.lag,
-        "summary_address": f"{PATH}/summary?{urlencode(asked)}" if moment == NOW else None,
-    }
 
 
 def _address(query: PageParameters, below: str = "", **changes: str | None) -> str:

@@ -16,6 +16,7 @@ from freehold_query.console.downloads import JOURNAL_FILE_PATH, STATEMENT_FILE_P
 from freehold_query.console.events import event_pages
 from freehold_query.console.live import live_routes
 from freehold_query.console.sign_in import Door, sign_in_pages
+from freehold_query.console.summary import summary_routes
 from freehold_query.console.verification import RUN_PATH, verification_pages
 from freehold_query.console.visitors import Visitors
 from freehold_query.reads import Reads
@@ -72,6 +73,7 @@ def console_routes(
     yield pages.assets.routes()
     yield sign_in_pages(pages, Door(tenants.directory, tenants.catalog), sessions)
     yield balance_pages(console)
+    yield summary_routes(console)
     yield live_routes(visitors, live)
     yield account_pages(console)
     yield activity_pages(console)
