@@ -81,6 +81,8 @@ async def test_an_account_has_balances_a_chart_and_a_statement(
         await expect(figures.last).to_contain_text("1,971.40")
         await expect(page.locator(".edge")).to_contain_text("1,971.40")
         await shows_lines(page, "ch_1", 100)
+        holds = page.get_by_role("region", name="Table of holds")
+        await expect(holds.get_by_role("cell", name="pending")).to_be_visible()
         await require_accessible(page)
         await require_fits(page)
         await keep_screenshot(page, "account-phone")
@@ -136,6 +138,22 @@ async def test_times_are_typed_exactly(browser: Browser, service: Service) -> No
         await require_accessible(page)
         await page.get_by_role("link", name="back to now", exact=True).click()
         await shows_lines(page, "ch_42", 43)
+
+
+@pytest.mark.usefixtures("history")
+async def test_a_statement_is_taken_along_as_it_is_shown(
+    browser: Browser, service: Service
+) -> None:
+    path = f"{PATH}?currency=USD&from={noon(4):%Y-%m-%dT%H:%M:%SZ}&to={noon(2):%Y-%m-%dT%H:%M:%SZ}"
+    async with signed_in(browser, service, path) as page:
+        await shows_lines(page, "ch_3", 2)
+        async with page.expect_download() as csv:
+            await page.get_by_role("link", name="CSV").click()
+        lines = (await (await csv.value).path()).read_text().splitlines()
+        assert [line.split(",")[6] for line in lines] == ["external_id", "ch_3", "ch_4"]
+        address = await page.get_by_role("link", name="PDF").get_attribute("href")
+        pdf = await page.request.get(f"{service.url}{address}")
+        assert (await pdf.body()).startswith(b"%PDF")
 
 
 async def test_a_balance_changes_while_one_looks(

@@ -25,7 +25,12 @@ _INTEGER = re.compile(r"-?[0-9]{1,38}", re.ASCII)
 AnyQuery = TypeVar("AnyQuery", bound="NoQuery")
 
 
-def _integer(text: str) -> int:
+def read_integer(text: str) -> int:
+    """Read an integer in digits.
+
+    Raises:
+        ValueError: It is none, or is longer than any amount.
+    """
     # int() itself would also take "1_000" and " 7 ".
     if not _INTEGER.fullmatch(text):
         raise ValueError(
@@ -42,8 +47,8 @@ def _boolean(text: str) -> bool:
 
 Boolean = Annotated[bool, BeforeValidator(_boolean)]
 # The bounds stand before the validator of the text, so that JSON Schema has them.
-SeqInteger = Annotated[int, Field(ge=1, le=INT_64_MAX), BeforeValidator(_integer)]
-SumInteger = Annotated[int, Field(ge=-SUM_MAX, le=SUM_MAX), BeforeValidator(_integer)]
+SeqInteger = Annotated[int, Field(ge=1, le=INT_64_MAX), BeforeValidator(read_integer)]
+SumInteger = Annotated[int, Field(ge=-SUM_MAX, le=SUM_MAX), BeforeValidator(read_integer)]
 
 
 class NoQuery(BaseModel):
@@ -55,7 +60,7 @@ class NoQuery(BaseModel):
 class PageQuery(NoQuery):
     """Parameters of every list."""
 
-    limit: Annotated[int, Field(ge=1, le=1000), BeforeValidator(_integer)] = Field(
+    limit: Annotated[int, Field(ge=1, le=1000), BeforeValidator(read_integer)] = Field(
         default=100, description="How many to answer at most."
     )
     cursor: str | None = Field(

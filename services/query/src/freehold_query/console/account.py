@@ -1,4 +1,4 @@
-"""The page of one account at any point in time: balances, their course and statement."""
+"""The page of one account at any point in time: balances, course, statement and holds."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -14,6 +14,7 @@ from freehold.http.parameters import read_query
 from freehold.ledger.points_in_time import NOW
 from freehold.security.api_keys import Scope
 from freehold_query.console.account_chart import Course, read_course
+from freehold_query.console.account_holds import HOLDS_MAX, read_holds
 from freehold_query.console.account_statement import StatementPart, read_lines
 from freehold_query.console.account_view import AccountParameters, AccountView, view_account
 from freehold_query.console.balance_rows import account_stream, balance_row
@@ -43,11 +44,15 @@ def account_pages(console: Console) -> APIRouter:
         now = datetime.now(UTC)
         async with console.reads.connection(reader.home, "console_account") as connection:
             course = await read_course(connection, view, now)
+            # Like what is held, they are known of the present only.
+            holds = await read_holds(connection, account_id) if query.moment == NOW else None
         return console.answer(
             request,
             "_account.html" if is_fragment(request) else "account.html",
             headers=_new_address(request, _address(view)),
             **_shown(view, course, statement, now),
+            holds=holds,
+            holds_max=HOLDS_MAX,
         )
 
     return router
@@ -90,7 +95,7 @@ def _shown(
         "whole": query.model_copy(update=_ALL).address(_path(view)),
         "first_lines": _address(view, cursor=None) if query.cursor else None,
         "following": following and _address(view, cursor=following),
-        "files": {form: _file(view, form) for form in _FORMS},
+        "files": statement and {form: _file(view, statement, form) for form in _FORMS},
     }
 
 
@@ -98,16 +103,16 @@ def _address(view: AccountView, **changes: str | None) -> str:
     return view.query.address(_path(view), **changes)
 
 
-def _file(view: AccountView, form: str) -> str:
-    """Give the address of the statement as a file, which the section of downloads answers."""
-    period = view.period
-    return view.query.model_copy(
-        update={"from_time": period.since, "to_time": period.until, **_NOW}
-    ).address(
+def _file(view: AccountView, part: StatementPart, form: str) -> str:
+    """Give the address of the statement as a file: of the same period and state of the ledger."""
+    period = part.statement.period
+    times = {"from_time": period.since, "to_time": period.until}
+    return view.query.model_copy(update={**times, **_NOW}).address(
         _FILE_PATH,
         account_id=period.account_id,
         currency=period.currency,
         order=view.query.order,
+        through_seq=str(part.statement.totals.through_seq),
         format=form,
     )
 

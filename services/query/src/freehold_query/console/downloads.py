@@ -1,13 +1,15 @@
 """The page of downloads: statements, the journal, and the whole ledger as one file."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Request, Response
+from pydantic import BeforeValidator, Field
 
 from freehold.console.forms import Form, read_form
 from freehold.console.pages import is_fragment
 from freehold.contracts.fields import AccountId, Currency
-from freehold.http.parameters import NoQuery, read_query
+from freehold.contracts.values import INT_64_MAX
+from freehold.http.parameters import NoQuery, read_integer, read_query
 from freehold.ledger.statements import Period, StatementTime
 from freehold.security.api_keys import Scope
 from freehold.security.export_tickets import LASTS_S, ExportTicket, ExportTickets
@@ -25,6 +27,8 @@ JOURNAL_FILE_PATH = f"{PATH}/journal"
 _LEDGER_PATH = f"{PATH}/ledger"
 _FORMS = {"csv": CSV, "pdf": PDF}
 
+_Seq = Annotated[int, Field(ge=1, le=INT_64_MAX), BeforeValidator(read_integer)]
+
 
 class StatementParameters(PeriodParameters):
     """The parameters of a statement that is downloaded."""
@@ -33,6 +37,8 @@ class StatementParameters(PeriodParameters):
     currency: Currency
     by: StatementTime = "transaction_time"
     order: Literal["asc", "desc"] = "asc"
+    through_seq: _Seq | None = None
+    """The state of the ledger that it is of; None for the newest."""
     format: Literal["csv", "pdf"] = "csv"
 
 
@@ -82,6 +88,7 @@ def download_pages(
                 period,
                 _FORMS[query.format],
                 newest_first=query.order == "desc",
+                through_seq=query.through_seq,
             )
 
     @router.get("/downloads/journal")

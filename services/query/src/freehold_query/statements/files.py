@@ -26,9 +26,18 @@ class StatementFiles:
         self._printer = Printer()
 
     async def answer(
-        self, request: Request, home: Home, period: Period, form: str, *, newest_first: bool
+        self,
+        request: Request,
+        home: Home,
+        period: Period,
+        form: str,
+        *,
+        newest_first: bool,
+        through_seq: int | None = None,
     ) -> Response:
         """Answer with a whole statement, or with 304 where the client has it already.
+
+        It is of the newest state of the ledger, or of that at a seq.
 
         Raises:
             NotFound: The account has no event in the currency.
@@ -36,7 +45,7 @@ class StatementFiles:
             Overloaded, Unavailable: The ledger cannot be read.
         """
         whole = await find_statement(
-            self._reads, home, period, newest_first=newest_first, through_seq=None
+            self._reads, home, period, newest_first=newest_first, through_seq=through_seq
         )
         headers = _headers(whole, form)
         if not none_match(header_values(request, b"if-none-match"), headers["ETag"]):
