@@ -10,8 +10,10 @@ from freehold_tenant_manager.contracts.usage import TenantUsage
 
 Kind = Literal["good", "plain", "warn", "bad"]
 _GRAVITIES: dict[Kind, int] = {"good": 0, "plain": 1, "warn": 2, "bad": 3}
-_LAG_S = 10.0
-_ARCHIVE_S = 600.0
+LAG_S = 10.0
+"""Seconds behind from which balances count as late."""
+ARCHIVE_S = 600.0
+"""Seconds behind from which the archive counts as late."""
 _LATE_AFTER = 2
 """A backup is late when the next one has been missed as well, as in the overview."""
 
@@ -81,9 +83,9 @@ def _of_status(usage: TenantUsage) -> list[Concern]:
 
 def _of_delays(usage: TenantUsage) -> list[Concern]:
     found = []
-    if (usage.seconds_behind or 0) > _LAG_S:
+    if (usage.seconds_behind or 0) > LAG_S:
         found.append(Concern(f"{duration(usage.seconds_behind)} behind", "bad"))
-    if (usage.archive_behind_s or 0) > _ARCHIVE_S:
+    if (usage.archive_behind_s or 0) > ARCHIVE_S:
         found.append(Concern("archive behind", "bad"))
     return found
 

@@ -7,14 +7,13 @@ from typing import NamedTuple
 
 from freehold.console.texts import NONE, age, duration, number
 from freehold.tenants.catalog import Catalog
-from freehold_tenant_manager.console.concerns import Kind
+from freehold_tenant_manager.console.concerns import ARCHIVE_S, LAG_S, Kind
 from freehold_tenant_manager.contracts.overview import InstallationOverview, ScheduleOverview
 from freehold_tenant_manager.contracts.usage import UsageTotals
 from freehold_tenant_manager.overview.survey import Survey
 from freehold_tenant_manager.usage.store import list_usage, total_usage
 
 _FRESH_S = 10.0
-_LAG_S = 10.0
 
 
 class Sign(NamedTuple):
@@ -78,7 +77,7 @@ def _lag(totals: UsageTotals) -> Sign:
     if totals.sampled_at is None:
         return Sign("Longest lag", NONE, "not sampled yet", "plain")
     words = f"{number(totals.events_behind)} events behind" if totals.events_behind else "in step"
-    kind: Kind = "bad" if totals.seconds_behind > _LAG_S else "good"
+    kind: Kind = "bad" if totals.seconds_behind > LAG_S else "good"
     return Sign("Longest lag", duration(totals.seconds_behind), words, kind)
 
 
@@ -113,7 +112,7 @@ def _broker(overview: InstallationOverview) -> Sign:
 
 
 def _archive(totals: UsageTotals) -> Sign:
-    is_late = totals.archive_behind_s > 600
+    is_late = totals.archive_behind_s > ARCHIVE_S
     words = "behind" if is_late else "in time"
     figure = duration(totals.archive_behind_s)
     return Sign("Archive behind", figure, words, "bad" if is_late else "good")
