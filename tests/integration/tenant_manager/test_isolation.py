@@ -254,6 +254,7 @@ FUNCTIONS = {
         "reconcile",
         "reconcile_activity",
         "reconcile_metadata",
+        "seq_known_at",
         "verify",
     },
     "backup": {"head", "segment_end", "segment_events", "segment_keys", "segment_rules", "verify"},
