@@ -16,6 +16,6 @@ def promtool(*arguments: object, text: str | None = None) -> subprocess.Complete
         input=text,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         check=False,
     )
