@@ -13,6 +13,7 @@ from fastapi import FastAPI
 
 from freehold.aio.periodic import Periodic
 from freehold.aio.tasks import end
+from freehold.console.routes import SIGN_IN_PATH
 from freehold.console.sessions import Sessions
 from freehold.console.tries import Tries
 from freehold.contracts.errors import DomainError, RoleMissing
@@ -28,15 +29,17 @@ from freehold_tenant_manager.archive.compaction import Compaction
 from freehold_tenant_manager.archive.retention import ArchiveRetention
 from freehold_tenant_manager.backups.backups import Backups
 from freehold_tenant_manager.backups.schedule import BackupSchedule
+from freehold_tenant_manager.console.audit_log import LOG_EXPORT_PATH
 from freehold_tenant_manager.console.concerns import Concerns
 from freehold_tenant_manager.console.credentials import EXPORT_PATH as CONSOLE_EXPORT_PATH
 from freehold_tenant_manager.console.health import Health
 from freehold_tenant_manager.console.keys import KeyForm
+from freehold_tenant_manager.console.oidc import router as oidc_router
 from freehold_tenant_manager.console.pages import PAGES
 from freehold_tenant_manager.console.preview import Previews
 from freehold_tenant_manager.console.router import router as console_router
 from freehold_tenant_manager.console.sign_in import router as sign_in_router
-from freehold_tenant_manager.console.visitors import Visitors
+from freehold_tenant_manager.console.visitors import SignIn, Visitors
 from freehold_tenant_manager.credentials.credentials import Credentials
 from freehold_tenant_manager.deletion.deletion import Deletion
 from freehold_tenant_manager.exports.exports import Exports
@@ -60,6 +63,7 @@ from freehold_tenant_manager.operators.act_routes import EXPORT_PATH
 from freehold_tenant_manager.operators.act_verifier import ActVerifier
 from freehold_tenant_manager.operators.acts import Acts
 from freehold_tenant_manager.operators.details import DetailNames
+from freehold_tenant_manager.operators.oidc import IdentityProvider, ProviderSettings
 from freehold_tenant_manager.operators.operators import Operators, RootTokens
 from freehold_tenant_manager.overview.ledgers import Ledgers
 from freehold_tenant_manager.overview.overview import Overview
@@ -85,6 +89,7 @@ _KEEP_KEYS_S = 60.0
 _SHIP_EVERY_S = 2.0
 
 _COOKIE = "freehold-operators"
+_FLOW_COOKIE = "freehold-operators-oidc"
 
 _SCHEDULE_S = 15.0
 _REMOVE_BACKUPS_EVERY_S = 3_600.0
@@ -132,11 +137,12 @@ def build_application(settings: Settings) -> FastAPI:
         timeout_s=settings.request_timeout_s,
         requests_in_flight_max=settings.requests_in_flight_max,
         all_bodies_bytes_max=settings.all_bodies_bytes_max,
-        streaming_paths=EXPORT_PATHS | {EXPORT_PATH, CONSOLE_EXPORT_PATH},
+        streaming_paths=EXPORT_PATHS | {EXPORT_PATH, CONSOLE_EXPORT_PATH, LOG_EXPORT_PATH},
     )
     app.include_router(router)
     app.include_router(own_router)
     app.include_router(sign_in_router)
+    app.include_router(oidc_router)
     app.include_router(console_router)
     app.include_router(PAGES.assets.routes())
     app.state.error_page = PAGES.error
@@ -328,6 +334,28 @@ def _compose_console(service: _Service, ledgers: Ledgers, survey: Survey) -> Non
         sessions := Sessions(base.key_ring, cookie=_COOKIE),
         Visitors(service.components.find(Operators), sessions),
         Tries(),
+        SignIn(
+            _new_provider(settings),
+            Sessions(
+                base.key_ring, cookie=_FLOW_COOKIE, path=SIGN_IN_PATH, idle_s=600, same_site="lax"
+            ),
+            settings.console_url or "",
+        ),
+    )
+
+
+def _new_provider(settings: Settings) -> IdentityProvider | None:
+    """Make the identity provider that the settings name, if they name one."""
+    if settings.oidc_issuer is None or settings.oidc_client_secret is None:
+        return None
+    return IdentityProvider(
+        ProviderSettings(
+            settings.oidc_issuer,
+            settings.oidc_client_id or "",
+            settings.oidc_client_secret,
+            settings.oidc_role_claim,
+            settings.roles_of_groups,
+        )
     )
 
 

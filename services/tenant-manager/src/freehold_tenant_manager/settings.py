@@ -8,10 +8,12 @@ from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from freehold.settings import AmqpUrl, ServiceSettings
 from freehold_tenant_manager.contracts.names import Name
+from freehold_tenant_manager.contracts.operators import Role
 from freehold_tenant_manager.server.roles import USUAL_BOUNDS, CustomerBounds
 from freehold_tenant_manager.server.server import catalog_name
 
 _DEFAULT_PORT = 5432
+_ORIGIN = r"^https?://[^/?#@]+$"
 _TIME_MAX_S = 2_000_000  # Postgres counts milliseconds in 32 bits.
 
 
@@ -21,6 +23,14 @@ def _plain(password: SecretStr) -> SecretStr:
     if not (text.isascii() and text.isprintable()):
         raise ValueError("a password is made of printable ASCII characters")
     return password
+
+
+def _roles(text: str) -> str:
+    for entry in text.split(","):
+        group, _, role = entry.rpartition("=")
+        if not group.strip() or role.strip() not in list(Role):
+            raise ValueError("this is to look like ledger-admins=owner,sre=operator")
+    return text
 
 
 Password = Annotated[SecretStr, Field(min_length=8), AfterValidator(_plain)]
@@ -33,6 +43,25 @@ class Settings(ServiceSettings):
     operator_token: SecretStr = Field(min_length=8, description="The operators' token.")
     operator_token_previous: SecretStr | None = Field(
         default=None, min_length=8, description="The previous token, which is still accepted."
+    )
+    console_url: str | None = Field(
+        default=None,
+        pattern=_ORIGIN,
+        description="Where browsers reach the console: https://operators.example.com.",
+    )
+    oidc_issuer: str | None = Field(
+        default=None,
+        pattern=r"^(https://|http://(127\.0\.0\.1|localhost)[:/])",
+        description="The identity provider (OpenID Connect) at which operators may sign in. Needs"
+        " the next three and console_url.",
+    )
+    oidc_client_id: str | None = Field(default=None, min_length=1)
+    oidc_client_secret: SecretStr | None = Field(default=None, min_length=1)
+    oidc_roles: Annotated[str, AfterValidator(_roles)] | None = Field(
+        default=None, description="Which groups have which role: ledger-admins=owner,sre=operator."
+    )
+    oidc_role_claim: str = Field(
+        default="groups", min_length=1, description="The claim of the ID token with the groups."
     )
     ingest_password: Password = Field(description="Given to the catalog role freehold_ingest.")
     projector_password: Password = Field(
@@ -224,7 +253,22 @@ class Settings(ServiceSettings):
             raise ValueError(
                 "FREEHOLD_STORAGE_S3_ACCESS_KEY and FREEHOLD_STORAGE_S3_SECRET_KEY go together"
             )
+        provider = (
+            *(self.oidc_issuer, self.oidc_client_id, self.oidc_client_secret),
+            self.oidc_roles,
+        )
+        if any(provider) and not all((*provider, self.console_url)):
+            raise ValueError(
+                "FREEHOLD_OIDC_ISSUER, FREEHOLD_OIDC_CLIENT_ID, FREEHOLD_OIDC_CLIENT_SECRET,"
+                " FREEHOLD_OIDC_ROLES and FREEHOLD_CONSOLE_URL go together"
+            )
         return self
+
+    @property
+    def roles_of_groups(self) -> dict[str, Role]:
+        """The roles of the identity provider's groups."""
+        entries = (entry.rpartition("=") for entry in (self.oidc_roles or "").split(",") if entry)
+        return {group.strip(): Role(role.strip()) for group, _, role in entries}
 
     @property
     def catalog_name(self) -> str:

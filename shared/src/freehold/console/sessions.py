@@ -7,7 +7,7 @@ request, so a session ends with what it was begun with.
 import time
 from collections.abc import Mapping
 from ipaddress import ip_address
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from fastapi import Request, Response
 
@@ -40,6 +40,7 @@ class Sessions:
         path: str = "/console",
         idle_s: int = 1_800,
         lasts_s: int = 28_800,
+        same_site: Literal["strict", "lax"] = "strict",
     ) -> None:
         """Set what the sessions are like.
 
@@ -49,6 +50,7 @@ class Sessions:
             path: Where the browser sends the cookie.
             idle_s: Seconds without a request after which a session ends.
             lasts_s: Seconds after which it ends whatever happens.
+            same_site: `lax` where a page of another site leads back to this one.
         """
         self._tokens = SignedTokens(
             key_ring,
@@ -61,6 +63,7 @@ class Sessions:
         self._path = path
         self._idle_s = idle_s
         self._lasts_s = lasts_s
+        self._same_site = same_site
 
     def begin(self, request: Request, response: Response, who: Mapping[str, str]) -> None:
         """Begin a session with an answer."""
@@ -106,7 +109,7 @@ class Sessions:
             path=self._path,
             secure=not is_loopback(request),
             httponly=True,
-            samesite="strict",
+            samesite=self._same_site,
         )
 
     def _verified(self, text: str) -> Session | None:

@@ -22,6 +22,8 @@ _SECTIONS = (
     Section("Operations", "/console/operations"),
     Section("Migrations", "/console/migrations"),
     Section("Doorbells", "/console/doorbells"),
+    Section("Operators", "/console/operators"),
+    Section("Audit log", "/console/audit-log"),
 )
 PAGES = Pages("freehold_tenant_manager.console", title="Freehold operators", sections=_SECTIONS)
 

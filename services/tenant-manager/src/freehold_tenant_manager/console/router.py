@@ -4,12 +4,14 @@ from fastapi import APIRouter, Response
 from fastapi.responses import RedirectResponse
 
 from freehold_tenant_manager.console import (
+    audit_log,
     backups,
     credentials,
     doorbells,
     keys,
     migrations,
     operations,
+    operators,
     restores,
     tenant,
     tenants,
@@ -17,7 +19,19 @@ from freehold_tenant_manager.console import (
 from freehold_tenant_manager.console.pages import HOME
 from freehold_tenant_manager.console.route import ConsoleRoute
 
-_PARTS = (tenants, tenant, keys, backups, restores, credentials, operations, migrations, doorbells)
+_PARTS = (
+    tenants,
+    tenant,
+    keys,
+    backups,
+    restores,
+    credentials,
+    operations,
+    migrations,
+    doorbells,
+    operators,
+    audit_log,
+)
 
 router = APIRouter(prefix="/console", include_in_schema=False, route_class=ConsoleRoute)
 

@@ -14,6 +14,7 @@ from freehold.contracts.errors import DomainError
 from freehold.http.parameters import NoQuery, read_query
 from freehold.http.problems import problem_document
 from freehold_tenant_manager.console.pages import PAGES
+from freehold_tenant_manager.console.visitors import SignIn
 from freehold_tenant_manager.http.components import component
 from freehold_tenant_manager.operators.acts import Acts
 from freehold_tenant_manager.operators.operators import Operators
@@ -21,6 +22,7 @@ from freehold_tenant_manager.operators.route import address_of
 
 router = APIRouter(prefix="/console", route_class=PageRoute, include_in_schema=False)
 _TheSessions = Annotated[Sessions, component(Sessions)]
+_TheSignIn = Annotated[SignIn, component(SignIn)]
 
 
 class _SignInQuery(NoQuery):
@@ -33,10 +35,16 @@ class _SignInForm(Form):
 
 
 @router.get("/sign-in", name="sign_in_page")
-async def sign_in_page(request: Request) -> Response:
-    """Ask for a token."""
+async def sign_in_page(request: Request, ways: _TheSignIn) -> Response:
+    """Ask for a token, or lead to the identity provider."""
     query = read_query(_SignInQuery, request)
-    return PAGES.answer(request, "sign_in.html", next=return_path(query.next), problem=None)
+    return PAGES.answer(
+        request,
+        "sign_in.html",
+        next=return_path(query.next),
+        problem=None,
+        has_provider=ways.provider is not None,
+    )
 
 
 @router.post("/sign-in", name="sign_in")
@@ -46,6 +54,7 @@ async def sign_in(
     acts: Annotated[Acts, component(Acts)],
     tries: Annotated[Tries, component(Tries)],
     sessions: _TheSessions,
+    ways: _TheSignIn,
 ) -> Response:
     """Let an operator in. That they came in is recorded."""
     form = await read_form(request, _SignInForm)
@@ -58,7 +67,12 @@ async def sign_in(
     except DomainError as error:
         problem = problem_document(error)
         return PAGES.answer(
-            request, "sign_in.html", status=problem["status"], next=following, problem=problem
+            request,
+            "sign_in.html",
+            status=problem["status"],
+            next=following,
+            problem=problem,
+            has_provider=ways.provider is not None,
         )
     response = RedirectResponse(following, status_code=303)
     sessions.begin(request, response, who)

@@ -1,5 +1,6 @@
 """Visitors of the console: operators who are signed in."""
 
+import time
 from dataclasses import dataclass
 from typing import Self
 
@@ -7,8 +8,12 @@ from fastapi import Request
 
 from freehold.console.sessions import Sessions
 from freehold.contracts.errors import Unauthorized
+from freehold_tenant_manager.contracts.operators import Role
 from freehold_tenant_manager.operators.authority import Operator
+from freehold_tenant_manager.operators.oidc import IdentityProvider
 from freehold_tenant_manager.operators.operators import Operators
+
+_OIDC_LASTS_S = 3_600
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +28,22 @@ class Visitor:
         return cls(f"{operator.name}, {operator.role}")
 
 
+@dataclass(frozen=True, slots=True)
+class SignIn:
+    """What signing in at the identity provider needs, besides the sessions that follow."""
+
+    provider: IdentityProvider | None
+    flows: Sessions
+    """What a browser keeps while its person is at the provider."""
+    console_url: str
+
+
 class Visitors:
-    """Finds out whose session a request has. Their token is looked up each time."""
+    """Finds out whose session a request has.
+
+    Their token is looked up each time. At the identity provider nothing can be looked up, so who
+    signed in there does so again after an hour.
+    """
 
     def __init__(self, operators: Operators, sessions: Sessions) -> None:
         self._operators = operators
@@ -41,6 +60,10 @@ class Visitors:
         found = None
         if session is not None and "root" in session.who:
             found = self._operators.of_root_session(session.who["root"], address)
+        elif session is not None and "oidc" in session.who:
+            if time.time() < session.begun_at + _OIDC_LASTS_S:
+                role = Role(session.who["role"])
+                found = Operator(session.who["oidc"], role, "oidc", address)
         elif session is not None:
             found = await self._operators.of_session(session.who["token"], address)
         if found is None:

@@ -12,6 +12,7 @@ from freehold.contracts.fields import PointInTime
 from freehold.contracts.imports import NDJSON
 from freehold.http.parameters import PageQuery, documented_query
 from freehold.http.response_headers import documented_headers
+from freehold.tenants.catalog import Catalog
 from freehold_tenant_manager.contracts.names import ActName, ShownOperatorName, TenantId
 from freehold_tenant_manager.contracts.operator_acts import (
     OperatorActPage,
@@ -27,7 +28,7 @@ from freehold_tenant_manager.operators.route import OperatorRoute
 EXPORT_PATH = "/v1/operator-acts/export"
 
 router = APIRouter(route_class=OperatorRoute, tags=["operators"])
-_SEQ = re.compile("[0-9]{1,19}")
+SEQ = re.compile("[0-9]{1,19}")
 _TheVerifier = Annotated[ActVerifier, component(ActVerifier)]
 
 
@@ -52,7 +53,7 @@ class _Query(PageQuery):
 )
 async def get_acts(request: Request, catalog: TheCatalog) -> Response:
     """List entries of the audit log."""
-    page = read_filtered_page(_Query, request, _SEQ, "operator-acts")
+    page = read_filtered_page(_Query, request, SEQ, "operator-acts")
     query = page.query
     async with catalog.connection() as connection:
         acts = await list_acts(
@@ -84,15 +85,9 @@ async def get_acts(request: Request, catalog: TheCatalog) -> Response:
     },
     dependencies=NO_QUERY,
 )
-async def get_export(request: Request, catalog: TheCatalog) -> Response:
+async def get_export(catalog: TheCatalog) -> Response:
     """Export the audit log."""
-    name = f"operator-acts-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.ndjson"
-    headers = {
-        "Content-Disposition": f'attachment; filename="{name}"',
-        "Cache-Control": "no-store",
-        "X-Accel-Buffering": "no",
-    }
-    return StreamingResponse(exported_acts(catalog), media_type=NDJSON, headers=headers)
+    return exported(catalog)
 
 
 @router.get(
@@ -105,3 +100,14 @@ async def get_export(request: Request, catalog: TheCatalog) -> Response:
 async def get_verification(verifier: _TheVerifier) -> Response:
     """Verify the audit log."""
     return answer(await verifier.verify())
+
+
+def exported(catalog: Catalog) -> Response:
+    """Answer with the audit log as a file."""
+    name = f"operator-acts-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.ndjson"
+    headers = {
+        "Content-Disposition": f'attachment; filename="{name}"',
+        "Cache-Control": "no-store",
+        "X-Accel-Buffering": "no",
+    }
+    return StreamingResponse(exported_acts(catalog), media_type=NDJSON, headers=headers)

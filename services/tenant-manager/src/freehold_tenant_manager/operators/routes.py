@@ -47,7 +47,7 @@ async def _operator_name(operator_name: str) -> str:
     return operator_name
 
 
-_OperatorName = Annotated[str, Depends(_operator_name)]
+KnownName = Annotated[str, Depends(_operator_name)]
 
 
 @router.post(
@@ -106,7 +106,7 @@ async def get_me(operator: TheOperator) -> Response:
     openapi_extra={**json_body(NewOperatorToken, required=False), **answering(OperatorRevoked)},
     dependencies=NO_QUERY,
 )
-async def post_rotation(request: Request, catalog: TheCatalog, name: _OperatorName) -> Response:
+async def post_rotation(request: Request, catalog: TheCatalog, name: KnownName) -> Response:
     """Replace an operator's token."""
     wanted = parse(NewOperatorToken, await read_body(request) or b"{}")
     async with catalog.connection() as connection:
@@ -121,7 +121,7 @@ async def post_rotation(request: Request, catalog: TheCatalog, name: _OperatorNa
     status_code=204,
     openapi_extra={"parameters": documented_query(Confirmation)},
 )
-async def delete_operator(request: Request, catalog: TheCatalog, name: _OperatorName) -> Response:
+async def delete_operator(request: Request, catalog: TheCatalog, name: KnownName) -> Response:
     """Revoke an operator."""
     require_confirmation(request, name)
     async with catalog.connection() as connection:
