@@ -48,6 +48,7 @@ LEFT_OUT = {
     "hold_expiries": "projector finds them in the ledgers",
     "tenant_migrations": "the ledgers say their versions",
     "retired_databases": "gone with the server; the archive has what was in them",
+    "sign_in_links": "used within a day at most",
     "tenant_traffic": "counted anew",
     "slow_reads": "counted anew",
     "tenant_usage": "sampled anew",
