@@ -30,6 +30,7 @@ LAG_EVERY_S = 0.02
 # Rows a second that COPY wrote at the least where the targets were set.
 COPIED_THERE = 155_000
 _numbers = itertools.count()
+_keys = itertools.count()
 
 
 class Report:
@@ -135,7 +136,7 @@ class Tenant:
                 await asyncio.sleep(LAG_EVERY_S)
 
     def _post(self, path: str, body: object, **headers: str) -> bytes:
-        sent = {**self._authorization, "idempotency-key": f"key-{next(_numbers)}", **headers}
+        sent = {**self._authorization, "idempotency-key": f"key-{next(_keys)}", **headers}
         return request_bytes("POST", path, sent, json.dumps(body).encode())
 
 

@@ -158,6 +158,8 @@ def collect(port: int) -> None:
 async def compare(stack: Stack, other: str | None, collector: str) -> None:
     (tenant,) = await new_tenants(stack, 1)
     for service in ("ingest", "query"):
+        # The accounts that are read must be there, and the projector must be at rest.
+        await tenant.lags_s([], until_none=True)
         with ExitStack() as processes:
             started = [
                 processes.enter_context(running(stack, service, name, more))

@@ -36,6 +36,8 @@ def server_span(
 
 def describe(span: Span, method: str, route: str | None, status: int) -> None:
     """Add what is known when a request has its answer."""
+    if not span.is_recording():
+        return
     if route is not None:
         span.update_name(f"{method} {route}")
         span.set_attribute("http.route", route)

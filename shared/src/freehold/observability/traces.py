@@ -1,7 +1,8 @@
 """Traces: what one request causes in all services, as spans of OpenTelemetry.
 
 A trace begins with a request, over HTTP or AMQP, and nothing else begins one. Work that is done
-once for several requests is one span: the child of one of them, linked to the others.
+once for several requests is one span: the child of one of them, linked to the others. Of a request
+that the sampler leaves out, only its ids are known, to its log lines: it causes no other span.
 
 Off unless the environment names an exporter. Then the SDK is not loaded, and every function here
 returns at once.
@@ -37,7 +38,7 @@ TENANT = "freehold.tenant.id"
 
 Attributes = Mapping[str, str | int]
 Causes = tuple[SpanContext, ...]
-"""The spans that work is done for. Empty while traces are off."""
+"""The sampled spans that work is done for. Empty while traces are off."""
 
 _CAUSES_MAX = 100
 _LAST_SPANS_S = 2.0
@@ -98,9 +99,8 @@ def caused_span(
     """Begin the span of work that is done for others; without any, there is none."""
     if _tracer is None or not causes:
         return _NO_SPAN
-    sampled = [cause for cause in causes if cause.trace_flags.sampled]
-    parent = (sampled or causes)[0]
-    links = [Link(cause) for cause in sampled if cause is not parent]
+    parent, *others = causes
+    links = [Link(cause) for cause in others]
     within = set_span_in_context(NonRecordingSpan(parent), Context())
     return _active(_tracer, name, kind, within, links=links, attributes=attributes)
 
@@ -109,8 +109,7 @@ def causes() -> Causes:
     """Give the active span, as the cause of work that another task does."""
     if _tracer is None:
         return ()
-    active = get_current_span().get_span_context()
-    return (active,) if active.is_valid else ()
+    return _sampled(get_current_span())
 
 
 def joined(*several: Causes) -> Causes:
@@ -124,8 +123,7 @@ def received(carrier: Mapping[str, object]) -> Causes:
     """Give the cause that a message's headers name."""
     if _tracer is None:
         return ()
-    sender = get_current_span(_extracted(carrier)).get_span_context()
-    return (sender,) if sender.is_valid else ()
+    return _sampled(get_current_span(_extracted(carrier)))
 
 
 def sent() -> dict[str, str]:
@@ -187,10 +185,15 @@ def _active(
             raise
 
 
+def _sampled(span: Span) -> Causes:
+    context = span.get_span_context()
+    return (context,) if context.trace_flags.sampled else ()
+
+
 def _extracted(carrier: Mapping[str, object]) -> Context:
     # The propagator takes text for granted, and a message's headers may have any type.
     text = {name: value for name, value in carrier.items() if isinstance(value, str)}
-    return _PROPAGATOR.extract(text, Context())
+    return _PROPAGATOR.extract(text, Context()) if text else Context()
 
 
 def _exporter_is_named(environment: Mapping[str, str]) -> bool:
