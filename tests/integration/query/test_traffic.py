@@ -1,5 +1,7 @@
 """What query counts for its tenants, and writes to the catalog while it runs and as it ends."""
 
+import asyncio
+
 import pytest
 
 from integration.query.conftest import serve
@@ -65,3 +67,37 @@ async def test_counts_are_written_while_the_service_runs(
             return bool((await landlord.usage(tenant))["usage"]["requests"] == 1)
 
         await eventually(written, "the request is written")
+
+
+async def test_counts_wait_for_a_catalog_that_is_away(
+    landlord: Landlord, tenant: Tenant, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("freehold.tenants.access.WRITE_EVERY_S", 0.1)
+    async with serve(landlord.dsn(port=proxy.port), tenant) as query:
+
+        async def has_catalog() -> bool:
+            return (await query.get("/readyz")).is_success
+
+        async def misses_catalog() -> bool:
+            return not await has_catalog()
+
+        await eventually(has_catalog, "the catalog is there")
+        assert (await query.get("/v1/balances")).is_success
+
+        async def written() -> int:
+            return int((await landlord.usage(tenant))["usage"]["requests"])
+
+        await eventually(written, "the first request is written")
+        await proxy.stop()
+        await eventually(misses_catalog, "the catalog is missed")
+        for _ in range(2):
+            assert (await query.get("/v1/balances")).is_success
+        # Long enough for some writes to fail.
+        await asyncio.sleep(1)
+        assert await written() == 1
+        await proxy.start()
+
+        async def all_written() -> bool:
+            return await written() == 3
+
+        await eventually(all_written, "the other requests are written")
