@@ -89,6 +89,28 @@ async def test_who_may_not_enter_is_told_in_a_sentence(
     assert not visitor.cookies
 
 
+async def test_an_auditor_begins_with_the_events(
+    landlord: Landlord, visitor: httpx.AsyncClient, tenant: Tenant
+) -> None:
+    key = await landlord.key(tenant, Scope.AUDIT)
+    entered = await sign_in(visitor, key)
+    assert entered.headers["location"] == "/console/events"
+    assert (await visitor.get("/console/events")).status_code == 200
+    entered = await sign_in(visitor, key, "/console/verification")
+    assert entered.headers["location"] == "/console/verification"
+
+
+async def test_a_wrong_day_is_explained(visitor: httpx.AsyncClient, tenant: Tenant) -> None:
+    await sign_in(visitor, tenant.key)
+    for day, why in {
+        "2026-13-01": "from must be a date, such as 2026-03-01",
+        "0001-01-01": "from must lie between 1900-01-01 and ",
+    }.items():
+        refused = await visitor.get("/console/activity", params={"from": day})
+        assert refused.status_code == 422
+        assert why in refused.text
+
+
 async def test_tries_are_limited(visitor: httpx.AsyncClient) -> None:
     for _ in range(100):
         refused = await sign_in(visitor, "fh_1_2")

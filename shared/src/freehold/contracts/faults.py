@@ -31,6 +31,7 @@ _TYPES: Mapping[str, str] = {
 }
 _FORMATS: Mapping[str, str] = {
     "date-time": "a time with an offset as in RFC 3339, such as 2026-03-01T12:00:00Z",
+    "date": "a date, such as 2026-03-01",
     "uuid": "a UUID, such as 019ca9a8-5a00-7000-8000-0007c0a8d5e1",
 }
 _MISSING = object()

@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from freehold.console.pages import is_fragment
 from freehold.contracts.errors import ValidationFailed
@@ -26,8 +26,16 @@ PATH = "/console/activity"
 _LINES_MAX = 500
 _SHOWN_DAYS = {"hour": 2, "day": 30, "month": 365}
 _DAY = timedelta(days=1)
-# As the times of events are bounded.
-_Day = Annotated[date, Field(ge=EARLIEST.date(), lt=CALENDAR_END.date())]
+
+
+def _in_range(day: date) -> date:
+    """Bound days as the times of events are."""
+    if not EARLIEST.date() <= day < CALENDAR_END.date():
+        raise ValueError(f"must lie between {EARLIEST:%Y-%m-%d} and {CALENDAR_END:%Y-%m-%d}")
+    return day
+
+
+_Day = Annotated[date, AfterValidator(_in_range)]
 
 
 class ActivityParameters(PageParameters):

@@ -18,7 +18,9 @@ from freehold.http.problems import problem_document
 from freehold.security.api_keys import Scope, parse_api_key
 from freehold.tenants.catalog import Catalog
 from freehold.tenants.directory import Caller, Directory
+from freehold_query.console.balances import PATH as BALANCES_PATH
 from freehold_query.console.console import page_router
+from freehold_query.console.events import PATH as EVENTS_PATH
 from freehold_query.console.visitors import known_by
 
 _SCOPES = (Scope.READ, Scope.AUDIT)
@@ -77,6 +79,11 @@ class Door:
         return caller
 
 
+def _first_page(caller: Caller, wanted: str) -> str:
+    """Give the page to begin with: who may not see balances begins with the events."""
+    return EVENTS_PATH if wanted == BALANCES_PATH and not caller.may(Scope.READ) else wanted
+
+
 def sign_in_pages(pages: Pages, door: Door, sessions: Sessions) -> APIRouter:
     """Make the pages that let visitors in and out."""
     router = page_router()
@@ -104,7 +111,7 @@ def sign_in_pages(pages: Pages, door: Door, sessions: Sessions) -> APIRouter:
                 link=None,
                 problem=problem,
             )
-        response = RedirectResponse(following, status_code=303)
+        response = RedirectResponse(_first_page(caller, following), status_code=303)
         sessions.begin(request, response, known_by(caller))
         return response
 
