@@ -1,6 +1,7 @@
 """What query counts for its tenants, and writes to the catalog while it runs and as it ends."""
 
 import asyncio
+import time
 
 import pytest
 
@@ -67,6 +68,20 @@ async def test_counts_are_written_while_the_service_runs(
             return bool((await landlord.usage(tenant))["usage"]["requests"] == 1)
 
         await eventually(written, "the request is written")
+
+
+async def test_idle_time_is_charged_to_nobody(
+    landlord: Landlord, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("freehold.tenants.access.WRITE_EVERY_S", 0.1)
+    async with serve(landlord.dsn(), tenant) as query:
+        busy_until_s = time.process_time() + 3
+        while time.process_time() < busy_until_s:
+            pass
+        # Long enough to write nothing, several times.
+        await asyncio.sleep(1)
+        await query.get("/v1/balances")
+    assert (await landlord.usage(tenant))["usage"]["services_s"] < 3
 
 
 async def test_counts_wait_for_a_catalog_that_is_away(

@@ -232,6 +232,28 @@ async def test_metrics_name_the_most_active_tenants_and_the_rest(
     await eventually(gone, "no series of a deleted tenant")
 
 
+async def test_nothing_of_a_deleted_tenant_s_usage_is_kept(
+    app: FastAPI, catalog: Connection, manager: httpx.AsyncClient
+) -> None:
+    tenant_id = await make_tenant(manager)
+    await sample(app, catalog)
+    await catalog.execute("INSERT INTO tenant_traffic (tenant_id) VALUES ($1)", tenant_id)
+    await catalog.execute(
+        "INSERT INTO slow_reads VALUES ($1, current_date, 'balances', 1, now(), 1)", tenant_id
+    )
+    kept = """
+        SELECT tenant_id FROM tenant_usage UNION ALL SELECT tenant_id FROM usage_samples
+        UNION ALL SELECT tenant_id FROM tenant_traffic UNION ALL SELECT tenant_id FROM slow_reads
+    """
+    assert len(await catalog.fetch(kept)) == 4
+    await manager.delete(f"/v1/tenants/{tenant_id}", params={"confirm": tenant_id})
+
+    async def forgotten() -> bool:
+        return not await catalog.fetch(kept)
+
+    await eventually(forgotten, "no usage of a deleted tenant")
+
+
 async def tenant_series(manager: httpx.AsyncClient) -> dict[str, float]:
     """Give the values of one metric by its tenants."""
     text = (await manager.get("/metrics")).text

@@ -97,9 +97,11 @@ class Traffic:
             Unavailable, Overloaded: The catalog does not answer. It is added the next time.
         """
         taken, self._tenants = self._tenants, {}
-        if not taken:
-            return False
         cpu_s = time.process_time()
+        if not taken:
+            # Idle time is nobody's: else whoever comes next would be charged for all of it.
+            self._cpu_s = cpu_s
+            return False
         try:
             async with self._catalog.connection() as connection, connection.transaction():
                 await _add(connection, taken, cpu_s - self._cpu_s)

@@ -27,6 +27,25 @@ hold_expiry AS (
 DELETE FROM announcement_leases
 WHERE tenant_id = $1;
 
+-- name: forget_usage
+WITH usage AS (
+    DELETE FROM tenant_usage
+    WHERE tenant_id = $1
+),
+
+samples AS (
+    DELETE FROM usage_samples
+    WHERE tenant_id = $1
+),
+
+traffic AS (
+    DELETE FROM tenant_traffic
+    WHERE tenant_id = $1
+)
+
+DELETE FROM slow_reads
+WHERE tenant_id = $1;
+
 -- name: finish
 UPDATE tenants SET status = 'deleted', deleted_at = now()
 WHERE tenant_id = $1 AND status = 'deleting';

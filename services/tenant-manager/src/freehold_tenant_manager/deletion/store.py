@@ -28,7 +28,8 @@ async def withdraw(connection: Connection, tenant_id: str) -> None:
 
 
 async def end_deletion(connection: Connection, tenant_id: str) -> None:
-    """Record that the tenant is deleted, and delete the work that was due for them."""
+    """Record that the tenant is deleted; delete their usage, and the work that was due for them."""
     async with connection.transaction():
         await connection.execute(_QUERIES["forget_work"], tenant_id)
+        await connection.execute(_QUERIES["forget_usage"], tenant_id)
         await connection.execute(_QUERIES["finish"], tenant_id)
