@@ -41,16 +41,28 @@ async def signed_in(
 @asynccontextmanager
 async def listening(app: FastAPI) -> AsyncIterator[str]:
     """Have an application that runs already listen to a port; give its origin."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        async with serving(app, listener):
+            yield origin_of(listener)
+
+
+def origin_of(listener: socket.socket) -> str:
+    """Give the origin of what a socket will serve."""
+    return f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+@asynccontextmanager
+async def serving(app: FastAPI, listener: socket.socket) -> AsyncIterator[None]:
+    """Have an application that runs already serve a socket for a while."""
     # It is started and stopped by whoever runs it.
     decisions = {**DECISIONS, "lifespan": "off"}
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = uvicorn.Server(uvicorn.Config(app, **decisions))
-        task = asyncio.create_task(server.serve(sockets=[listener]))
-        try:
-            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        finally:
-            server.should_exit = True
-            await task
+    server = uvicorn.Server(uvicorn.Config(app, **decisions))
+    task = asyncio.create_task(server.serve(sockets=[listener]))
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        await task
 
 
 @asynccontextmanager

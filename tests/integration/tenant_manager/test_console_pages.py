@@ -47,6 +47,8 @@ async def test_pages_are_accessible_and_fit_a_phone(
         ("operation", f"/console/operations/{backup_id}"),
         ("migrations", "/console/migrations?status=failed"),
         ("doorbells", "/console/doorbells"),
+        ("operators", "/console/operators"),
+        ("audit-log", "/console/audit-log"),
     ):
         await page.set_viewport_size({"width": 1280, "height": 900})
         await page.goto(origin + path)
@@ -131,6 +133,41 @@ async def test_a_ledger_is_brought_back(page: Page, origin: str, tenant: Restora
     await expect(page.get_by_role("heading", level=1)).to_contain_text("Restore of")
     await expect(page.get_by_role("status")).to_contain_text("succeeded")
     assert await tenant.amounts() == [1, 2]
+
+
+async def test_an_operator_is_made_and_revoked_and_the_log_proves_it(
+    page: Page, origin: str
+) -> None:
+    await page.goto(f"{origin}/console/operators")
+    await page.get_by_label("Name", exact=True).fill("jane.doe")
+    await page.get_by_label("Role").select_option("operator")
+    await page.get_by_role("button", name="Make the operator").click()
+    made = page.locator("#new-token")
+    token = await made.locator("pre").inner_text()
+    assert token.startswith("fo_")
+    await keep_screenshot(page, "operators-new-token")
+    await made.get_by_role("link", name="Copied").click()
+    await expect(page.get_by_role("rowheader", name="jane.doe")).to_be_visible()
+    assert token not in await page.content()
+    await page.get_by_text("Change jane.doe").click()
+    await page.get_by_text("Revoke jane.doe…").click()
+    form = page.locator("form", has=page.get_by_role("button", name="Revoke jane.doe"))
+    await form.get_by_role("textbox").fill("jane")
+    await form.get_by_role("button").click()
+    await expect(page.get_by_role("alert")).to_contain_text("type jane.doe to confirm")
+    await form.get_by_role("textbox").fill("jane.doe")
+    await form.get_by_role("button").click()
+    row = page.get_by_role("row").filter(has=page.get_by_role("rowheader", name="jane.doe"))
+    await expect(row).to_contain_text("revoked")
+    await page.get_by_role("link", name="jane.doe").click()
+    await page.get_by_role("link", name="Audit log").click()
+    await page.get_by_role("button", name="Verify the log").click()
+    await expect(page.get_by_role("status")).to_contain_text("whole and unchanged")
+    log = page.get_by_role("table")
+    await expect(log).to_contain_text("revoke_operator")
+    await expect(log).to_contain_text("422 validation-failed")
+    secret = token.rpartition("_")[2]
+    assert secret not in await page.content()
 
 
 async def test_a_viewer_has_nothing_to_press(

@@ -79,7 +79,7 @@ async def _story(out: Console, stack: Stack) -> tuple[list[Check], str]:
         )
         _show_next_steps(out, environment, tenants[0])
         checks = await _check(tenants, logins)
-        return checks, await _consoles(operator, environment, tenants[0])
+        return checks, await _consoles(operator, environment, tenants[0], stack.env_file)
 
 
 async def _provision(
@@ -175,14 +175,19 @@ def _show_next_steps(out: Console, environment: dict[str, str], tenant: Tenant) 
     out.print()
 
 
-async def _consoles(operator: AsyncFreehold, environment: Mapping[str, str], tenant: Tenant) -> str:
+async def _consoles(
+    operator: AsyncFreehold, environment: Mapping[str, str], tenant: Tenant, env_file: Path
+) -> str:
     key = parse_api_key(tenant.api_key)
     if key is None:
         raise StackError(f"the key of {tenant.tenant_id} is none")
     link = await operator.create_sign_in_link(tenant.tenant_id, key.key_id)
     return (
         f"Look at {tenant.tenant_id} in a browser (the link works once, for 15 minutes):\n"
-        f"  {environment['FREEHOLD_QUERY_URL']}{link.path}"
+        f"  {environment['FREEHOLD_QUERY_URL']}{link.path}\n"
+        "Look at all tenants as their operator, with the token FREEHOLD_OPERATOR_TOKEN of"
+        f" {env_file}:\n"
+        f"  {environment['FREEHOLD_TENANT_MANAGER_URL']}/console"
     )
 
 
