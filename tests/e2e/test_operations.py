@@ -60,7 +60,7 @@ ROUTES = {
         ("delete", "/v1/tenants/{tenant_id}/former-databases/{name}"),
         ("post", "/v1/operators"),
         ("get", "/v1/operators"),
-        ("get", "/v1/operators/me"),
+        ("get", "/v1/me"),
         ("delete", "/v1/operators/{operator_name}"),
         ("post", "/v1/operators/{operator_name}/rotate"),
         ("get", "/v1/operator-acts"),

@@ -61,12 +61,17 @@ async def check_503(client: httpx.AsyncClient, path: str) -> None:
     assert int(answer.headers["retry-after"]) > 0
 
 
+AT_ONCE = 5
 # There is no such event, transaction or hold.
 WELL = [200] * 5 + [404] * 3 + [200] * 7
 
 
 async def statuses(client: httpx.AsyncClient) -> list[int]:
-    answers = await asyncio.gather(*(client.get(path) for path in PATHS))
+    answers: list[httpx.Response] = []
+    # All at once they would wait for each other, on a busy machine beyond the deadline.
+    for first in range(0, len(PATHS), AT_ONCE):
+        paths = PATHS[first : first + AT_ONCE]
+        answers += await asyncio.gather(*(client.get(path) for path in paths))
     return [answer.status_code for answer in answers]
 
 

@@ -20,7 +20,7 @@ async def test_a_token_is_shown_once_and_stands_for_its_operator(
     manager: httpx.AsyncClient, installation: Installation, settings: Settings
 ) -> None:
     made = await make_operator(manager, "viewer")
-    me = found(await manager.get("/v1/operators/me", headers=bearing(made["token"])))
+    me = found(await manager.get("/v1/me", headers=bearing(made["token"])))
     assert me == {"name": made["name"], "role": "viewer", "credential": "token"}
     listed = (await manager.get("/v1/operators", params={"limit": 1000})).text
     assert made["name"] in listed
@@ -31,7 +31,7 @@ async def test_a_token_is_shown_once_and_stands_for_its_operator(
 
 
 async def test_the_settings_token_is_the_owner_root(manager: httpx.AsyncClient) -> None:
-    me = found(await manager.get("/v1/operators/me"))
+    me = found(await manager.get("/v1/me"))
     assert me == {"name": "root", "role": "owner", "credential": "token"}
     taken = {"name": "root", "role": "viewer"}
     problem(await manager.post("/v1/operators", json=taken), "operator-exists")
@@ -42,14 +42,14 @@ async def test_a_revoked_token_is_refused_by_every_process_at_once(
 ) -> None:
     made = await make_operator(manager, "owner")
     name, headers = made["name"], bearing(made["token"])
-    found(await other_manager.get("/v1/operators/me", headers=headers))
+    found(await other_manager.get("/v1/me", headers=headers))
     path = f"/v1/operators/{name}"
     problem(await manager.delete(path), "validation-failed")
     problem(await manager.delete(path, params={"confirm": "other"}), "validation-failed")
     for _ in range(2):
         answer = await manager.delete(path, params={"confirm": name})
         assert answer.status_code == 204
-    problem(await other_manager.get("/v1/operators/me", headers=headers), "unauthorized")
+    problem(await other_manager.get("/v1/me", headers=headers), "unauthorized")
     problem(await manager.post(f"{path}/rotate"), "operator-revoked")
     again = {"name": name, "role": "owner"}
     problem(await manager.post("/v1/operators", json=again), "operator-exists")
@@ -61,8 +61,8 @@ async def test_rotation_ends_the_token_before(manager: httpx.AsyncClient) -> Non
     made = await make_operator(manager, "operator")
     rotated = created(await manager.post(f"/v1/operators/{made['name']}/rotate"))
     assert (rotated["name"], rotated["role"]) == (made["name"], "operator")
-    problem(await manager.get("/v1/operators/me", headers=bearing(made["token"])), "unauthorized")
-    found(await manager.get("/v1/operators/me", headers=bearing(rotated["token"])))
+    problem(await manager.get("/v1/me", headers=bearing(made["token"])), "unauthorized")
+    found(await manager.get("/v1/me", headers=bearing(rotated["token"])))
 
 
 async def test_an_expired_token_is_refused(
@@ -70,12 +70,12 @@ async def test_an_expired_token_is_refused(
 ) -> None:
     expires_at = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
     made = await make_operator(manager, "viewer", expires_at=expires_at)
-    found(await manager.get("/v1/operators/me", headers=bearing(made["token"])))
+    found(await manager.get("/v1/me", headers=bearing(made["token"])))
     async with installation.superuser(settings.catalog_name) as superuser:
         await superuser.execute(
             "UPDATE catalog.operators SET expires_at = now() WHERE name = $1", made["name"]
         )
-    problem(await manager.get("/v1/operators/me", headers=bearing(made["token"])), "unauthorized")
+    problem(await manager.get("/v1/me", headers=bearing(made["token"])), "unauthorized")
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,7 @@ def me(as_json: AsJson = False) -> None:
         freehold operators me
     """
     with managing(as_json=as_json) as manager:
-        found = manager.get("operators", "me")
+        found = manager.get("me")
     if as_json:
         write_json(found)
     else:

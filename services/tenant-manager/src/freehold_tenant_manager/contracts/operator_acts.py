@@ -11,7 +11,7 @@ from freehold.contracts.values import Count, Cursor, HexSha256
 from freehold_tenant_manager.contracts.names import ActName, ShownOperatorName, TenantId
 from freehold_tenant_manager.contracts.operators import Credential, Role
 
-_ACT_EXAMPLE: dict[str, Any] = {
+ACT_EXAMPLE: dict[str, Any] = {
     "seq": 42,
     "recorded_at": "2026-03-01T12:00:00.250000Z",
     "act_id": "5f2b6f0e-3c52-4f5e-9a53-2a1f6b7a9c11",
@@ -38,7 +38,7 @@ asked for."""
 class OperatorAct(BaseModel):
     """An entry of the audit log."""
 
-    model_config = ConfigDict(frozen=True, json_schema_extra={"examples": [_ACT_EXAMPLE]})
+    model_config = ConfigDict(frozen=True, json_schema_extra={"examples": [ACT_EXAMPLE]})
 
     seq: Count
     recorded_at: UtcTime
@@ -68,7 +68,7 @@ class OperatorActPage(BaseModel):
     """A page of the audit log, the newest entries first."""
 
     model_config = ConfigDict(
-        frozen=True, json_schema_extra={"examples": [{"data": [_ACT_EXAMPLE], "next_cursor": None}]}
+        frozen=True, json_schema_extra={"examples": [{"data": [ACT_EXAMPLE], "next_cursor": None}]}
     )
 
     data: list[OperatorAct]
@@ -88,7 +88,7 @@ class OperatorActsVerification(BaseModel):
                     "first_bad_seq": None,
                     "reason": None,
                     "head_seq": 42,
-                    "head_hash": _ACT_EXAMPLE["hash"],
+                    "head_hash": ACT_EXAMPLE["hash"],
                     "shipped_seq": 40,
                 }
             ]

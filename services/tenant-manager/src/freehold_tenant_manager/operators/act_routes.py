@@ -1,5 +1,6 @@
 """The routes that show, export and verify the audit log."""
 
+import json
 import re
 from datetime import UTC, datetime
 from typing import Annotated
@@ -15,6 +16,7 @@ from freehold.http.response_headers import documented_headers
 from freehold.tenants.catalog import Catalog
 from freehold_tenant_manager.contracts.names import ActName, ShownOperatorName, TenantId
 from freehold_tenant_manager.contracts.operator_acts import (
+    ACT_EXAMPLE,
     OperatorActPage,
     OperatorActsVerification,
 )
@@ -28,6 +30,7 @@ from freehold_tenant_manager.operators.route import OperatorRoute
 EXPORT_PATH = "/v1/operator-acts/export"
 
 router = APIRouter(route_class=OperatorRoute, tags=["operators"])
+_LINE_EXAMPLE = f"{json.dumps(ACT_EXAMPLE)}\n"
 SEQ = re.compile("[0-9]{1,19}")
 _TheVerifier = Annotated[ActVerifier, component(ActVerifier)]
 
@@ -80,7 +83,11 @@ async def get_acts(request: Request, catalog: TheCatalog) -> Response:
             "description": "The entries as they are hashed, the oldest first. One that is not whole"
             " ends with a broken connection.",
             **documented_headers("Content-Disposition"),
-            "content": {NDJSON: {"schema": {"type": "string", "format": "binary"}}},
+            "content": {
+                NDJSON: {
+                    "schema": {"type": "string", "format": "binary", "examples": [_LINE_EXAMPLE]}
+                }
+            },
         }
     },
     dependencies=NO_QUERY,

@@ -84,7 +84,7 @@ async def get_operators(request: Request, catalog: TheCatalog) -> Response:
 
 
 @router.get(
-    "/operators/me",
+    "/me",
     operation_id="get_calling_operator",
     summary="Who does this token stand for?",
     responses={200: {"model": CallingOperator}},

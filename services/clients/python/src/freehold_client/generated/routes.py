@@ -52,9 +52,7 @@ ROUTES = {
     ),
     "get_balance": Route(Service.QUERY, "GET", "/v1/accounts/{account_id}/balances/{currency}"),
     "get_balances": Route(Service.QUERY, "GET", "/v1/accounts/{account_id}/balances"),
-    "get_calling_operator": Route(
-        Service.TENANT_MANAGER, "GET", "/v1/operators/me", is_operators=True
-    ),
+    "get_calling_operator": Route(Service.TENANT_MANAGER, "GET", "/v1/me", is_operators=True),
     "get_credentials": Route(
         Service.TENANT_MANAGER, "GET", "/v1/tenants/{tenant_id}/credentials", is_operators=True
     ),
