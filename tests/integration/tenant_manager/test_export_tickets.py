@@ -27,7 +27,9 @@ async def filled(app: FastAPI, manager: httpx.AsyncClient) -> tuple[str, str]:
 
 async def ask(manager: httpx.AsyncClient, ticket: str) -> httpx.Response:
     """Send the form as a browser does, which knows no operator."""
-    return await manager.post("/v1/export", data={"ticket": ticket}, headers={"Authorization": ""})
+    return await manager.post(
+        "/v1/export/by-ticket", data={"ticket": ticket}, headers={"Authorization": ""}
+    )
 
 
 async def test_a_ticket_is_worth_the_whole_ledger(
@@ -58,12 +60,19 @@ async def test_a_ticket_is_worth_nothing_without_its_key(
 
 
 async def test_other_bodies_are_refused(manager: httpx.AsyncClient) -> None:
-    problem(await manager.post("/v1/export", data={"ticket": "x" * 5_000}), "body-too-large")
-    problem(await manager.post("/v1/export", data={"ticket": "x" * 2_049}), "validation-failed")
-    problem(await manager.post("/v1/export", data={"other": "x"}), "validation-failed")
-    problem(await manager.post("/v1/export", json={"ticket": "x"}), "unsupported-media-type")
+    problem(
+        await manager.post("/v1/export/by-ticket", data={"ticket": "x" * 5_000}), "body-too-large"
+    )
+    problem(
+        await manager.post("/v1/export/by-ticket", data={"ticket": "x" * 2_049}),
+        "validation-failed",
+    )
+    problem(await manager.post("/v1/export/by-ticket", data={"other": "x"}), "validation-failed")
+    problem(
+        await manager.post("/v1/export/by-ticket", json={"ticket": "x"}), "unsupported-media-type"
+    )
 
     async def endless() -> AsyncIterator[bytes]:
         yield b"ticket="
 
-    problem(await manager.post("/v1/export", content=endless()), "body-too-large")
+    problem(await manager.post("/v1/export/by-ticket", content=endless()), "body-too-large")

@@ -108,7 +108,7 @@ def download_pages(
         return console.answer(
             request,
             "_ledger_ready.html" if is_fragment(request) else "ledger_ready.html",
-            address=f"{tenant_manager_url}/v1/export",
+            address=f"{tenant_manager_url}/v1/export/by-ticket",
             ticket=ticket,
             lasts_s=LASTS_S,
         )

@@ -23,7 +23,7 @@ from freehold_tenant_manager.http.dependencies import TenantId, TheCatalog
 from freehold_tenant_manager.keys.authentication import authenticate_tenant, authenticate_ticket
 from freehold_tenant_manager.operators.route import OperatorRoute
 
-EXPORT_PATHS = frozenset({"/v1/export", "/v1/tenants/{tenant_id}/export"})
+EXPORT_PATHS = frozenset({"/v1/export", "/v1/tenants/{tenant_id}/export", "/v1/export/by-ticket"})
 
 router = APIRouter(route_class=OperatorRoute, tags=["exports"])
 own_router = APIRouter(tags=["exports"])
@@ -94,7 +94,7 @@ async def get_own_export(request: Request, catalog: TheCatalog, exports: TheExpo
     return exports.download(tenant_id, query.format)
 
 
-@own_router.post("/export", include_in_schema=False)
+@own_router.post("/export/by-ticket", include_in_schema=False)
 async def post_own_export(
     request: Request,
     catalog: TheCatalog,
