@@ -103,6 +103,28 @@ async def test_people_sign_in_at_the_identity_provider_by_their_groups(
         assert "none of your groups" in refused.text
 
 
+async def test_a_session_of_the_provider_ends_with_the_settings_that_let_it_in(
+    installation: Installation, issuer: str
+) -> None:
+    known = _provided(issuer, "http://127.0.0.1")
+    async with (
+        httpx.AsyncClient() as provider,
+        running(installation.settings(**known)) as app,
+        visiting(app) as console,
+    ):
+        await _back_from(provider, console, "jane")
+        assert (await console.get("/console/tenants")).status_code == 200
+        cookies = console.cookies
+    without_her = {**known, "oidc_roles": "admins=owner"}
+    async with running(installation.settings(**without_her)) as app, visiting(app) as console:
+        console.cookies = cookies
+        refused = await console.get("/console/tenants")
+        assert (refused.status_code, refused.headers["location"]) == (
+            303,
+            "/console/sign-in?next=/console/tenants",
+        )
+
+
 async def test_a_browser_comes_back_from_a_provider_of_another_site(
     installation: Installation, issuer: str, browser: Browser
 ) -> None:

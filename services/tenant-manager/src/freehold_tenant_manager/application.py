@@ -332,10 +332,10 @@ def _compose_console(service: _Service, ledgers: Ledgers, survey: Survey) -> Non
         Health(base.catalog, survey),
         Previews(base.catalog, ledgers),
         sessions := Sessions(base.key_ring, cookie=_COOKIE),
-        Visitors(service.components.find(Operators), sessions),
+        Visitors(service.components.find(Operators), sessions, provider := _new_provider(settings)),
         Tries(),
         SignIn(
-            _new_provider(settings),
+            provider,
             Sessions(
                 base.key_ring, cookie=_FLOW_COOKIE, path=SIGN_IN_PATH, idle_s=600, same_site="lax"
             ),

@@ -69,7 +69,8 @@ async def return_from_provider(
         # requests that another site begins. This page goes on by itself.
         response = PAGES.answer(request, "signed_in.html", next=kept.who["next"])
         sign_in.flows.end(request, response)
-        sessions.begin(request, response, {"oidc": operator.name, "role": operator.role.value})
+        who = {"oidc": operator.name, "role": operator.role.value, "provider": provider.mark()}
+        sessions.begin(request, response, who)
     return response
 
 

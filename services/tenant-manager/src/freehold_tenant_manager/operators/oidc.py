@@ -9,10 +9,12 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from hashlib import sha256
 from secrets import token_urlsafe
 from typing import Any
 
 import httpx2
+import orjson
 import structlog
 from authlib.common.errors import AuthlibBaseError
 from authlib.integrations.httpx_client import AsyncOAuth2Client
@@ -70,6 +72,12 @@ class IdentityProvider:
 
     def __init__(self, settings: ProviderSettings) -> None:
         self._settings = settings
+
+    def mark(self) -> str:
+        """Give what changes with the settings that say who is let in, and as what."""
+        known = self._settings
+        decisive = [known.issuer, known.client_id, known.role_claim, dict(known.roles)]
+        return sha256(orjson.dumps(decisive, option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
 
     async def address(self, flow: Flow, redirect_uri: str) -> str:
         """Give the provider's page that asks a person who they are.
