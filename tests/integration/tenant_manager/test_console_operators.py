@@ -95,6 +95,7 @@ async def test_people_sign_in_at_the_identity_provider_by_their_groups(
         assert "oidc:jane, operator" in (await console.get("/console/operators")).text
         (entry,) = [one for one in await acts(manager) if one["phase"] == "ended"]
         assert (entry["act"], entry["operator"]) == ("sign_in", "oidc:jane")
+        assert entry["details"] == {"subject": "jane"}
         # What brought jane in brings nobody else in.
         again = await console.get(str(entered.request.url))
         assert again.status_code == 401

@@ -64,7 +64,7 @@ async def return_from_provider(
     flow = Flow(kept.who["state"], kept.who["nonce"], kept.who["verifier"])
     callback = sign_in.console_url + _CALLBACK
     operator = await provider.operator(flow, query.code, callback, address_of(request))
-    async with acts.recorded(operator, "sign_in"):
+    async with acts.recorded(operator, "sign_in", details={"subject": operator.subject}):
         # A redirect would still count as the provider's, and the session's cookie is not sent on
         # requests that another site begins. This page goes on by itself.
         response = PAGES.answer(request, "signed_in.html", next=kept.who["next"])

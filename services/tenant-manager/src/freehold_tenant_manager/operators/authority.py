@@ -31,6 +31,9 @@ class Operator:
     credential: Credential
     address: str | None = None
     """The other end of the connection, which is a proxy's where there is one."""
+    subject: str | None = None
+    """What an identity provider knows them by for good: names may be changed (OpenID Connect Core
+    1.0, section 5.7)."""
 
     def require(self, needed: Role) -> None:
         """Check that the operator's role suffices.

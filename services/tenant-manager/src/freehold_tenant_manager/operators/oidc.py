@@ -28,6 +28,7 @@ from pydantic import SecretStr
 from freehold.contracts.errors import RoleMissing, Unauthorized, Unavailable
 from freehold_tenant_manager.contracts.operators import Role
 from freehold_tenant_manager.operators.authority import Operator
+from freehold_tenant_manager.operators.details import bounded
 
 _log = structlog.get_logger(__name__)
 
@@ -39,7 +40,6 @@ _LEEWAY_S = 60
 _ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "Ed25519")
 """Signatures by the provider's own key. One by the client's secret would prove nothing more."""
 _NAMES = ("preferred_username", "email", "sub")
-_NAME_MAX = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +114,14 @@ class IdentityProvider:
                 await client.request("GET", metadata["jwks_uri"], withhold_token=True)
             ).raise_for_status()
             claims = self._verified(token, keys.json(), flow)
-        name = next((str(claims[n]) for n in _NAMES if claims.get(n)), "")[:_NAME_MAX]
-        return Operator(f"oidc:{name}", self._role(claims, name), "oidc", address)
+        name = bounded(next((str(claims[n]) for n in _NAMES if claims.get(n)), ""))
+        return Operator(
+            f"oidc:{name}",
+            self._role(claims, name),
+            "oidc",
+            address,
+            subject=bounded(str(claims["sub"])),
+        )
 
     @asynccontextmanager
     async def _client(self, redirect_uri: str) -> AsyncIterator[AsyncOAuth2Client]:
@@ -163,6 +169,7 @@ class IdentityProvider:
             options={
                 "iss": {"essential": True, "value": known.issuer},
                 "aud": {"essential": True, "value": known.client_id},
+                "sub": {"essential": True},
                 "nonce": {"essential": True, "value": flow.nonce},
             },
             params={
