@@ -24,8 +24,9 @@ ROTATED_TENANTS = 12
 ROTATIONS = 4
 MADE_AT_ONCE = 4
 LOOK_EVERY_S = 0.005
-# Together the budget of 20; tenant-manager archives as the role for backups.
-BUDGETS = {"ingest": 7, "projector": 5, "query": 6, "backup": 2}
+# Together the budget of 20; tenant-manager archives as the role for backups, and samples usage as
+# its own.
+BUDGETS = {"ingest": 6, "projector": 5, "query": 5, "backup": 2, "manager": 2}
 # All requests of a round come at once, and each needs a new connection. That this takes its time on
 # a busy machine is no reason to refuse one. No scheduled work opens connections meanwhile.
 MORE_SETTINGS = {
@@ -39,6 +40,7 @@ SETTINGS = {
         "FREEHOLD_ARCHIVE_IN_FLIGHT_MAX": str(BUDGETS["backup"]),
         "FREEHOLD_BACKUP_EVERY_S": "0",
         "FREEHOLD_POOL_SIZE": "0",
+        "FREEHOLD_TENANT_CONNECTIONS_MAX": str(BUDGETS["manager"]),
     },
     **{
         service: {"FREEHOLD_CONNECTIONS_MAX": str(BUDGETS[service]), **more}
