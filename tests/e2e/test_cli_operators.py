@@ -6,7 +6,7 @@ from pathlib import Path
 
 from support.clients import Tenant
 from support.commands import freehold
-from support.operators import first_fault
+from support.operators import first_fault, lines_of
 
 
 async def test_an_operator_is_made_acts_and_is_revoked(
@@ -57,7 +57,7 @@ async def test_the_audit_log_is_exported_and_verified(
     words = ("operators", "export", "--output", str(file))
     exported = await freehold(*words, environment=operator)
     assert exported.code == 0, exported.err
-    assert first_fault(file.read_text().splitlines()) is None
+    assert first_fault(lines_of(file.read_text())) is None
     verified = await freehold("operators", "verify", "--json", environment=operator)
     assert verified.code == 0, verified.err
     assert json.loads(verified.out)["ok"]

@@ -145,6 +145,7 @@ async def test_a_snapshot_that_was_cut_off_goes_on(tenant: Tenant) -> None:
 
 async def test_whoever_is_far_behind_gets_what_changed(tenant: Tenant) -> None:
     await tenant.append(account_id="still")
+    await tenant.caught_up()
     async with listening(tenant) as before:
         await tenant.append(account_id="cus_1", amount_minor=1)
         await before.shows({("cus_1", "USD"): 1})

@@ -29,6 +29,11 @@ async def acts(manager: httpx.AsyncClient, **filters: Any) -> list[dict[str, Any
     return found[::-1]
 
 
+def lines_of(log: str) -> list[str]:
+    """Give the lines of an exported log: they end with a newline, and may contain other ends."""
+    return log.removesuffix("\n").split("\n")
+
+
 def first_fault(lines: list[str]) -> int | None:
     """Check an exported log by what the guide says of it; give the seq of the first fault.
 

@@ -22,7 +22,7 @@ from integration.tenant_manager.installation import (
 )
 from support.answers import created, found, problem
 from support.operations import operation_ended
-from support.operators import acts, bearing, first_fault, make_operator
+from support.operators import acts, bearing, first_fault, lines_of, make_operator
 from support.waiting import eventually
 
 
@@ -149,7 +149,7 @@ async def test_anyone_can_verify_what_was_exported(
     )
     answer = await manager.get("/v1/operator-acts/export")
     assert answer.headers["content-type"] == "application/x-ndjson"
-    lines = answer.text.splitlines()
+    lines = lines_of(answer.text)
     assert first_fault(lines) is None
     assert json.loads(lines[-1])["act"] == "export_operator_acts"
     assert first_fault([*lines[:3], lines[3].replace("root", "else"), *lines[4:]]) == 4
@@ -171,7 +171,7 @@ async def test_many_acts_at_once_leave_no_gap(
         )
     )
     assert {answer.status_code for answer in answers} == {201}
-    assert first_fault((await manager.get("/v1/operator-acts/export")).text.splitlines()) is None
+    assert first_fault(lines_of((await manager.get("/v1/operator-acts/export")).text)) is None
 
 
 async def test_no_one_changes_the_log(
