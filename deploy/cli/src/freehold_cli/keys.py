@@ -224,14 +224,18 @@ def expiry_of(at: str | None, span: str | None) -> str | None:
     return None if at is None else parsed_time(at)
 
 
+def announced(made: Document, what: str) -> str:
+    """Say what credential was made, until when it works, and that it is shown once."""
+    until = f", until {shown_time(made['expires_at'])}" if made["expires_at"] else ""
+    return f"{what}{until}; not shown again."
+
+
 def _write_made(made: Document, output: Path | None, *, as_json: bool) -> None:
     if as_json:
         return
-    until = f", until {shown_time(made['expires_at'])}" if made["expires_at"] else ""
     where = "" if output is None else f" It goes to {output}."
-    write_message(
-        f"Key {made['key_id']} for {', '.join(made['scopes'])}{until}; not shown again.{where}"
-    )
+    said = announced(made, f"Key {made['key_id']} for {', '.join(made['scopes'])}")
+    write_message(f"{said}{where}")
 
 
 def _status(key: Document) -> str:

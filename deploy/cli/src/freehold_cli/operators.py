@@ -12,7 +12,7 @@ from freehold_cli.confirmation import Confirm, require_confirmation
 from freehold_cli.connection import managing
 from freehold_cli.errors import ExitCode
 from freehold_cli.files import STDOUT, writing
-from freehold_cli.keys import ExpiresAt, ExpiresIn, expiry_of
+from freehold_cli.keys import ExpiresAt, ExpiresIn, announced, expiry_of
 from freehold_cli.options import AsJson, parsed_times
 from freehold_cli.output import (
     shown_size,
@@ -241,7 +241,6 @@ def _new_token(
     """Have a token made, and write it where it goes; that is opened before."""
     with writing(output or STDOUT, overwrite=False) as stream:
         made = manager.post(*path, body=wanted)
-        until = f", until {shown_time(made['expires_at'])}" if made["expires_at"] else ""
-        write_message(f"The token of {made['name']}, {made['role']}{until}; not shown again.")
+        write_message(announced(made, f"The token of {made['name']}, {made['role']}"))
         text = to_json(made, indent=2) if as_json else made["token"]
         stream.write(f"{text}\n".encode())
