@@ -48,7 +48,7 @@ class Process(NamedTuple):
 
 
 def variants(other: str | None, collector: str) -> dict[str, dict[str, str]]:
-    """The variables of each variant, besides those of its service."""
+    """The variables of each variant, to be added to those of its service."""
     on = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector}
     sampled = {"OTEL_TRACES_SAMPLER": "parentbased_traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0.01"}
     other_path = {} if other is None else {"other checkout": {"PYTHONPATH": sources(other)}}

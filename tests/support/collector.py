@@ -33,7 +33,7 @@ class Collector:
     def __init__(self) -> None:
         self.spans: list[Spanned] = []
         self.answers = threading.Event()
-        """Whether it answers; else whoever sends waits in vain."""
+        """Whether it answers; else senders wait for nothing."""
         self.answers.set()
 
     def take(self, body: bytes) -> None:

@@ -54,7 +54,7 @@ def origin_of(listener: socket.socket) -> str:
 @asynccontextmanager
 async def serving(app: FastAPI, listener: socket.socket) -> AsyncIterator[None]:
     """Have an application that runs already serve a socket for a while."""
-    # It is started and stopped by whoever runs it.
+    # The caller starts and stops the application itself.
     decisions = {**DECISIONS, "lifespan": "off"}
     server = uvicorn.Server(uvicorn.Config(app, **decisions))
     task = asyncio.create_task(server.serve(sockets=[listener]))

@@ -27,7 +27,7 @@ class LogEvent:
         text: Its event. Words in braces differ from line to line.
         level: Its level.
         path: The module that logs it, from the top of the checkout.
-        fields: Its own fields, besides those that every line has.
+        fields: Its own fields, without those that every line has.
     """
 
     service: str

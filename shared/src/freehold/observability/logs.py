@@ -1,9 +1,8 @@
 """Logs by structlog: JSON lines, or plain text at a terminal.
 
 Every line of a request carries its request id and tenant id and, where it is traced, the ids of its
-trace and span. Values whose names could be those of
-secrets are masked. Tracebacks show no local variables, since requests with keys and amounts are
-among them.
+trace and span. Values whose names could be those of secrets are masked. Tracebacks show no local
+variables, since requests with keys and amounts are among them.
 """
 
 import logging

@@ -53,7 +53,7 @@ _end: Callable[[], None] | None = None
 def configure_traces(service: str, version: str) -> None:
     """Turn traces on if the environment names an exporter.
 
-    A setting that cannot be used is logged: a service does not fail for want of traces.
+    A setting that cannot be used is logged: a service can run without traces.
     """
     global _tracer, _end
     if not _exporter_is_named(os.environ):
@@ -127,7 +127,7 @@ def received(carrier: Mapping[str, object]) -> Causes:
 
 
 def sent() -> dict[str, str]:
-    """Give the headers that name the active span to whoever receives a message."""
+    """Give the headers that name the active span to the receiver of a message."""
     carrier: dict[str, str] = {}
     if _tracer is not None:
         _PROPAGATOR.inject(carrier)
