@@ -165,7 +165,7 @@ def _processes(board: Dashboard) -> None:
     board.with_panel(
         graph(
             "Clocks",
-            "How far the clock of the catalog's server is ahead. Beyond 60 s nothing is written.",
+            "How far it is from the clock of the catalog's server. Beyond 60 s nothing is written.",
             "s",
             Query(each, f"abs(freehold_clock_difference_seconds{{{_CHOSEN}}})"),
         )
