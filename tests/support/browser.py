@@ -41,14 +41,9 @@ async def chromium() -> AsyncIterator[Browser]:
 @asynccontextmanager
 async def page_at(browser: Browser, url: str, **profile: Any) -> AsyncIterator[Page]:
     """Have a page open for a while; `profile` is what Playwright's `new_context` takes."""
-    context = await browser.new_context(**profile)
-    context.set_default_timeout(_TIMEOUT_MS)
-    try:
-        page = await context.new_page()
+    async with _empty_page(browser, **profile) as page:
         await page.goto(url)
         yield page
-    finally:
-        await context.close()
 
 
 @asynccontextmanager
@@ -60,10 +55,7 @@ async def sound_page(browser: Browser, url: str, **profile: Any) -> AsyncIterato
     """
     faults: list[str] = []
     origin = urlsplit(url).netloc
-    context = await browser.new_context(**profile)
-    context.set_default_timeout(_TIMEOUT_MS)
-    try:
-        page = await context.new_page()
+    async with _empty_page(browser, **profile) as page:
         page.on("pageerror", lambda error: faults.append(str(error)))
         page.on(
             "console",
@@ -83,9 +75,17 @@ async def sound_page(browser: Browser, url: str, **profile: Any) -> AsyncIterato
         )
         await page.goto(url)
         yield page
+    assert not faults
+
+
+@asynccontextmanager
+async def _empty_page(browser: Browser, **profile: Any) -> AsyncIterator[Page]:
+    context = await browser.new_context(**profile)
+    context.set_default_timeout(_TIMEOUT_MS)
+    try:
+        yield await context.new_page()
     finally:
         await context.close()
-    assert not faults
 
 
 async def require_accessible(page: Page) -> None:
