@@ -58,7 +58,7 @@ def _all_tenants(board: Dashboard) -> None:
         ),
         (
             "Parked doorbells",
-            "Tenants on whom projector gave up: mend the cause, then `freehold redrive`.",
+            "Doorbells that projector gave up: mend the cause, then `freehold redrive`.",
             "none",
             "parked",
             "max(freehold_parked_doorbells)",
